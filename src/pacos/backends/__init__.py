@@ -1,0 +1,86 @@
+"""The two protocols between the engine and whatever computes: Backend and Program.
+
+A backend is found by the name of its module or folder here: `backend("cpu")`, `backend("reference")`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import pkgutil
+from typing import Any, Protocol
+
+from pacos.errors import UsageError
+from pacos.ir.plan import Plan
+from pacos.types import Archive, PageLayout, Step
+
+
+class Weights(Protocol):
+    """Tensors of one model where the backend can read them."""
+
+    bytes: int
+
+
+class Pages(Protocol):
+    """The KV cache: `count` pages of one layout."""
+
+    count: int
+    layout: PageLayout
+    bytes: int
+
+    def copy(self, source: int, target: int) -> None:
+        """Copy a whole page."""
+
+
+class Program(Protocol):
+    """A compiled plan."""
+
+    bytes: int  # memory for activations
+    vocab_size: int
+    max_tokens: int
+
+    def run(self, step: Step) -> memoryview:
+        """One forward pass in one native call; logits f32 [R * V], valid until the next run.
+
+        Errors: ShapeError when the step has more than max_tokens tokens or refers to pages that are not there.
+        """
+
+    def close(self) -> None:
+        """Free the program's memory."""
+
+
+class Backend(Protocol):
+    """A device that computes."""
+
+    name: str
+
+    def memory(self) -> int:
+        """Bytes free for weights, pages and programs."""
+
+    def upload(self, archive: Archive, names: tuple[str, ...]) -> Weights:
+        """Make tensors readable; on a CPU nothing moves. Errors: UnsupportedModel naming type and tensor."""
+
+    def pages(self, count: int, layout: PageLayout) -> Pages:
+        """Allocate pages. Errors: CapacityError with the bytes needed and free."""
+
+    def compile(self, plan: Plan, weights: Weights, pages: Pages, max_tokens: int) -> Program:
+        """Make a program for steps of up to max_tokens tokens."""
+
+    def close(self) -> None:
+        """Stop threads and free everything."""
+
+
+def names() -> list[str]:
+    """Backends that this installation has, by name."""
+    return sorted(found.name for found in pkgutil.iter_modules(__path__))
+
+
+def backend(name: str, **options: Any) -> Backend:
+    """Open a backend by name.
+
+    Errors: UsageError listing the names when there is none of that name.
+    """
+    if name not in names():
+        raise UsageError(f"no backend named {name!r}", hint=f"there are: {', '.join(names())}")
+    opened: Backend = importlib.import_module(f"{__name__}.{name}").open_backend(**options)
+    return opened

@@ -1,0 +1,170 @@
+"""The reference backend: runs a plan node by node with the ops' own numpy bodies, in f32, nothing fused or quantised.
+
+It is the definition that every other backend is tested against.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from pacos import quants
+from pacos.errors import CapacityError, ShapeError
+from pacos.ir.graph import CacheSlot, Node
+from pacos.ir.plan import Plan
+from pacos.ir.registry import OPS
+from pacos.lazy import np
+from pacos.types import Archive, PageLayout, Step
+
+_DTYPES = {"F16": "float16", "F32": "float32"}
+
+
+class ReferenceWeights:
+    """Tensors dequantised to f32 at first use."""
+
+    def __init__(self, archive: Archive, names: tuple[str, ...]) -> None:
+        self._archive = archive
+        self._arrays: dict[str, Any] = {}
+        self.bytes = sum(archive.tensors[name].nbytes for name in names)
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in self._arrays:
+            entry = self._archive.tensors[name]
+            if entry.type == "I32":
+                self._arrays[name] = np.frombuffer(self._archive.data(name), np.int32).reshape(entry.shape)
+            else:
+                self._arrays[name] = quants.dequantize(entry.type, self._archive.data(name), entry.shape)
+        return self._arrays[name]
+
+
+class ReferencePages:
+    """KV pages as numpy arrays, one pair a layer.
+
+    Shapes: keys [pages, page_tokens, key_width], values [pages, page_tokens, value_width].
+    """
+
+    def __init__(self, count: int, layout: PageLayout) -> None:
+        self.count = count
+        self.layout = layout
+        size = (count, layout.page_tokens)
+        try:
+            self.keys = [np.zeros((*size, width), _DTYPES[layout.type_k]) for width in layout.key_width]
+            self.values = [np.zeros((*size, width), _DTYPES[layout.type_v]) for width in layout.value_width]
+        except MemoryError as error:
+            raise CapacityError(f"no memory for {count} pages", hint="use a smaller context") from error
+        self.bytes = sum(array.nbytes for array in (*self.keys, *self.values))
+
+    def copy(self, source: int, target: int) -> None:
+        """Copy a whole page."""
+        for array in (*self.keys, *self.values):
+            array[target] = array[source]
+
+
+@dataclass
+class LayerCache:
+    """One layer's cache as the attention op sees it during a step."""
+
+    pages: ReferencePages
+    layer: int
+    step: Step
+    heads: int = 0
+
+    def _slots(self, sequence: int, positions: Any) -> tuple[Any, Any]:
+        size = self.pages.layout.page_tokens
+        table = np.array(self.step.page_tables[sequence], np.int64)
+        return table[positions // size], positions % size
+
+    def append(self, k: Any, v: Any) -> None:
+        """Store keys [T, K, E] and values [T, K, F] of the step."""
+        self.heads = k.shape[1]
+        for sequence, rows, positions in self._ranges():
+            slots = self._slots(sequence, positions)
+            self.pages.keys[self.layer][slots] = k[rows].reshape(len(positions), -1)
+            self.pages.values[self.layer][slots] = v[rows].reshape(len(positions), -1)
+
+    def _ranges(self) -> Iterator[tuple[int, slice, Any]]:
+        starts = self.step.sequence_starts
+        positions = np.array(self.step.positions, np.int64)
+        for sequence in range(len(starts) - 1):
+            rows = slice(starts[sequence], starts[sequence + 1])
+            yield sequence, rows, positions[rows]
+
+    def sequences(self) -> Iterator[tuple[slice, Any, Any, Any]]:
+        """Rows, positions, keys [N, K, E] and values [N, K, F] of each sequence of the step."""
+        for sequence, rows, positions in self._ranges():
+            slots = self._slots(sequence, np.arange(int(positions.max()) + 1))
+            keys = self.pages.keys[self.layer][slots].astype(np.float32)
+            values = self.pages.values[self.layer][slots].astype(np.float32)
+            yield rows, positions, keys.reshape(len(keys), self.heads, -1), values.reshape(len(values), self.heads, -1)
+
+
+class ReferenceProgram:
+    """A plan run by numpy."""
+
+    def __init__(self, plan: Plan, weights: ReferenceWeights, pages: ReferencePages, max_tokens: int) -> None:
+        self._plan = plan
+        self._weights = weights
+        self._pages = pages
+        self.max_tokens = max_tokens
+        self.vocab_size = int(plan.values[plan.result].shape[-1])
+        self.bytes = 0
+
+    def run(self, step: Step) -> memoryview:
+        """One forward pass; logits f32 [R * V]."""
+        if len(step.tokens) > self.max_tokens:
+            raise ShapeError(f"a step of {len(step.tokens)} tokens, at most {self.max_tokens} fit")
+        values: dict[int, Any] = {}
+        for number, value in enumerate(self._plan.values):
+            if value.kind == "input":
+                values[number] = np.array(getattr(step, value.name), np.int64)
+            elif value.kind == "weight":
+                values[number] = self._weights[value.name]
+        for node in self._plan.nodes:
+            results = self._run_node(node, values, step)
+            values.update(zip(node.outputs, results, strict=True))
+        logits = np.ascontiguousarray(values[self._plan.result], np.float32)
+        return memoryview(logits.reshape(-1)).cast("B").cast("f")
+
+    def _run_node(self, node: Node, values: dict[int, Any], step: Step) -> tuple[Any, ...]:
+        operands = [None if number is None else values[number] for number in node.inputs]
+        attributes = dict(node.attributes)
+        if isinstance(attributes.get("cache"), CacheSlot):
+            attributes["cache"] = LayerCache(self._pages, attributes["cache"].layer, step)
+        result = OPS[node.op].body(*operands, **attributes)
+        return result if isinstance(result, tuple) else (result,)
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+class ReferenceBackend:
+    """Numpy on this machine's main memory."""
+
+    name = "reference"
+
+    def memory(self) -> int:
+        """Bytes free; numpy tells no limit, so the machine's own is for the caller to judge."""
+        return 1 << 62
+
+    def upload(self, archive: Archive, names: tuple[str, ...]) -> ReferenceWeights:
+        """Dequantise tensors at first use."""
+        return ReferenceWeights(archive, names)
+
+    def pages(self, count: int, layout: PageLayout) -> ReferencePages:
+        """Allocate pages."""
+        return ReferencePages(count, layout)
+
+    def compile(
+        self, plan: Plan, weights: ReferenceWeights, pages: ReferencePages, max_tokens: int
+    ) -> ReferenceProgram:
+        """Keep the plan; there is nothing to compile."""
+        return ReferenceProgram(plan, weights, pages, max_tokens)
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+def open_backend(threads: int = 0) -> ReferenceBackend:
+    """The reference backend; numpy decides about threads."""
+    return ReferenceBackend()

@@ -1,0 +1,51 @@
+"""Attention over the paged KV cache.
+
+Shapes: T tokens in the step, H query heads, K key heads, E key width, F value width, N keys of a sequence.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pacos.ir.graph import CacheSlot, Shape, Tensor, require
+from pacos.ir.registry import op
+from pacos.lazy import np
+
+Array = Any
+
+
+def _attention_shape(
+    q: Tensor, k: Tensor, v: Tensor, cache: CacheSlot, scale: float, window: int, softcap: float
+) -> Shape:
+    H, K = int(q.shape[1]), int(k.shape[1])
+    require(H % K == 0, f"{H} query heads do not share {K} key heads evenly")
+    require(q.shape[2] == k.shape[2], f"queries have width {q.shape[2]}, keys {k.shape[2]}")
+    require(v.shape[1] == K, f"{K} key heads, {v.shape[1]} value heads")
+    return (q.shape[0], H * int(v.shape[2]))
+
+
+@op(shape=_attention_shape, ulp=512, pure=False)
+def attention(
+    q: Array, k: Array, v: Array, *, cache: Any, scale: float, window: int = 0, softcap: float = 0.0
+) -> Array:
+    """Store keys and values, then attend causally within each sequence.
+
+    Shapes: q [T, H, E], k [T, K, E], v [T, K, F] -> [T, H * F]. A window of W keeps the last W positions, the own
+    one counted; 0 keeps all. softcap > 0 bends scores to cap * tanh(score / cap). Source: arXiv:1706.03762.
+    """
+    cache.append(k, v)
+    T, H, _ = q.shape
+    y = np.empty((T, H, v.shape[2]), np.float32)  # [T, H, F]
+    for rows, positions, keys, values in cache.sequences():
+        group = H // keys.shape[1]
+        keys, values = np.repeat(keys, group, axis=1), np.repeat(values, group, axis=1)  # [N, H, E], [N, H, F]
+        scores = np.einsum("the,nhe->htn", q[rows], keys) * np.float32(scale)  # [H, T, N]
+        if softcap:
+            scores = np.float32(softcap) * np.tanh(scores / np.float32(softcap))
+        distance = positions[:, None] - np.arange(keys.shape[0])[None, :]  # [T, N]
+        hidden = (distance < 0) | (distance >= window) if window else distance < 0
+        scores = np.where(hidden, np.float32(-np.inf), scores)
+        weights = np.exp(scores - scores.max(axis=-1, keepdims=True))
+        weights /= weights.sum(axis=-1, keepdims=True)
+        y[rows] = np.einsum("htn,nhf->thf", weights, values)
+    return y.reshape(T, -1)

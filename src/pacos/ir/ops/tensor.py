@@ -1,0 +1,150 @@
+"""Look-ups, matrix products, element-wise arithmetic and views.
+
+Shapes: T rows, K input width, N output width, D width, H heads, E head width.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pacos.errors import ShapeError
+from pacos.ir.graph import Shape, Tensor, require
+from pacos.ir.registry import Integers, op, sample
+from pacos.lazy import np
+
+Array = Any
+
+
+def _embed_shape(rows: Tensor, table: Tensor) -> Shape:
+    require(len(table.shape) == 2, f"{table.name} must be a matrix, it is {table.shape}")
+    return (rows.shape[0], table.shape[1])
+
+
+@op(shape=_embed_shape, ulp=0, samples=[sample(Integers((5,), 7), (7, 64)), sample(Integers((1,), 3), (3, 256))])
+def embed(rows: Array, table: Array) -> Array:
+    """Pick rows of a table.
+
+    Shapes: rows [T] i32, table [V, D] -> [T, D] f32. Errors: ShapeError when the table is no matrix.
+    """
+    return np.asarray(table, np.float32)[rows]
+
+
+def _linear_shape(x: Tensor, w: Tensor, bias: Tensor | None = None) -> Shape:
+    require(len(w.shape) == 2, f"{w.name} must be a matrix, it is {w.shape}")
+    require(x.shape[-1] == w.shape[1], f"{w.name} is {w.shape}, its input has width {x.shape[-1]}")
+    if bias is not None:
+        require(bias.shape == (w.shape[0],), f"{bias.name} is {bias.shape}, {w.name} is {w.shape}")
+    return (*x.shape[:-1], w.shape[0])
+
+
+@op(shape=_linear_shape, ulp=64, samples=[sample((3, 64), (5, 64), None), sample((2, 256), (48, 256), (48,))])
+def linear(x: Array, w: Array, bias: Array | None = None) -> Array:
+    """Multiply by a weight matrix and add the bias.
+
+    Shapes: x [T, K], w [N, K], bias [N] -> [T, N]. Errors: ShapeError naming the weight.
+    """
+    y = x @ w.T
+    return y if bias is None else y + bias
+
+
+def _linears_shape(x: Tensor, *pairs: Tensor | None) -> list[Shape]:
+    return [_linear_shape(x, _matrix(w), b) for w, b in zip(pairs[::2], pairs[1::2], strict=True)]
+
+
+def _matrix(w: Tensor | None) -> Tensor:
+    if w is None:
+        raise ShapeError("linears: a weight is missing")
+    return w
+
+
+@op(shape=_linears_shape, ulp=64, samples=[sample((3, 64), (5, 64), None, (16, 64), (16,))])
+def linears(x: Array, *pairs: Array | None) -> tuple[Array, ...]:
+    """Several linear ops on one input, which is then quantised and read once.
+
+    Shapes: x [T, K], then weight [N, K] and bias [N] (or None) in turn -> one [T, N] each.
+    """
+    return tuple(linear(x, w, b) for w, b in zip(pairs[::2], pairs[1::2], strict=True))
+
+
+def _same_shape(a: Tensor, b: Tensor) -> Shape:
+    require(a.shape[-1] == b.shape[-1], f"{a.name} {a.shape} and {b.name} {b.shape} differ in width")
+    return a.shape
+
+
+@op(shape=_same_shape, ulp=1, samples=[sample((3, 64), (3, 64)), sample((1, 33), (1, 33))])
+def add(a: Array, b: Array) -> Array:
+    """Add two arrays. Shapes: [T, D] + [T, D] -> [T, D]."""
+    return a + b
+
+
+@op(shape=_same_shape, ulp=1, samples=[sample((3, 64), (3, 64))])
+def mul(a: Array, b: Array) -> Array:
+    """Multiply element by element. Shapes: [T, D] * [T, D] -> [T, D]."""
+    return a * b
+
+
+@op(shape=lambda x, factor: x.shape, ulp=1, samples=[sample((3, 64), factor=0.125)])
+def scale(x: Array, *, factor: float) -> Array:
+    """Multiply by a number. Shapes: any -> the same."""
+    return x * np.float32(factor)
+
+
+@op(shape=lambda x: x.shape, ulp=64, samples=[sample((3, 64)), sample((1, 33))])
+def silu(x: Array) -> Array:
+    """x * sigmoid(x). Shapes: any -> the same. Source: arXiv:1702.03118."""
+    with np.errstate(over="ignore"):
+        return x / (1 + np.exp(-x))
+
+
+@op(shape=lambda x: x.shape, ulp=64, samples=[sample((3, 64))])
+def gelu_tanh(x: Array) -> Array:
+    """GELU by its tanh form. Shapes: any -> the same. Source: arXiv:1606.08415."""
+    return 0.5 * x * (1 + np.tanh(np.float32(0.7978845608028654) * (x + np.float32(0.044715) * x * x * x)))
+
+
+@op(shape=_same_shape, ulp=64, samples=[sample((3, 64), (3, 64))])
+def silu_mul(gate: Array, up: Array) -> Array:
+    """silu(gate) * up, the gated unit of Llama. Shapes: [T, D], [T, D] -> [T, D]."""
+    return silu(gate) * up
+
+
+@op(shape=_same_shape, ulp=64, samples=[sample((3, 64), (3, 64))])
+def gelu_tanh_mul(gate: Array, up: Array) -> Array:
+    """gelu_tanh(gate) * up, the gated unit of Gemma. Shapes: [T, D], [T, D] -> [T, D]."""
+    return gelu_tanh(gate) * up
+
+
+@op(shape=lambda x, cap: x.shape, ulp=64, samples=[sample((3, 64), cap=5.0)])
+def softcap(x: Array, *, cap: float) -> Array:
+    """cap * tanh(x / cap). Shapes: any -> the same. Source: Gemma 2."""
+    return np.float32(cap) * np.tanh(x / np.float32(cap))
+
+
+def _heads_shape(x: Tensor, width: int) -> Shape:
+    total = x.shape[-1]
+    require(isinstance(total, int) and total % width == 0, f"{x.name}: width {total} is no multiple of {width}")
+    return (x.shape[0], int(total) // width, width)
+
+
+@op(shape=_heads_shape, ulp=0, samples=[sample((3, 64), width=16)])
+def heads(x: Array, *, width: int) -> Array:
+    """See each row as heads, without moving anything. Shapes: [T, H * E] -> [T, H, E]."""
+    return x.reshape(x.shape[0], -1, width)
+
+
+def _columns_shape(x: Tensor, start: int, stop: int) -> Shape:
+    total = x.shape[-1]
+    require(isinstance(total, int) and 0 <= start < stop <= total, f"{x.name}: no columns {start}:{stop} of {total}")
+    return (x.shape[0], stop - start)
+
+
+@op(shape=_columns_shape, ulp=0, samples=[sample((3, 64), start=16, stop=48)])
+def columns(x: Array, *, start: int, stop: int) -> Array:
+    """See some columns, without moving anything. Shapes: [T, D] -> [T, stop - start]."""
+    return x[:, start:stop]
+
+
+@op(shape=lambda x, rows: (rows.shape[0], *x.shape[1:]), ulp=0, samples=[sample((5, 64), Integers((2,), 5))])
+def take(x: Array, rows: Array) -> Array:
+    """Pick rows. Shapes: x [T, D], rows [R] i32 -> [R, D]."""
+    return x[rows]

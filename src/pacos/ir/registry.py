@@ -1,0 +1,81 @@
+"""The @op decorator: one Python function is the definition, the reference and the source of plan nodes.
+
+Operands (positional) are arrays or traced values, a tuple counts as its parts; attributes (keyword only) are plain
+hashable data. Called with any traced operand, an op records a node; otherwise its numpy body runs.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from pacos.ir.graph import Shape, Tensor, Trace, require, walk
+
+
+@dataclass(frozen=True, slots=True)
+class Integers:
+    """A sample operand of whole numbers below `high`."""
+
+    shape: tuple[int, ...]
+    high: int
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """Operands (shapes of random f32 arrays, Integers, or None) and attributes that exercise an op."""
+
+    operands: tuple[tuple[int, ...] | Integers | None, ...]
+    attributes: tuple[tuple[str, Any], ...] = ()
+
+
+def sample(*operands: tuple[int, ...] | Integers | None, **attributes: Any) -> Sample:
+    """Write a Sample the way the op is called."""
+    return Sample(operands, tuple(attributes.items()))
+
+
+@dataclass(frozen=True, slots=True)
+class Op:
+    """What the registry knows of an op; `ulp` is the error that a kernel may show, in units of the result's size."""
+
+    name: str
+    body: Callable[..., Any]
+    shape: Callable[..., Shape | list[Shape]]
+    ulp: float
+    samples: tuple[Sample, ...] = field(default=())
+    pure: bool = True
+
+
+OPS: dict[str, Op] = {}
+
+
+def op(
+    *, shape: Callable[..., Any], ulp: float = 8, samples: Sequence[Sample] = (), pure: bool = True
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Register a numpy function as an op; see the module's docstring."""
+
+    def register(body: Callable[..., Any]) -> Callable[..., Any]:
+        entry = Op(body.__name__, body, shape, ulp, tuple(samples), pure)
+        OPS[entry.name] = entry
+
+        @functools.wraps(body)
+        def call(*operands: Any, **attributes: Any) -> Any:
+            traced = list(walk(operands))
+            if not traced:
+                return body(*operands, **attributes)
+            return _record(entry, traced[0].trace, operands, attributes)
+
+        return call
+
+    return register
+
+
+def _record(entry: Op, trace: Trace, operands: tuple[Any, ...], attributes: dict[str, Any]) -> Any:
+    for operand in operands:
+        require(operand is None or isinstance(operand, Tensor), f"{entry.name}: operand {operand!r} is not traced")
+    attributes = {**(entry.body.__kwdefaults__ or {}), **attributes}
+    shapes = entry.shape(*operands, **attributes)
+    several = isinstance(shapes, list)
+    outputs = trace.apply(entry.name, operands, tuple(sorted(attributes.items())), shapes if several else [shapes])
+    return outputs if several else outputs[0]

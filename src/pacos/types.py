@@ -1,0 +1,125 @@
+"""Frozen data that several rings share: tensors of a file, a step, page layouts, sampling and messages."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class TensorEntry:
+    """One tensor of a file.
+
+    Shapes: numpy order, rows first (GGUF's `ne` reversed); a vector is (n,).
+    Units: offset and nbytes in bytes, absolute in the file `part`, proved to lie inside it.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    type: str
+    part: int
+    offset: int
+    nbytes: int
+
+
+class Archive(Protocol):
+    """A model on disk, whatever the container; metadata keys and tensor names in GGUF's vocabulary."""
+
+    path: Path
+    metadata: Mapping[str, Any]
+    tensors: Mapping[str, TensorEntry]
+
+    def data(self, name: str) -> memoryview:
+        """Raw bytes of a tensor, read-only, without a copy."""
+
+    def address(self, name: str) -> int:
+        """Address of a tensor's first byte, valid until close()."""
+
+    def close(self) -> None:
+        """Release the file; addresses given before are dead."""
+
+
+@dataclass(frozen=True, slots=True)
+class PageLayout:
+    """How one page of the KV cache is laid out.
+
+    Shapes: per layer, keys [page_tokens, key_width] and values [page_tokens, value_width]; 0 = no cache.
+    """
+
+    page_tokens: int
+    key_width: tuple[int, ...]
+    value_width: tuple[int, ...]
+    type_k: str = "F16"
+    type_v: str = "F16"
+
+    @property
+    def layers(self) -> int:
+        """Layers of the model."""
+        return len(self.key_width)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One forward pass over the tokens of one or more sequences, along one ragged axis T.
+
+    Shapes: tokens [T], positions [T], sequence_starts [S + 1] (ranges in T), page_tables S arrays of page
+    numbers in order of position (they cover the positions of this step too), outputs [R] indices into T.
+    All are array("i").
+    """
+
+    tokens: array[int]
+    positions: array[int]
+    sequence_starts: array[int]
+    page_tables: tuple[array[int], ...]
+    outputs: array[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Timings:
+    """What a generation cost.
+
+    Units: seconds and tokens; cached tokens came from the prefix cache.
+    """
+
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    prompt_seconds: float = 0.0
+    generated_tokens: int = 0
+    generate_seconds: float = 0.0
+
+    @property
+    def prompt_rate(self) -> float:
+        """Prompt tokens computed per second."""
+        return (self.prompt_tokens - self.cached_tokens) / self.prompt_seconds if self.prompt_seconds > 0 else 0.0
+
+    @property
+    def generate_rate(self) -> float:
+        """Tokens generated per second, the first one left out (it belongs to the prompt)."""
+        return max(0, self.generated_tokens - 1) / self.generate_seconds if self.generate_seconds > 0 else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A piece of a streamed answer: its text, its token ids; the last one says why it ended."""
+
+    text: str
+    token_ids: tuple[int, ...] = ()
+    finish_reason: str | None = None  # "stop" (end token or stop string), "length", "cancelled", "error"
+    stop_string: str | None = None
+    timings: Timings | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """A whole answer."""
+
+    text: str
+    token_ids: tuple[int, ...]
+    prompt_token_ids: tuple[int, ...]
+    finish_reason: str
+    timings: Timings
+    stop_string: str | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
