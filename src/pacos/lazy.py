@@ -1,33 +1,26 @@
-"""Numpy behind one lazy name: importing this costs nothing, the first use imports numpy.
+"""Give numpy under a name that imports it only when an attribute is first used.
 
-Running, chatting and serving never need numpy; the reference backend, quantizers and converters do.
+The way of `run`, `chat` and `serve` never touches an array body, so it never pays for numpy's import.
 """
 
 from __future__ import annotations
 
-import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from pacos.errors import UsageError
+__all__ = ["np"]
 
+if TYPE_CHECKING:
+    import numpy as np
+else:
 
-class LazyModule:
-    """Stand for a module and import it at the first attribute access."""
+    class _LazyNumpy:
+        """Stand for the numpy module; keep each attribute after its first use."""
 
-    def __init__(self, name: str, extra: str) -> None:
-        self._name = name
-        self._extra = extra
-        self._module: Any = None
+        def __getattr__(self, name: str) -> Any:
+            import numpy
 
-    def __getattr__(self, attribute: str) -> Any:
-        if self._module is None:
-            try:
-                self._module = importlib.import_module(self._name)
-            except ImportError as error:
-                raise UsageError(
-                    f"this needs {self._name}, which is not installed", hint=f"pip install 'pacos[{self._extra}]'"
-                ) from error
-        return getattr(self._module, attribute)
+            value = getattr(numpy, name)
+            setattr(self, name, value)
+            return value
 
-
-np: Any = LazyModule("numpy", "numpy")
+    np = _LazyNumpy()

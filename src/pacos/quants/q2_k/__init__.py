@@ -1,0 +1,47 @@
+"""Q2_K: 256 weights of 2 bits in 16 groups, w = d * scale * code - dmin * minimum.
+
+Layout, 84 bytes: 16 bytes of scale (low nibble) and minimum (high nibble) per group of 16, 64 bytes of codes (each
+32 bytes hold four planes of 32 codes, low bits first), d f16, dmin f16.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pacos.lazy import np
+from pacos.quants.block import BlockFormat
+from pacos.quants.pieces import half, half_bytes, integers, pack_planes, planes, through_half
+from pacos.quants.search import scale_and_minimum
+
+if TYPE_CHECKING:
+    from pacos.quants.block import Bytes, Floats
+
+
+def dequantize(blocks: Bytes) -> Floats:
+    """Multiply each group's codes by its scale and subtract its minimum."""
+    packed = blocks[:, :16]
+    scale = half(blocks, 80) * (packed & np.uint8(15)).astype(np.float32)
+    minimum = half(blocks, 82) * (packed >> np.uint8(4)).astype(np.float32)
+    codes = planes(blocks[:, 16:80], 2, 32).reshape(-1, 16, 16).astype(np.float32)
+    return (scale[:, :, None] * codes - minimum[:, :, None]).reshape(-1, 256)
+
+
+def quantize(values: Floats) -> Bytes:
+    """Search each group's scale and minimum, then share them in four bits each."""
+    x = values.reshape(-1, 16)
+    scale, minimum = scale_and_minimum(x, np.abs(x), top=3, first=-0.5, step=0.1, steps=15, absolute=True)
+    scales, minimums = scale.reshape(-1, 16), minimum.reshape(-1, 16)
+    d = through_half(scales.max(axis=1, keepdims=True) / np.float32(15))
+    dmin = through_half(minimums.max(axis=1, keepdims=True) / np.float32(15))
+    top_scale, top_minimum = scales.max(axis=1, keepdims=True), minimums.max(axis=1, keepdims=True)
+    coded = integers(scales * (np.float32(15) / np.where(top_scale > 0, top_scale, np.float32(1))), 0, 15)
+    coded_min = integers(minimums * (np.float32(15) / np.where(top_minimum > 0, top_minimum, np.float32(1))), 0, 15)
+    step, shift = (d * coded)[:, :, None], (dmin * coded_min)[:, :, None]
+    grouped = values.reshape(-1, 16, 16)
+    codes = integers((grouped + shift) / np.where(step == 0, np.float32(np.inf), step), 0, 3)
+    packed = coded.astype(np.uint8) | coded_min.astype(np.uint8) << np.uint8(4)
+    low = pack_planes(codes.astype(np.uint8).reshape(-1, 256), 2, 32)
+    return np.concatenate([packed, low, half_bytes(d), half_bytes(dmin)], axis=1)
+
+
+FORMAT = BlockFormat("Q2_K", 10, 256, 84, dequantize, quantize)

@@ -1,0 +1,35 @@
+"""Q5_0: 32 weights of 5 bits, w = d * (code - 16).
+
+Layout, 22 bytes: d f16, 32 fifth bits in 4 bytes, then 16 bytes whose low nibbles are the lower four bits of codes
+0..15 and high nibbles those of codes 16..31.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pacos.lazy import np
+from pacos.quants.block import BlockFormat
+from pacos.quants.pieces import fifth_bits, half, half_bytes, pack_planes, planes, truncated
+
+if TYPE_CHECKING:
+    from pacos.quants.block import Bytes, Floats
+
+
+def dequantize(blocks: Bytes) -> Floats:
+    """Multiply centred codes by the block's scale."""
+    codes = planes(blocks[:, 6:], 4, 16) | fifth_bits(blocks[:, 2:6]) << np.uint8(4)
+    return half(blocks, 0) * (codes.astype(np.float32) - np.float32(16))
+
+
+def quantize(values: Floats) -> Bytes:
+    """Map the value of largest magnitude to code 0."""
+    peak = np.take_along_axis(values, np.abs(values).argmax(axis=1)[:, None], axis=1)
+    d = peak / np.float32(-16)
+    inverse = np.where(d == 0, np.float32(0), np.float32(1) / d)
+    codes = truncated(values * inverse + np.float32(16.5), 31)
+    high = np.packbits(codes >> np.uint8(4), axis=1, bitorder="little")
+    return np.concatenate([half_bytes(d), high, pack_planes(codes & np.uint8(15), 4, 16)], axis=1)
+
+
+FORMAT = BlockFormat("Q5_0", 6, 32, 22, dequantize, quantize)

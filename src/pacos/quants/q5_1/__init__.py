@@ -1,0 +1,36 @@
+"""Q5_1: 32 weights of 5 bits with a minimum, w = d * code + m.
+
+Layout, 24 bytes: d f16, m f16, 32 fifth bits in 4 bytes, then 16 bytes whose low nibbles are the lower four bits of
+codes 0..15 and high nibbles those of codes 16..31.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pacos.lazy import np
+from pacos.quants.block import BlockFormat
+from pacos.quants.pieces import fifth_bits, half, half_bytes, pack_planes, planes, truncated
+
+if TYPE_CHECKING:
+    from pacos.quants.block import Bytes, Floats
+
+
+def dequantize(blocks: Bytes) -> Floats:
+    """Multiply codes by the block's scale and add its minimum."""
+    codes = planes(blocks[:, 8:], 4, 16) | fifth_bits(blocks[:, 4:8]) << np.uint8(4)
+    return half(blocks, 0) * codes.astype(np.float32) + half(blocks, 2)
+
+
+def quantize(values: Floats) -> Bytes:
+    """Map the block's range to codes 0..31."""
+    low = values.min(axis=1, keepdims=True)
+    d = (values.max(axis=1, keepdims=True) - low) / np.float32(31)
+    inverse = np.where(d == 0, np.float32(0), np.float32(1) / d)
+    codes = truncated((values - low) * inverse + np.float32(0.5), 31)
+    high = np.packbits(codes >> np.uint8(4), axis=1, bitorder="little")
+    low_bits = pack_planes(codes & np.uint8(15), 4, 16)
+    return np.concatenate([half_bytes(d), half_bytes(low), high, low_bits], axis=1)
+
+
+FORMAT = BlockFormat("Q5_1", 7, 32, 24, dequantize, quantize)

@@ -1,0 +1,41 @@
+"""Q6_K: 256 weights of 6 bits in 16 groups, w = d * scale * (code - 32), scale signed.
+
+Layout, 210 bytes: 128 bytes of the lower four bits (each 64 bytes hold two planes of 64 codes, low nibbles first),
+64 bytes of the upper two bits (each 32 bytes hold four planes of 32 codes), 16 scales s8, d f16.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pacos.lazy import np
+from pacos.quants.block import BlockFormat
+from pacos.quants.pieces import half, half_bytes, integers, pack_planes, planes, through_half
+from pacos.quants.search import shared_scale, signed_scale
+
+if TYPE_CHECKING:
+    from pacos.quants.block import Bytes, Floats
+
+
+def dequantize(blocks: Bytes) -> Floats:
+    """Multiply centred codes by their group's scale."""
+    codes = planes(blocks[:, :128], 4, 64) | planes(blocks[:, 128:192], 2, 32) << np.uint8(4)
+    step = half(blocks, 208) * blocks[:, 192:208].view(np.int8).astype(np.float32)
+    centred = codes.reshape(-1, 16, 16).astype(np.float32) - np.float32(32)
+    return (step[:, :, None] * centred).reshape(-1, 256)
+
+
+def quantize(values: Floats) -> Bytes:
+    """Search each group's scale, then share them in eight bits each."""
+    scales = signed_scale(values.reshape(-1, 16), half=32).reshape(-1, 16)
+    factor = shared_scale(scales, 128)
+    d = through_half(np.where(factor == 0, np.float32(0), np.float32(1) / np.where(factor == 0, np.float32(1), factor)))
+    coded = integers(scales * factor, -128, 127)
+    step = (d * coded)[:, :, None]
+    centred = integers(values.reshape(-1, 16, 16) / np.where(step == 0, np.float32(np.inf), step), -32, 31)
+    codes = (centred + np.float32(32)).astype(np.uint8).reshape(-1, 256)
+    low, high = pack_planes(codes & np.uint8(15), 4, 64), pack_planes(codes >> np.uint8(4), 2, 32)
+    return np.concatenate([low, high, coded.astype(np.int8).view(np.uint8), half_bytes(d)], axis=1)
+
+
+FORMAT = BlockFormat("Q6_K", 14, 256, 210, dequantize, quantize)
