@@ -20,6 +20,14 @@ PACOS_API int32_t pacos_abi_version(void);
 /* ---- text/ : tokenizers ---- */
 
 /* ---- backends/cpu/ : programs ---- */
+typedef struct pacos_pool pacos_pool;
+typedef struct pacos_program pacos_program;
+
+/* Threads that run steps, the caller of pacos_program_run being one of them; null when the system gives none. */
+PACOS_API pacos_pool* pacos_pool_create(int32_t threads);
+PACOS_API void pacos_pool_free(pacos_pool* pool);
+/* Run `phases` phases of `tasks` tasks that add their number from 1 on; gives that sum + phases + 1. For tests. */
+PACOS_API int64_t pacos_pool_exercise(pacos_pool* pool, int64_t phases, int64_t tasks, int64_t work);
 
 /* ---- quants/ : block formats ---- */
 
