@@ -1,0 +1,380 @@
+"""Options: small frozen dataclasses whose field metadata makes the flag, the environment variable, the docs row and
+the request field.
+
+A field written with `option(...)` carries everything; `options_of(group)` reads it back, `check(self)` in each
+group's `__post_init__` enforces it, `read(groups, values)` builds groups from loose names, and `from_environment`
+from variables. Long flag names follow llama.cpp's.
+"""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import math
+import os
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any, TypeVar, get_origin, get_type_hints
+
+from pacos.errors import UsageError
+
+INT_MAX = 2**31 - 1
+LOGIT_BIAS_MAX = 1024  # entries; reliability limits of the field's servers
+STOP_IDS_MAX = 128
+STOP_STRINGS_MAX = 64
+STOP_STRING_BYTES_MAX = 1024
+
+# llama.cpp's names in its default order (common/common.h), and the other spellings that its parser takes.
+SAMPLERS = ("penalties", "dry", "top_n_sigma", "top_k", "typ_p", "top_p", "min_p", "xtc", "temperature")
+_SAMPLER_SPELLINGS = {"nucleus": "top_p", "typical": "typ_p", "typical_p": "typ_p", "typ": "typ_p", "temp": "temperature"}
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One option as its flag, variable, docs row and request field see it.
+
+    `kind` is int, float, bool, str or tuple (then `many` values, each made by `parse` from one text). `minimum`
+    and `maximum` are allowed values, `above` is not. `off_flags` switch a bool off.
+    """
+
+    name: str
+    kind: type
+    default: Any
+    help: str
+    flags: tuple[str, ...] = ()
+    off_flags: tuple[str, ...] = ()
+    env: str | None = None
+    minimum: float | None = None
+    maximum: float | None = None
+    above: float | None = None
+    choices: tuple[str, ...] = ()
+    most: int | None = None
+    parse: Callable[[str], Any] | None = None
+    normal: Callable[[Any], Any] | None = None
+
+    def from_text(self, text: str) -> Any:
+        """The value that a flag's argument or a variable's text means; for `many`, one flag's share of it.
+
+        Errors: UsageError naming the option, the text and what it should be.
+        """
+        if self.parse is not None:
+            return self.parse(text)
+        if self.kind is bool:
+            lowered = text.strip().lower()
+            if lowered in {"1", "true", "on", "yes"}:
+                return True
+            if lowered in {"0", "false", "off", "no"}:
+                return False
+            raise UsageError(f"{self.name} is {text!r}", hint="use true or false")
+        if self.kind in (int, float):
+            try:
+                return self.kind(text)
+            except ValueError:
+                wanted = "a whole number" if self.kind is int else "a number"
+                raise UsageError(f"{self.name} is {text[:80]!r}", hint=f"use {wanted}") from None
+        return (text,) if self.kind is tuple else text
+
+
+def option(default: Any, *, help: str, flags: Sequence[str] = (), env: str | None = None, **rules: Any) -> Any:
+    """A dataclass field with an option's metadata; `rules` are Option's other fields.
+
+    The variable is PACOS_ and the first long flag, unless `env` names another.
+    """
+    if env is None:
+        env = next(("PACOS_" + f[2:].replace("-", "_").upper() for f in flags if f.startswith("--")), None)
+    metadata = {"help": help, "flags": tuple(flags), "env": env, **rules}
+    return field(default=default, metadata={"option": metadata})
+
+
+@functools.cache
+def options_of(group: type) -> tuple[Option, ...]:
+    """Options of a group, in order."""
+    hints = get_type_hints(group)
+    found = []
+    for entry in fields(group):
+        kind = get_origin(hints[entry.name]) or hints[entry.name]
+        found.append(Option(entry.name, kind, entry.default, **entry.metadata["option"]))
+    return tuple(found)
+
+
+def check(group: Any) -> None:
+    """Validate a group in its `__post_init__`; whole numbers become floats where a float is meant, lists tuples.
+
+    Errors: UsageError naming the option, the value seen and the values allowed.
+    """
+    for one in options_of(type(group)):
+        value = getattr(group, one.name)
+        checked = _checked(one, value)
+        if checked is not value:
+            object.__setattr__(group, one.name, checked)
+
+
+def _checked(one: Option, value: Any) -> Any:
+    if one.normal is not None:
+        value = one.normal(value)
+    if one.kind is float and isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63:
+        value = float(value)
+    if one.kind is tuple and isinstance(value, list):
+        value = tuple(value)
+    if not isinstance(value, one.kind) or (isinstance(value, bool) and one.kind is not bool):
+        names = {int: "a whole number", float: "a number", bool: "true or false", str: "text", tuple: "a list"}
+        raise UsageError(f"{one.name} is {_shown(value)}", hint=f"use {names[one.kind]}")
+    if one.kind in (int, float):
+        _check_range(one, value)
+    if one.choices and value not in one.choices:
+        raise UsageError(f"{one.name} is {_shown(value)}", hint=f"use one of {', '.join(one.choices)}")
+    if one.most is not None and len(value) > one.most:
+        raise UsageError(f"{one.name} has {len(value)} entries", hint=f"at most {one.most} are allowed")
+    return value
+
+
+def _check_range(one: Option, value: float) -> None:
+    low = one.above if one.above is not None else one.minimum
+    bad = (
+        math.isnan(value)
+        or (one.minimum is not None and value < one.minimum)
+        or (one.above is not None and value <= one.above)
+        or (one.maximum is not None and value > one.maximum)
+    )
+    if bad:
+        lower = f"{'above' if one.above is not None else 'at least'} {low:g}" if low is not None else ""
+        upper = f"at most {one.maximum:g}" if one.maximum is not None else ""
+        raise UsageError(f"{one.name} is {value}", hint=f"use a number {' and '.join(filter(None, (lower, upper)))}")
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+Group = TypeVar("Group")
+
+
+def read(groups: Sequence[type[Any]], values: Mapping[str, Any]) -> tuple[Any, ...]:
+    """Build each group from loose names; None means not given.
+
+    Errors: UsageError for a name that no group has, or a value that its option refuses.
+    """
+    known = {one.name for group in groups for one in options_of(group)}
+    for name in values:
+        if name not in known:
+            close = difflib.get_close_matches(name, known, 1)
+            raise UsageError(f"unknown option {name!r}", hint=f"did you mean {close[0]!r}?" if close else None)
+    given = {name: value for name, value in values.items() if value is not None}
+    return tuple(
+        group(**{one.name: given[one.name] for one in options_of(group) if one.name in given}) for group in groups
+    )
+
+
+def from_environment(groups: Sequence[type[Any]], environment: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """Values that variables set, by option name, for `read`.
+
+    Errors: UsageError naming the variable when its text cannot be read.
+    """
+    environment = os.environ if environment is None else environment
+    values = {}
+    for group in groups:
+        for one in options_of(group):
+            text = environment.get(one.env) if one.env else None
+            if text is None or text == "":
+                continue
+            try:
+                values[one.name] = _checked(one, one.from_text(text))
+            except UsageError as error:
+                raise UsageError(f"variable {one.env}: {error.message}", hint=error.hint) from None
+    return values
+
+
+def sampler_names(value: Any) -> Any:
+    """A sampler chain from "a;b;c" or names, in llama.cpp's spelling.
+
+    Errors: UsageError naming the unknown name and the known ones.
+    """
+    names = value.split(";") if isinstance(value, str) else value
+    if not isinstance(names, (list, tuple)):
+        return value
+    chain = []
+    for name in names:
+        spelled = name.strip().replace("-", "_") if isinstance(name, str) else name
+        spelled = _SAMPLER_SPELLINGS.get(spelled, spelled) if isinstance(spelled, str) else spelled
+        if spelled == "":
+            continue
+        if spelled not in SAMPLERS:
+            raise UsageError(f"unknown sampler {_shown(name)}", hint=f"there are {', '.join(SAMPLERS)}")
+        chain.append(spelled)
+    return tuple(chain)
+
+
+def logit_biases(value: Any) -> Any:
+    """Biases as (token id, bias) pairs, from a mapping or pairs; bias -inf bans the token.
+
+    Errors: UsageError naming the entry; finite biases lie within 100, as in the OpenAI dialect.
+    """
+    if isinstance(value, Mapping):
+        value = tuple(value.items())
+    if not isinstance(value, (list, tuple)):
+        return value
+    pairs = {}
+    for entry in value:
+        if not isinstance(entry, (list, tuple)) or len(entry) != 2:
+            raise UsageError(f"logit_bias has the entry {_shown(entry)}", hint="use pairs of token id and bias")
+        token, bias = entry
+        numbers = all(isinstance(n, (int, float)) and not isinstance(n, bool) for n in entry)
+        if not numbers or not isinstance(token, int) or not 0 <= token <= INT_MAX:
+            raise UsageError(f"logit_bias has the entry {_shown(entry)}", hint="use a token id of 0 or more and a number")
+        if not (-100 <= bias <= 100 or bias == -math.inf):
+            raise UsageError(f"logit_bias of token {token} is {bias}", hint="use -100 to 100, or -inf to ban it")
+        pairs[token] = float(bias)
+    return tuple(pairs.items())
+
+
+def _bias_text(text: str) -> Any:
+    found = re.fullmatch(r"\s*(\d{1,10})\s*([+-].{1,20})", text)
+    try:
+        return ((int(found[1]), float(found[2])),) if found else logit_biases([text])
+    except ValueError:
+        raise UsageError(f"logit_bias is {text!r}", hint="use TOKEN+BIAS or TOKEN-BIAS, such as 29905-100") from None
+
+
+def _stop_strings(value: Any) -> Any:
+    value = (value,) if isinstance(value, str) else value
+    if isinstance(value, (list, tuple)):
+        for text in value:
+            if not isinstance(text, str) or not 0 < len(text.encode("utf-8", "replace")) <= STOP_STRING_BYTES_MAX:
+                hint = f"use texts of 1 to {STOP_STRING_BYTES_MAX} bytes"
+                raise UsageError(f"stop has the entry {_shown(text)}", hint=hint)
+    return value
+
+
+def _stop_ids(value: Any) -> Any:
+    if isinstance(value, (list, tuple, set, frozenset)):
+        value = tuple(sorted(value)) if isinstance(value, (set, frozenset)) else tuple(value)
+        for token in value:
+            if not isinstance(token, int) or isinstance(token, bool) or not 0 <= token <= INT_MAX:
+                raise UsageError(f"stop_ids has the entry {_shown(token)}", hint="use token ids of 0 or more")
+    return value
+
+
+@dataclass(frozen=True, slots=True)
+class SamplingOptions:
+    """How the next token is chosen; names and defaults are llama.cpp's."""
+
+    temp: float = option(
+        0.8, flags=("--temp", "--temperature"), minimum=0, maximum=1000, help="Temperature; 0 takes the likeliest token."
+    )
+    top_k: int = option(40, flags=("--top-k",), minimum=-1, maximum=INT_MAX, help="Keep the k likeliest tokens; 0 is off.")
+    top_p: float = option(
+        0.95, flags=("--top-p",), minimum=0, maximum=1, help="Keep the likeliest tokens up to this probability; 1 is off."
+    )
+    min_p: float = option(
+        0.05, flags=("--min-p",), minimum=0, maximum=1, help="Drop tokens below this part of the likeliest one's; 0 is off."
+    )
+    typical_p: float = option(
+        1.0, flags=("--typical", "--typical-p"), minimum=0, maximum=1, help="Keep locally typical tokens; 1 is off."
+    )
+    repeat_penalty: float = option(
+        1.0, flags=("--repeat-penalty",), above=0, maximum=1000, help="Divide repeated tokens' logits by this; 1 is off."
+    )
+    repeat_last_n: int = option(
+        64, flags=("--repeat-last-n",), minimum=-1, maximum=INT_MAX, help="Tokens that penalties look back; -1 is all."
+    )
+    presence_penalty: float = option(
+        0.0, flags=("--presence-penalty",), minimum=-100, maximum=100, help="Lower tokens that appeared by this; 0 is off."
+    )
+    frequency_penalty: float = option(
+        0.0, flags=("--frequency-penalty",), minimum=-100, maximum=100, help="Lower tokens by this per appearance."
+    )
+    logit_bias: tuple[tuple[int, float], ...] = option(
+        (),
+        flags=("--logit-bias", "-l"),
+        most=LOGIT_BIAS_MAX,
+        parse=_bias_text,
+        normal=logit_biases,
+        help="Add to a token's logit, as TOKEN+BIAS or TOKEN-BIAS; repeatable.",
+    )
+    seed: int = option(-1, flags=("--seed", "-s"), minimum=-1, maximum=2**64 - 1, help="Random seed; -1 draws one.")
+    samplers: tuple[str, ...] = option(
+        SAMPLERS,
+        flags=("--samplers",),
+        most=32,
+        parse=sampler_names,
+        normal=sampler_names,
+        help="Sampler stages in order, joined with semicolons.",
+    )
+
+    def __post_init__(self) -> None:
+        check(self)
+
+
+@dataclass(frozen=True, slots=True)
+class GenerateOptions:
+    """When a generation ends and what it may reuse."""
+
+    n_predict: int = option(
+        -1,
+        flags=("--n-predict", "--predict", "-n"),
+        minimum=-1,
+        maximum=INT_MAX,
+        help="Tokens to generate; -1 is until the model ends or the context is full.",
+    )
+    stop: tuple[str, ...] = option(
+        (),
+        flags=("--stop", "--reverse-prompt", "-r"),
+        most=STOP_STRINGS_MAX,
+        normal=_stop_strings,
+        help="Text that ends the generation and is not shown; repeatable.",
+    )
+    stop_ids: tuple[int, ...] = option(
+        (), most=STOP_IDS_MAX, normal=_stop_ids, help="Token ids that end the generation, beside the model's own."
+    )
+    ignore_eos: bool = option(False, flags=("--ignore-eos",), help="Go on past the model's end tokens.")
+    cache_prompt: bool = option(
+        True, flags=("--cache-prompt",), off_flags=("--no-cache-prompt",), help="Reuse what earlier prompts computed."
+    )
+
+    def __post_init__(self) -> None:
+        check(self)
+
+
+@dataclass(frozen=True, slots=True)
+class LoadOptions:
+    """How a model is opened."""
+
+    ctx_size: int = option(
+        0, flags=("--ctx-size", "-c"), minimum=0, maximum=INT_MAX, help="Context in tokens; 0 is the model's own."
+    )
+    batch_size: int = option(
+        512, flags=("--batch-size", "-b"), minimum=1, maximum=65536, help="Tokens computed in one step, at most."
+    )
+    parallel: int = option(
+        4, flags=("--parallel", "-np"), minimum=1, maximum=4096, help="Full contexts that the cache has room for."
+    )
+    threads: int = option(
+        0, flags=("--threads", "-t"), minimum=0, maximum=1024, help="Threads that compute; 0 is one per physical core."
+    )
+    backend: str = option("cpu", flags=("--backend",), help="What computes: cpu or reference.")
+    cache_type_k: str = option(
+        "f16", flags=("--cache-type-k", "-ctk"), choices=("f16", "f32"), help="Type of cached keys."
+    )
+    cache_type_v: str = option(
+        "f16", flags=("--cache-type-v", "-ctv"), choices=("f16", "f32"), help="Type of cached values."
+    )
+    rope_scaling: str = option(
+        "", flags=("--rope-scaling",), choices=("", "none", "linear", "yarn"), help="Rotary scaling; default the model's."
+    )
+    rope_scale: float = option(
+        0.0, flags=("--rope-scale",), minimum=0, maximum=1e6, help="Stretch the context by this; 0 is the model's."
+    )
+    rope_freq_base: float = option(
+        0.0, flags=("--rope-freq-base",), minimum=0, maximum=1e15, help="Rotary base frequency; 0 is the model's."
+    )
+    rope_freq_scale: float = option(
+        0.0, flags=("--rope-freq-scale",), minimum=0, maximum=1e6, help="Rotary frequency factor; 0 is the model's."
+    )
+    yarn_orig_ctx: int = option(
+        0, flags=("--yarn-orig-ctx",), minimum=0, maximum=INT_MAX, help="YaRN: the trained context; 0 is the model's."
+    )
+
+    def __post_init__(self) -> None:
+        check(self)
