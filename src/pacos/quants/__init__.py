@@ -11,15 +11,14 @@ import importlib
 import math
 import pkgutil
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pacos.errors import FormatError, ShapeError, UnsupportedModel
 from pacos.lazy import np
 from pacos.quants.block import BlockFormat
 
 if TYPE_CHECKING:
-    from _typeshed import ReadableBuffer
-    from numpy.typing import ArrayLike
+    from numpy.typing import ArrayLike, NDArray
 
     from pacos.quants.block import Floats
 
@@ -61,7 +60,7 @@ def row_bytes(name: str | int, columns: int) -> int:
     return columns // fmt.block * fmt.block_bytes
 
 
-def dequantize(name: str | int, data: ReadableBuffer, shape: Sequence[int]) -> Floats:
+def dequantize(name: str | int, data: bytes | bytearray | memoryview | NDArray[Any], shape: Sequence[int]) -> Floats:
     """The weights in `data` as f32 of `shape` (rows first).
 
     Errors: FormatError when `data` has not exactly the bytes that the shape needs.
@@ -70,7 +69,7 @@ def dequantize(name: str | int, data: ReadableBuffer, shape: Sequence[int]) -> F
     columns = shape[-1] if len(shape) else 1
     count = math.prod(shape)
     needed = count // columns * row_bytes(fmt.name, columns) if columns else 0
-    raw = np.frombuffer(data, dtype=np.uint8) if memoryview(data).nbytes else np.zeros(0, dtype=np.uint8)
+    raw = np.frombuffer(data, dtype=np.uint8) if needed else np.zeros(len(data), dtype=np.uint8)
     if raw.size != needed:
         raise FormatError(f"{fmt.name} weights of shape {tuple(shape)} need {needed} bytes, found {raw.size}")
     blocks = raw.reshape(-1, fmt.block_bytes)

@@ -30,9 +30,10 @@ def through_half(values: Floats) -> Floats:
     return values.astype(np.float16).astype(np.float32)
 
 
-def integers(values: Floats, low: int, high: int) -> NDArray[Any]:
+def integers(values: NDArray[Any], low: int, high: int) -> Floats:
     """Round to the nearest integer within [low, high], as f32; NaN becomes low."""
-    return np.fmin(np.fmax(np.rint(values), np.float32(low)), np.float32(high))
+    rounded: Floats = np.rint(values)
+    return np.fmin(np.fmax(rounded, np.float32(low)), np.float32(high))
 
 
 def truncated(values: Floats, high: int) -> Bytes:
@@ -54,7 +55,8 @@ def pack_planes(codes: Bytes, bits: int, run: int) -> Bytes:
     """Inverse of `planes`: codes [N, n * (8 // bits) * run] u8 -> [N, n * run] u8."""
     shifts = np.arange(0, 8, bits, dtype=np.uint8).reshape(1, 1, -1, 1)
     shifted = codes.reshape(codes.shape[0], -1, 8 // bits, run) << shifts
-    return np.bitwise_or.reduce(shifted, axis=2).reshape(codes.shape[0], -1)
+    packed: Bytes = np.bitwise_or.reduce(shifted, axis=2)
+    return packed.reshape(codes.shape[0], -1)
 
 
 def fifth_bits(packed: Bytes) -> Bytes:

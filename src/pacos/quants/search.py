@@ -18,11 +18,13 @@ _TINY = 1e-15  # groups that stay below this are stored as zeros
 
 
 def _total(values: Floats) -> Floats:
-    return values.sum(axis=1, keepdims=True)
+    total: Floats = values.sum(axis=1, keepdims=True)
+    return total
 
 
 def _dot(a: Floats, b: Floats) -> Floats:
-    return np.einsum("gn,gn->g", a, b)[:, None]
+    products: Floats = np.einsum("gn,gn->g", a, b)
+    return products[:, None]
 
 
 def _ratio(a: Floats, b: Floats) -> Floats:

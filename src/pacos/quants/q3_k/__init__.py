@@ -25,7 +25,8 @@ def dequantize(blocks: Bytes) -> Floats:
     codes = planes(blocks[:, 32:96], 2, 32) | planes(blocks[:, :32], 1, 32) << np.uint8(2)
     step = half(blocks, 108) * (scales.astype(np.float32) - np.float32(32))
     centred = codes.reshape(-1, 16, 16).astype(np.float32) - np.float32(4)
-    return (step[:, :, None] * centred).reshape(-1, 256)
+    weights: Floats = step[:, :, None] * centred
+    return weights.reshape(-1, 256)
 
 
 def quantize(values: Floats) -> Bytes:
