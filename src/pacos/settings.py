@@ -9,7 +9,6 @@ from variables. Long flag names follow llama.cpp's.
 from __future__ import annotations
 
 import difflib
-import functools
 import math
 import os
 import re
@@ -87,9 +86,17 @@ def option(default: Any, *, help: str, flags: Sequence[str] = (), env: str | Non
     return field(default=default, metadata={"option": metadata})
 
 
-@functools.cache
+_OPTIONS: dict[type, tuple[Option, ...]] = {}
+
+
 def options_of(group: type) -> tuple[Option, ...]:
     """Options of a group, in order."""
+    if group not in _OPTIONS:
+        _OPTIONS[group] = _resolved(group)
+    return _OPTIONS[group]
+
+
+def _resolved(group: type) -> tuple[Option, ...]:
     hints = get_type_hints(group)
     found = []
     for entry in fields(group):
@@ -117,7 +124,8 @@ def _checked(one: Option, value: Any) -> Any:
         value = float(value)
     if one.kind is tuple and isinstance(value, list):
         value = tuple(value)
-    if not isinstance(value, one.kind) or (isinstance(value, bool) and one.kind is not bool):
+    fits = isinstance(value, one.kind) and (one.kind is bool or not isinstance(value, bool))
+    if not fits:
         names = {int: "a whole number", float: "a number", bool: "true or false", str: "text", tuple: "a list"}
         raise UsageError(f"{one.name} is {_shown(value)}", hint=f"use {names[one.kind]}")
     if one.kind in (int, float):
