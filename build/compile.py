@@ -131,12 +131,12 @@ def zig_program() -> str | None:
     return shutil.which("zig")
 
 
-def find_compiler(target: Target | None = None) -> Compiler:
-    """Choose $CXX, else a system compiler that really compiles, else zig; a foreign target takes zig.
+def find_compiler(portable: bool = False) -> Compiler:
+    """Choose $CXX, else a system compiler that really compiles, else zig; a portable library takes zig.
 
     Errors: BuildError when there is none.
     """
-    if target is None or target == native_target():
+    if not portable:
         system = system_compiler()
         if system is not None:
             return system
@@ -336,9 +336,14 @@ def link(objects: Sequence[Path], flags: Sequence[str], compiler: Compiler, outp
 
 @dataclass(frozen=True)
 class Options:
-    """What to build and how. `keep_going` leaves out files that do not compile."""
+    """What to build and how.
+
+    `portable`: for any machine of the target (always zig), not for this one. `keep_going` leaves out files that do
+    not compile.
+    """
 
     target: Target
+    portable: bool = False
     output: Path | None = None
     jobs: int = os.cpu_count() or 1
     sanitize: str = ""
@@ -351,10 +356,10 @@ def build(options: Options) -> Path:
     Errors: BuildError with the compiler's own words.
     """
     target = options.target
-    compiler = find_compiler(target)
+    compiler = find_compiler(options.portable)
     folder = CACHE / (f"{target.triple}-{options.sanitize.replace(',', '-')}" if options.sanitize else target.triple)
     folder.mkdir(parents=True, exist_ok=True)
-    default = PACKAGE / "native" if target == native_target() and not options.sanitize else folder
+    default = folder if options.portable or options.sanitize else PACKAGE / "native"
     output = (options.output or default / target.library).resolve()
     write_generated()
     extra = ["-Werror"] if os.environ.get("PACOS_WERROR") == "1" else []
@@ -402,8 +407,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if given.clean:
         shutil.rmtree(CACHE, ignore_errors=True)
     try:
-        target = native_target() if given.target == "native" else TARGETS[given.target]
-        options = Options(target, given.output, max(given.jobs, 1), given.sanitize, given.keep_going)
+        portable = given.target != "native"
+        target = TARGETS[given.target] if portable else native_target()
+        options = Options(target, portable, given.output, max(given.jobs, 1), given.sanitize, given.keep_going)
         print(build(options))
     except BuildError as error:
         print(f"build/compile.py: {error}", file=sys.stderr)
