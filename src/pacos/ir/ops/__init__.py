@@ -5,7 +5,11 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from types import FunctionType
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # these two are named like their modules, which a type checker would see instead
+    from pacos.ir.ops.attention import attention as attention
+    from pacos.ir.ops.rope import rope as rope
 
 for _found in pkgutil.iter_modules(__path__):
     _module = importlib.import_module(f"{__name__}.{_found.name}")

@@ -1,0 +1,19 @@
+"""Model families: one file each with one function; hyper-parameters, tensor names and plans around them."""
+
+from __future__ import annotations
+
+from pacos.models.build import build_plan, page_layout
+from pacos.models.hparams import Hparams, RopeOverrides
+from pacos.models.registry import Architecture, architecture, architectures, model_for, model_for_class
+
+__all__ = [
+    "Architecture",
+    "Hparams",
+    "RopeOverrides",
+    "architecture",
+    "architectures",
+    "build_plan",
+    "model_for",
+    "model_for_class",
+    "page_layout",
+]

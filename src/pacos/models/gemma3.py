@@ -1,0 +1,45 @@
+"""Gemma 3, text: Gemma 2 without soft caps, with norms on query and key heads; five windowed layers to a full one.
+
+Source: Hugging Face modeling_gemma3.py; tensor names as in GGUF arch "gemma3", whose norm weights have 1 added.
+Shapes: T tokens in the step, R rows wanted, D model width, V vocabulary, H query heads, K key heads, E head width.
+"""
+
+from __future__ import annotations
+
+from pacos.ir import ops
+from pacos.ir.graph import Inputs, Tensor, WeightTable
+from pacos.models.blocks import gelu_feed_forward, logits, project, project_heads
+from pacos.models.gemma2 import score_scale
+from pacos.models.hparams import Hparams
+from pacos.models.registry import architecture
+
+_LAYERS_27B = 62
+
+DEFAULTS = {
+    "attention.sliding_window_pattern": 6,
+    "rope.freq_base": 1e6,
+    "rope.freq_base_swa": 1e4,  # windowed layers; never stretched
+}
+
+
+@architecture("gemma3", hf=("Gemma3ForCausalLM",), defaults=DEFAULTS)
+def gemma3(inputs: Inputs, weights: WeightTable, hp: Hparams) -> Tensor:
+    """Logits [R, V] for the rows wanted."""
+    scale = score_scale(hp, _LAYERS_27B)
+    x = ops.scale(ops.embed(inputs.tokens, weights["token_embd"]), factor=hp.width**0.5)  # [T, D]
+    for i in range(hp.layers):
+        w, rope = weights.block(i), hp.rope_of(i)
+        h = ops.rms_norm(x, w["attn_norm"], eps=hp.norm_eps)
+        q = project_heads(h, w, "attn_q", hp.head_width)  # [T, H, E]
+        k = project_heads(h, w, "attn_k", hp.head_width)  # [T, K, E]
+        v = project_heads(h, w, "attn_v", hp.value_width)  # [T, K, E]
+        q = ops.rope(ops.rms_norm(q, w["attn_q_norm"], eps=hp.norm_eps), inputs.positions, rope)
+        k = ops.rope(ops.rms_norm(k, w["attn_k_norm"], eps=hp.norm_eps), inputs.positions, rope)
+        a = ops.attention(
+            q, k, v, cache=inputs.cache[i], scale=scale, window=hp.windows[i], softcap=hp.attention_softcap
+        )
+        x = x + ops.rms_norm(project(a, w, "attn_output"), w["post_attention_norm"], eps=hp.norm_eps)
+        h = gelu_feed_forward(ops.rms_norm(x, w["ffn_norm"], eps=hp.norm_eps), w)
+        x = x + ops.rms_norm(h, w["post_ffw_norm"], eps=hp.norm_eps)
+    y = logits(x, inputs, weights, hp)
+    return ops.softcap(y, cap=hp.final_softcap) if hp.final_softcap else y

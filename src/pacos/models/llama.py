@@ -1,0 +1,32 @@
+"""Llama 1 to 3, Mistral and their exact copies: RMS norms, rotary positions, grouped queries, gated SiLU.
+
+Source: Hugging Face modeling_llama.py and modeling_mistral.py; tensor names as in GGUF arch "llama".
+Shapes: T tokens in the step, R rows wanted, D model width, V vocabulary, H query heads, K key heads, E head width.
+"""
+
+from __future__ import annotations
+
+from pacos.ir import ops
+from pacos.ir.graph import Inputs, Tensor, WeightTable
+from pacos.models.blocks import logits, project, project_heads, silu_feed_forward
+from pacos.models.hparams import Hparams
+from pacos.models.registry import architecture
+
+
+@architecture("llama", hf=("LlamaForCausalLM", "LLaMAForCausalLM", "MistralForCausalLM"), rope="pairs")
+def llama(inputs: Inputs, weights: WeightTable, hp: Hparams) -> Tensor:
+    """Logits [R, V] for the rows wanted."""
+    factors = weights.get("rope_freqs")  # Llama 3.1: divide the rotary frequencies
+    x = ops.embed(inputs.tokens, weights["token_embd"])  # [T, D]
+    for i in range(hp.layers):
+        w = weights.block(i)
+        h = ops.rms_norm(x, w["attn_norm"], eps=hp.norm_eps)
+        q = project_heads(h, w, "attn_q", hp.head_width)  # [T, H, E]
+        k = project_heads(h, w, "attn_k", hp.head_width)  # [T, K, E]
+        v = project_heads(h, w, "attn_v", hp.value_width)  # [T, K, E]
+        q = ops.rope(q, inputs.positions, hp.rope, factors)
+        k = ops.rope(k, inputs.positions, hp.rope, factors)
+        a = ops.attention(q, k, v, cache=inputs.cache[i], scale=hp.scale, window=hp.windows[i])
+        x = x + project(a, w, "attn_output")
+        x = x + silu_feed_forward(ops.rms_norm(x, w["ffn_norm"], eps=hp.norm_eps), w)
+    return logits(x, inputs, weights, hp)

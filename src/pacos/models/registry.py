@@ -1,0 +1,95 @@
+"""Find model families by name: every module of this folder that uses @architecture is one, no list to edit."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import importlib.util
+import pkgutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pacos.errors import FormatError, UnsupportedModel
+from pacos.ir.graph import Inputs, Tensor, WeightTable
+
+Model = Callable[[Inputs, WeightTable, Any], Tensor]
+
+_SHOWN_CHARACTERS = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Architecture:
+    """A model family under one GGUF name.
+
+    `rope` is the style of its rotary pairs in GGUF files ("" when it has none). `defaults` holds metadata, keys
+    without the architecture's prefix, that files of the family may leave out.
+    """
+
+    name: str
+    model: Model
+    hf: tuple[str, ...]
+    rope: str = "halves"
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+
+
+_FOUND: dict[str, Architecture] = {}
+
+
+def architecture(
+    *names: str, hf: tuple[str, ...], rope: str = "halves", defaults: Mapping[str, Any] | None = None
+) -> Callable[[Model], Model]:
+    """Register a model function under its GGUF names and its Hugging Face class names."""
+
+    def register(model: Model) -> Model:
+        for name in names:
+            _FOUND[name] = Architecture(name, model, hf, rope, dict(defaults or {}))
+        return model
+
+    return register
+
+
+def architectures() -> tuple[Architecture, ...]:
+    """Every family, by name."""
+    package = importlib.import_module(__package__ or "pacos.models")
+    for found in pkgutil.iter_modules(package.__path__):
+        importlib.import_module(f"{package.__name__}.{found.name}")
+    return tuple(_FOUND[name] for name in sorted(_FOUND))
+
+
+def model_for(name: object) -> Architecture:
+    """The family of a GGUF `general.architecture`.
+
+    Errors: FormatError when it is no name; UnsupportedModel listing the names that exist, the nearest first.
+    """
+    if not isinstance(name, str) or not name:
+        raise FormatError(f"general.architecture is {_shown(name)}, needed: a name", hint=_supported())
+    if name not in _FOUND and name.isidentifier() and importlib.util.find_spec(f"pacos.models.{name}"):
+        importlib.import_module(f"pacos.models.{name}")  # a family's file is named after it: spare the scan
+    found = _FOUND.get(name) or {entry.name: entry for entry in architectures()}.get(name)
+    if found is None:
+        near = difflib.get_close_matches(name[:_SHOWN_CHARACTERS], sorted(_FOUND), 1)
+        nearest = f"; nearest: {near[0]}" if near else ""
+        raise UnsupportedModel(f"architecture {_shown(name)} is not supported", hint=_supported() + nearest)
+    return found
+
+
+def model_for_class(name: str) -> Architecture:
+    """The family of a Hugging Face class name, as in config.json's `architectures`.
+
+    Errors: UnsupportedModel listing the class names that exist.
+    """
+    for entry in architectures():
+        if name in entry.hf:
+            return entry
+    known = ", ".join(sorted({one for entry in architectures() for one in entry.hf}))
+    raise UnsupportedModel(f"model class {_shown(name)} is not supported", hint=f"supported classes: {known}")
+
+
+def _supported() -> str:
+    return "supported: " + ", ".join(entry.name for entry in architectures())
+
+
+def _shown(value: object) -> str:
+    text = ascii(value)
+    return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}... ({len(text)} characters)"
