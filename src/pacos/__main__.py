@@ -1,0 +1,5 @@
+"""`python -m pacos` is `pacos`."""
+
+from pacos.cli.main import main
+
+main()

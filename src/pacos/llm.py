@@ -1,0 +1,232 @@
+"""The library: open a model, generate, chat, tokenize, score.
+
+    import pacos
+
+    with pacos.load("storyteller") as llm:
+        for event in llm.stream_chat([{"role": "user", "content": "Tell me a story about a dragon."}]):
+            print(event.text, end="", flush=True)
+
+One LLM may be used from many threads: its sequences are computed together, step by step.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from pacos.errors import UsageError
+from pacos.lazy import np
+from pacos.settings import GenerateOptions, LoadOptions, SamplingOptions, read
+from pacos.types import Archive, Completion, Event, Timings
+
+if TYPE_CHECKING:
+    from pacos.engine.engine import Engine
+    from pacos.engine.sequence import Sequence as EngineSequence
+    from pacos.text.template import ChatTemplate
+    from pacos.text.tokenizer import Tokenizer
+
+Message = Mapping[str, Any]
+Prompt = str | Sequence[int]
+
+
+def load(
+    path_or_name: str | os.PathLike[str] = "storyteller",
+    *,
+    vocab_only: bool = False,
+    chat_template: str | None = None,
+    options: LoadOptions | None = None,
+    **settings: Any,
+) -> LLM:
+    """Open a model: a GGUF file, a Hugging Face folder with safetensors, or a name such as "storyteller".
+
+    `settings` are the fields of LoadOptions (ctx_size, threads, backend, ...). `vocab_only` opens just the tokenizer.
+    `chat_template` is the name of a built-in template or a file that replaces the model's own.
+    Errors: ModelNotFound, FormatError, UnsupportedModel, CapacityError, UsageError.
+    """
+    from pacos.hub.adopt import open_model
+    from pacos.hub.names import resolve
+
+    if options is None:
+        (options,) = read((LoadOptions,), settings)
+    elif settings:
+        raise UsageError("load got both options and single settings", hint="give one of them")
+    archive = open_model(resolve(path_or_name))
+    try:
+        return LLM(archive, options, vocab_only=vocab_only, chat_template=chat_template)
+    except BaseException:
+        archive.close()
+        raise
+
+
+class LLM:
+    """An open model; close it, or use it as a context manager."""
+
+    def __init__(
+        self, archive: Archive, options: LoadOptions, *, vocab_only: bool = False, chat_template: str | None = None
+    ) -> None:
+        from pacos.text.tokenizer import Tokenizer
+
+        self.archive = archive
+        self.tokenizer: Tokenizer = Tokenizer.from_metadata(archive.metadata)
+        self._template_name = chat_template
+        self._template: ChatTemplate | None = None
+        self._engine: Engine | None = None
+        if not vocab_only:
+            from pacos.engine.load import load_engine
+
+            self._engine = load_engine(archive, options)
+
+    @property
+    def path(self) -> Path:
+        """Where the model lies."""
+        return self.archive.path
+
+    @property
+    def engine(self) -> Engine:
+        """The engine behind this model. Errors: UsageError when only the vocabulary is open, or after close()."""
+        if self._engine is None:
+            raise UsageError("this model has no engine", hint="it was closed, or opened with vocab_only=True")
+        return self._engine
+
+    @property
+    def context_tokens(self) -> int:
+        """Most tokens of one sequence, prompt and answer together."""
+        return self.engine.context_tokens
+
+    @property
+    def has_chat_template(self) -> bool:
+        """Whether the file brings a chat template of its own, or one was given."""
+        return self._template_name is not None or bool(self.archive.metadata.get("tokenizer.chat_template"))
+
+    @property
+    def template(self) -> ChatTemplate:
+        """The chat template, compiled at first use. Errors: TemplateError, UsageError for an unknown name."""
+        if self._template is None:
+            self._template = _open_template(self.archive, self.tokenizer, self._template_name)
+        return self._template
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What was odd about the file, in words."""
+        parts = (self.archive, self.tokenizer, self._template)
+        return tuple(text for part in parts for text in getattr(part, "warnings", ()))
+
+    def tokenize(self, text: str | bytes, add_special: bool = True, parse_special: bool = False) -> list[int]:
+        """Token ids of a text; `parse_special` turns special tokens' names in it into their ids."""
+        return self.tokenizer.encode(text, add_special=add_special, parse_special=parse_special)
+
+    def detokenize(self, token_ids: Sequence[int], special: bool = False) -> str:
+        """Text of token ids; `special` shows control tokens by name. Errors: UsageError for an id out of range."""
+        return self.tokenizer.decode(token_ids, special=special)
+
+    def chat_tokens(self, messages: Sequence[Message], **template_options: Any) -> list[int]:
+        """Token ids of a conversation as the chat template writes it; message text never makes special tokens."""
+        segments = self.template.render([dict(message) for message in messages], **template_options)
+        return self.tokenizer.encode_segments([(segment.text, segment.markup) for segment in segments])
+
+    def generate(self, prompt: Prompt, **options: Any) -> Completion:
+        """Continue a text or token ids; `options` are fields of SamplingOptions and GenerateOptions."""
+        return self._collect(self._tokens_of(prompt), options)
+
+    def stream(self, prompt: Prompt, **options: Any) -> Iterator[Event]:
+        """Continue a text or token ids, event by event; closing the iterator cancels the sequence."""
+        return self._events(self._tokens_of(prompt), options)
+
+    def chat(self, messages: Sequence[Message], **options: Any) -> Completion:
+        """Answer a conversation of {"role": ..., "content": ...} messages."""
+        return self._collect(self.chat_tokens(messages), options)
+
+    def stream_chat(self, messages: Sequence[Message], **options: Any) -> Iterator[Event]:
+        """Answer a conversation, event by event; closing the iterator cancels the sequence."""
+        return self._events(self.chat_tokens(messages), options)
+
+    def logits(self, token_ids: Sequence[int]) -> Any:
+        """Logits after every token.
+
+        Shapes: T token ids -> numpy f32 [T, V]. Errors: ContextFull, UsageError for an id out of range.
+        """
+        rows = self.engine.logits(list(token_ids), range(len(token_ids)))
+        return np.frombuffer(rows, np.float32).reshape(len(token_ids), -1)
+
+    def log_probabilities(self, token_ids: Sequence[int], first: int = 0) -> list[float]:
+        """Log-probability of each token from first + 1 on, given all before it.
+
+        Units: natural logarithm. Shapes: T token ids -> T - 1 - first numbers.
+        """
+        from pacos.engine.sampler import log_probabilities
+
+        last = len(token_ids) - 1
+        rows = self.engine.logits(list(token_ids), range(first, last))
+        return log_probabilities(rows, list(token_ids[first + 1 :]))
+
+    def close(self) -> None:
+        """Stop computing and release the file; safe to call twice."""
+        engine, self._engine = self._engine, None
+        if engine is not None:
+            engine.close()
+        self.archive.close()
+
+    def __enter__(self) -> LLM:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _tokens_of(self, prompt: Prompt) -> list[int]:
+        return self.tokenize(prompt) if isinstance(prompt, str | bytes) else list(prompt)
+
+    def _collect(self, tokens: list[int], options: Mapping[str, Any]) -> Completion:
+        events = list(self._events(tokens, options))
+        last = events[-1]
+        return Completion(
+            text="".join(event.text for event in events),
+            token_ids=tuple(token for event in events for token in event.token_ids),
+            prompt_token_ids=tuple(tokens),
+            finish_reason=last.finish_reason or "stop",
+            timings=last.timings or Timings(),
+            stop_string=last.stop_string,
+        )
+
+    def _events(self, tokens: list[int], options: Mapping[str, Any]) -> Iterator[Event]:
+        from pacos.engine.sequence import SequenceRequest
+
+        sampling, generate = read((SamplingOptions, GenerateOptions), options)
+        request = SequenceRequest(tuple(tokens), sampling, generate, self.tokenizer.eog)
+        return self._text_events(self.engine.submit(request), generate.stop)
+
+    def _text_events(self, sequence: EngineSequence, stop: tuple[str, ...]) -> Iterator[Event]:
+        from pacos.text.stream import StopStrings, Utf8Stream
+
+        decoder, stops = Utf8Stream(), StopStrings(stop)
+        try:
+            for event in sequence.events():
+                text = "".join(decoder.feed(self.tokenizer.piece(token)) for token in event.tokens)
+                shown, stopped = stops.feed(text)
+                reason = event.finish_reason
+                if stopped:
+                    sequence.cancel()
+                    yield Event(shown, event.tokens, "stop", stops.found, sequence.timings())
+                    return
+                if reason is not None:
+                    tail, stopped = stops.feed(decoder.flush())
+                    shown += tail if stopped else tail + stops.flush()
+                    yield Event(shown, event.tokens, "stop" if stopped else reason, stops.found, sequence.timings())
+                    return
+                yield Event(shown, event.tokens)
+        finally:
+            sequence.cancel()
+
+
+def _open_template(archive: Archive, tokenizer: Tokenizer, name: str | None) -> ChatTemplate:
+    from pacos.text.template import ChatTemplate
+
+    text = None
+    if name is not None and Path(name).is_file():
+        text, name = Path(name).read_text(encoding="utf-8"), None
+    bos, eos = (tokenizer.token_text(token) if token is not None else "" for token in (tokenizer.bos, tokenizer.eos))
+    return ChatTemplate.from_metadata(archive.metadata, bos_token=bos, eos_token=eos, name=name, file_text=text)
