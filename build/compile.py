@@ -121,6 +121,11 @@ def native_target() -> Target:
 # ---- the compiler ----------------------------------------------------------------------------------------------------
 
 
+def zig_on_path() -> str | None:
+    """Path of a zig program that is installed on this system."""
+    return shutil.which("zig")
+
+
 def zig_program() -> str | None:
     """Path of the zig program: from the ziglang package of this Python, else from PATH."""
     spec = importlib.util.find_spec("ziglang")
@@ -128,7 +133,7 @@ def zig_program() -> str | None:
         program = Path(spec.origin).with_name("zig.exe" if sys.platform == "win32" else "zig")
         if program.is_file():
             return str(program)
-    return shutil.which("zig")
+    return zig_on_path()
 
 
 def find_compiler(portable: bool = False) -> Compiler:
@@ -233,7 +238,7 @@ def units(
             *_target_flags(target, compiler),
             *extra_flags,
         )
-        key = _digest([compiler.version, *compiler.command, *all_flags, *_reached(source)])
+        key = _digest([compiler.version, *all_flags, *_reached(source)])
         name = f"{source.relative_to(PACKAGE).with_suffix('').as_posix().replace('/', '.')}-{key}.o"
         found.append(
             (

@@ -10,11 +10,12 @@ Every public name is imported when it is first used: `import pacos` alone loads 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 __version__ = "0.1.0"
 
+TYPE_CHECKING = False  # as typing's constant, without the import of typing
 if TYPE_CHECKING:
+    from typing import Any
+
     from pacos import errors as errors
     from pacos.errors import PacosError as PacosError
     from pacos.llm import LLM as LLM
