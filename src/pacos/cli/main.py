@@ -7,6 +7,7 @@ Exit codes: 0 done, 1 failed, 2 wrong option or argument, 3 the model file canno
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import os
 import pkgutil
 import signal
@@ -36,6 +37,11 @@ class Commands(click.Group):
         command: click.Command = importlib.import_module(f"pacos.cli.{name.replace('-', '_')}").command
         return command
 
+    def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands with their files' first lines, without importing any."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, _summary(name)) for name in self.list_commands(context)])
+
     def resolve_command(
         self, context: click.Context, arguments: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
@@ -47,6 +53,15 @@ class Commands(click.Group):
             near = difflib.get_close_matches(name, self.list_commands(context), 2)
             context.fail(f"no command {name!r}." + (f" Did you mean {' or '.join(near)}?" if near else ""))
         return super().resolve_command(context, arguments)
+
+
+def _summary(name: str) -> str:
+    found = importlib.util.find_spec(f"pacos.cli.{name}")
+    get_source = getattr(found.loader, "get_source", None) if found is not None else None
+    source = get_source(f"pacos.cli.{name}") if get_source is not None else ""
+    first = str(source or "").partition("\n")[0].strip('"')
+    text = first.partition(": ")[2]
+    return text[:1].upper() + text[1:]
 
 
 @click.group(
