@@ -17,7 +17,48 @@ extern "C" {
 /* ---- native/ : the library itself ---- */
 PACOS_API int32_t pacos_abi_version(void);
 
-/* ---- text/ : tokenizers ---- */
+/* ---- formats/ : model files ---- */
+/* Walk `count` strings (u64 length and that many bytes each) from `region`. Returns the offset behind the last one,
+   or -1 - i when string i passes `nbytes` or is longer than `max_string_bytes`. Where `starts` is not null, it gets the
+   offset of each string's length. */
+PACOS_API int64_t pacos_gguf_strings_end(const uint8_t *region, uint64_t nbytes, uint64_t count,
+                                         uint64_t max_string_bytes, uint64_t *starts);
+
+/* ---- text/ : tokenizers ----
+   Strings come as they lie in a GGUF file: a 64-bit little-endian length and the bytes, repeated.
+   Failures are negative: src/pacos/text/failures.hpp. `where` is the piece or merge at fault.
+   What fills a buffer returns the size needed; when that is more than `capacity`, nothing was written. */
+typedef struct pacos_tokenizer pacos_tokenizer;
+enum {
+    PACOS_BPE_BYTE_LEVEL = 1,
+    PACOS_BPE_WHOLE_WORDS = 2,
+    PACOS_BPE_ESCAPE_SPACES = 4,
+    PACOS_BPE_NEWLINE_PIECES = 8
+};
+PACOS_API int32_t pacos_tokenizer_new(const uint8_t *strings, uint64_t size, uint32_t count, pacos_tokenizer **out,
+                                      int64_t *where);
+PACOS_API void pacos_tokenizer_free(pacos_tokenizer *t);
+/* Setting up: types, then one kind of encoder, then splitters and special tokens. */
+PACOS_API int32_t pacos_tokenizer_types(pacos_tokenizer *t, const int32_t *types);
+PACOS_API int32_t pacos_tokenizer_bpe(pacos_tokenizer *t, const uint8_t *merges, uint64_t size, uint32_t count,
+                                      uint32_t flags, int64_t *where);
+PACOS_API int32_t pacos_tokenizer_splitter(pacos_tokenizer *t, const char *expression, char *message,
+                                           uint64_t capacity);
+PACOS_API int32_t pacos_tokenizer_sentencepiece(pacos_tokenizer *t, const float *scores, int32_t add_space,
+                                                int32_t unknown_id);
+/* flags: 1 only in markup, 2 swallows white space on the left, 4 on the right. */
+PACOS_API int32_t pacos_tokenizer_special(pacos_tokenizer *t, int32_t id, uint32_t flags);
+/* Using it, from any number of threads. */
+PACOS_API int32_t pacos_tokenizer_find(const pacos_tokenizer *t, const char *text, uint64_t size);
+PACOS_API int64_t pacos_tokenizer_text(const pacos_tokenizer *t, int32_t id, uint8_t *out, uint64_t capacity);
+PACOS_API int64_t pacos_tokenizer_pieces(const pacos_tokenizer *t, const int32_t *ids, uint64_t count,
+                                         int32_t special, uint8_t *out, uint64_t capacity);
+/* markup: `spans` pairs of begin and end in bytes, ascending and disjoint, where control tokens may be recognised. */
+PACOS_API int64_t pacos_tokenizer_encode(const pacos_tokenizer *t, const uint8_t *text, uint64_t size,
+                                         const uint64_t *markup, uint64_t spans, int32_t *out, uint64_t capacity);
+/* Ends in bytes of the words that a BPE tokenizer cuts valid UTF-8 into before merging. */
+PACOS_API int64_t pacos_tokenizer_split(const pacos_tokenizer *t, const uint8_t *text, uint64_t size, uint32_t *ends,
+                                        uint64_t capacity);
 
 /* ---- backends/cpu/ : programs ---- */
 typedef struct pacos_pool pacos_pool;
@@ -32,6 +73,28 @@ PACOS_API int64_t pacos_pool_exercise(pacos_pool* pool, int64_t phases, int64_t 
 /* ---- quants/ : block formats ---- */
 
 /* ---- engine/ : sampling ---- */
+
+/* How to choose a token; names and meanings as SamplingOptions in settings.py. A stage is a number of engine/sampler.py. */
+typedef struct {
+    uint64_t seed;
+    const int32_t* bias_ids;   /* [bias_count] */
+    const float* bias_values;  /* [bias_count], -inf bans */
+    int32_t bias_count;
+    int32_t stage_count;
+    int32_t stages[32];
+    int32_t top_k, repeat_last_n;
+    float temp, top_p, min_p, typical_p, repeat_penalty, presence_penalty, frequency_penalty;
+} pacos_sampling;
+
+/* Bytes of scratch for one thread that samples; zeroed once, then kept by the caller. */
+PACOS_API int64_t pacos_sample_scratch_bytes(int32_t vocab);
+/* The next token after tokens [token_count], all of them below vocab, from logits [vocab]. Negative: -1 a logit is NaN
+   or +inf, -2 every token is banned, -3 a bias names no token. kept_* [vocab], or null: the candidates of the last draw. */
+PACOS_API int32_t pacos_sample(const pacos_sampling* options, const float* logits, int32_t vocab, const int32_t* tokens,
+                               int32_t token_count, void* scratch, int32_t* kept_ids, double* kept_weights,
+                               int32_t* kept_count);
+/* Log-probabilities of ids [count] into out [count]; 0, or an error as above (-3: an id outside the vocabulary). */
+PACOS_API int32_t pacos_log_softmax_at(const float* logits, int32_t vocab, const int32_t* ids, int32_t count, double* out);
 
 #ifdef __cplusplus
 }

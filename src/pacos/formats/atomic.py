@@ -1,0 +1,87 @@
+"""Write a file so that it appears whole or not at all, whatever interrupts."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import secrets
+import shutil
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from pacos.errors import CapacityError, UsageError
+from pacos.formats.wording import shown, sized
+
+_FULL = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
+
+
+@contextlib.contextmanager
+def atomic_file(path: str | os.PathLike[str], expected_bytes: int = 0) -> Iterator[BinaryIO]:
+    """A file to write into; at the end it takes the place of `path`, after any error nothing is left of it.
+
+    It is written beside its final place (a link is followed), flushed to the disk, then renamed.
+    Errors: CapacityError when the disk is, or would become, full; UsageError when the place cannot be written.
+    """
+    target = Path(os.path.realpath(path))
+    name = shown(path)
+    _check_place(target, name, expected_bytes)
+    temporary = target.with_name(f".{target.name[:200]}.{secrets.token_hex(6)}.part")
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+    try:
+        fd = os.open(temporary, flags, 0o666)  # the umask decides
+    except OSError as error:
+        if error.errno in _FULL:
+            raise _full(name, target, expected_bytes) from None
+        raise UsageError(f"{name}: cannot be written: {error.strerror}", hint="choose another place") from None
+    try:
+        with open(fd, "wb") as stream:
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(temporary, target)
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        if isinstance(error, OSError) and error.errno in _FULL:
+            raise _full(name, target, expected_bytes) from None
+        raise
+    _sync_folder(target.parent)
+
+
+def _check_place(target: Path, name: str, expected_bytes: int) -> None:
+    """Refuse early what could only fail late."""
+    try:
+        kind = os.stat(target).st_mode
+    except (OSError, ValueError):
+        kind = stat.S_IFREG
+    if not stat.S_ISREG(kind):
+        raise UsageError(f"{name}: is there, and is no regular file", hint="choose another name")
+    try:
+        free = shutil.disk_usage(target.parent).free
+    except (OSError, ValueError):
+        raise UsageError(f"{name}: the folder {shown(target.parent)} does not exist", hint="make it first") from None
+    if free < expected_bytes:
+        raise _full(name, target, expected_bytes)
+
+
+def _full(name: str, target: Path, expected_bytes: int) -> CapacityError:
+    """The error for a disk without room."""
+    free = shutil.disk_usage(target.parent).free
+    needed = f"{sized(expected_bytes)} needed, " if expected_bytes else ""
+    problem = f"{name}: the disk is full: {needed}{sized(free)} free"
+    return CapacityError(problem, hint="free some space, or choose another disk")
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the new name durable, where the system can."""
+    if not hasattr(os, "O_DIRECTORY"):
+        return
+    with contextlib.suppress(OSError):
+        fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
