@@ -60,6 +60,12 @@ PACOS_API int64_t pacos_tokenizer_encode(const pacos_tokenizer *t, const uint8_t
 PACOS_API int64_t pacos_tokenizer_split(const pacos_tokenizer *t, const uint8_t *text, uint64_t size, uint32_t *ends,
                                         uint64_t capacity);
 
+/* ---- backends/cpu/ : the machine's limits, measured ---- */
+/* Bytes per second that `threads` threads read together from blocks of their own. */
+PACOS_API double pacos_machine_bandwidth(int32_t threads, int64_t bytes_per_thread);
+/* 8-bit integer operations per second, multiplications and additions, of an instruction set ("avx2"). */
+PACOS_API double pacos_machine_int8_rate(int32_t threads, const char* isa, int64_t rounds);
+
 /* ---- backends/cpu/ : programs ---- */
 typedef struct pacos_pool pacos_pool;
 typedef struct pacos_program pacos_program;

@@ -1,0 +1,80 @@
+// Measure the machine itself: read bandwidth and 8-bit integer rate, over any number of threads.
+#include "machine.hpp"
+
+#include <chrono>
+#include <cstring>
+#include <thread>
+#include <vector>
+
+#include "pacos.h"
+
+namespace pacos {
+namespace {
+
+// Sum `words` 64-bit words in eight chains, so that loads and not additions set the pace.
+uint64_t sum_words(const uint64_t* data, int64_t words) {
+    uint64_t sums[8] = {};
+    for (int64_t i = 0; i + 8 <= words; i += 8)
+        for (int j = 0; j < 8; ++j) sums[j] += data[i + j];
+    uint64_t total = 0;
+    for (uint64_t sum : sums) total += sum;
+    return total;
+}
+
+// Run `work(thread)` on every thread at once and return the seconds until the last one is done.
+template <class Work>
+double timed(int32_t threads, Work work) {
+    auto start = std::chrono::steady_clock::now();
+    std::vector<std::thread> team;
+    for (int32_t t = 1; t < threads; ++t) team.emplace_back([&, t] { work(t); });
+    work(0);
+    for (auto& member : team) member.join();
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+}  // namespace
+
+int64_t int8_burn_portable(int64_t rounds, int32_t* sink) {
+    typedef int16_t lanes __attribute__((vector_size(16)));
+    lanes sums[8] = {}, factor = {1, 2, 3, 4, 5, 6, 7, 8};
+    for (int64_t i = 0; i < rounds; ++i)
+        for (auto& sum : sums) sum += factor * (factor + sum);
+    for (auto& sum : sums) *sink += sum[0];
+    return rounds * 8 * 8 * 2;
+}
+
+}  // namespace pacos
+
+extern "C" double pacos_machine_bandwidth(int32_t threads, int64_t bytes_per_thread) {
+    if (threads < 1 || bytes_per_thread < 64) return 0;
+    std::vector<std::vector<uint64_t>> blocks(threads);
+    std::vector<uint64_t> totals(threads);
+    for (auto& block : blocks) block.assign(bytes_per_thread / 8, 1);
+    double best = 0;
+    for (int turn = 0; turn < 3; ++turn) {
+        double seconds = pacos::timed(threads, [&](int32_t t) {
+            totals[t] += pacos::sum_words(blocks[t].data(), static_cast<int64_t>(blocks[t].size()));
+        });
+        double rate = static_cast<double>(threads) * static_cast<double>(blocks[0].size() * 8) / seconds;
+        if (rate > best && totals[0] != 0) best = rate;
+    }
+    return best;
+}
+
+extern "C" double pacos_machine_int8_rate(int32_t threads, const char* isa, int64_t rounds) {
+    pacos::Int8Burn burn = pacos::int8_burn_portable;
+#if defined(__x86_64__) || defined(_M_X64)
+    if (std::strcmp(isa, "avx2") == 0) burn = pacos::int8_burn_avx2;
+    if (std::strcmp(isa, "avx512") == 0) burn = pacos::int8_burn_avx512;
+#endif
+    if (threads < 1 || rounds < 1) return 0;
+    std::vector<int32_t> sinks(threads);
+    std::vector<int64_t> operations(threads);
+    double best = 0;
+    for (int turn = 0; turn < 3; ++turn) {
+        double seconds = pacos::timed(threads, [&](int32_t t) { operations[t] = burn(rounds, &sinks[t]); });
+        double rate = static_cast<double>(operations[0]) * threads / seconds;
+        if (rate > best) best = rate;
+    }
+    return best;
+}
