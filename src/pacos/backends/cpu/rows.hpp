@@ -1,0 +1,111 @@
+/* rows.hpp: norms, activations, element-wise arithmetic and rotation of one row. See ir/ops for the definitions. */
+#pragma once
+#include "backends/cpu/lanes.hpp"
+
+namespace pacos {
+namespace PACOS_ISA {
+
+/* y[i] = f(x[i] ...) for i < n, sixteen at a time; the last ones are padded with zeros, so a number's place does not
+   change its result. */
+template <class F>
+PACOS_INLINE void each(const float* x, float* y, int64_t n, F f) {
+  int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) store(y + i, f(load(x + i)));
+  if (i < n) store_part(y + i, f(load_part(x + i, n - i)), n - i);
+}
+
+template <class F>
+PACOS_INLINE void each_pair(const float* a, const float* b, float* y, int64_t n, F f) {
+  int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) store(y + i, f(load(a + i), load(b + i)));
+  if (i < n) store_part(y + i, f(load_part(a + i, n - i), load_part(b + i, n - i)), n - i);
+}
+
+static void add_row(const float* a, const float* b, float* y, int64_t n) {
+  each_pair(a, b, y, n, [](f32x16 u, f32x16 v) { return u + v; });
+}
+static void mul_row(const float* a, const float* b, float* y, int64_t n) {
+  each_pair(a, b, y, n, [](f32x16 u, f32x16 v) { return u * v; });
+}
+static void scale_row(const float* x, float factor, float* y, int64_t n) {
+  each(x, y, n, [f = splat(factor)](f32x16 v) { return v * f; });
+}
+
+PACOS_INLINE f32x16 silu(f32x16 x) { return x / (splat(1.0f) + exp(splat(0.0f) - x)); }
+
+/* 0.5 (1 + tanh u) = 1 / (1 + e^(-2 u)), without the cancellation. */
+PACOS_INLINE f32x16 gelu_tanh(f32x16 x) {
+  const f32x16 cubic = fma(splat(0.044715f) * x * x, x, x);
+  return x / (splat(1.0f) + exp(splat(-2.0f * 0.7978845608028654f) * cubic));
+}
+
+static void silu_row(const float* x, float* y, int64_t n) { each(x, y, n, [](f32x16 v) { return silu(v); }); }
+static void gelu_tanh_row(const float* x, float* y, int64_t n) { each(x, y, n, [](f32x16 v) { return gelu_tanh(v); }); }
+static void silu_mul_row(const float* gate, const float* up, float* y, int64_t n) {
+  each_pair(gate, up, y, n, [](f32x16 g, f32x16 u) { return silu(g) * u; });
+}
+static void gelu_tanh_mul_row(const float* gate, const float* up, float* y, int64_t n) {
+  each_pair(gate, up, y, n, [](f32x16 g, f32x16 u) { return gelu_tanh(g) * u; });
+}
+static void softcap_row(const float* x, float cap, float* y, int64_t n) {
+  each(x, y, n, [c = splat(cap)](f32x16 v) { return c * tanh(v / c); });
+}
+
+/* Sum of f(x[i]) over a row: sixteen partial sums, then one tree. */
+template <class F>
+PACOS_INLINE float row_sum(const float* x, int64_t n, F f) {
+  f32x16 sums = splat(0.0f);
+  int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) sums = f(load(x + i), sums);
+  if (i < n) sums = f(load_part(x + i, n - i), sums);
+  return sum(sums);
+}
+
+static void rms_norm_row(const float* x, const float* w, float* y, int64_t n, float eps) {
+  const float squares = row_sum(x, n, [](f32x16 v, f32x16 s) { return fma(v, v, s); });
+  const f32x16 r = splat(1.0f / __builtin_sqrtf(squares / static_cast<float>(n) + eps));
+  each_pair(x, w, y, n, [r](f32x16 v, f32x16 u) { return v * r * u; });
+}
+
+static void layer_norm_row(const float* x, const float* w, const float* bias, float* y, int64_t n, float eps) {
+  const f32x16 mean = splat(row_sum(x, n, [](f32x16 v, f32x16 s) { return s + v; }) / static_cast<float>(n));
+  f32x16 sums = splat(0.0f);
+  int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) {
+    const f32x16 c = load(x + i) - mean;
+    sums = fma(c, c, sums);
+  }
+  if (i < n) {   // the padding is the mean itself
+    float lanes[kLanes];
+    store(lanes, mean);
+    std::memcpy(lanes, x + i, static_cast<size_t>(n - i) * 4);
+    const f32x16 c = load(lanes) - mean;
+    sums = fma(c, c, sums);
+  }
+  const f32x16 r = splat(1.0f / __builtin_sqrtf(sum(sums) / static_cast<float>(n) + eps));
+  each_pair(x, w, y, n, [r, mean](f32x16 v, f32x16 u) { return (v - mean) * r * u; });
+  if (bias != nullptr) add_row(y, bias, y, n);
+}
+
+static void rotate_pairs_head(const float* __restrict x, const float* __restrict angles, float* __restrict y, int64_t E,
+                              int64_t pairs) {
+  for (int64_t i = 0; i < pairs; i++) {
+    const float a = x[2 * i], b = x[2 * i + 1], c = angles[i], s = angles[pairs + i];
+    y[2 * i] = a * c - b * s;
+    y[2 * i + 1] = a * s + b * c;
+  }
+  std::memcpy(y + 2 * pairs, x + 2 * pairs, static_cast<size_t>(E - 2 * pairs) * 4);
+}
+
+static void rotate_halves_head(const float* __restrict x, const float* __restrict angles, float* __restrict y, int64_t E,
+                               int64_t pairs) {
+  for (int64_t i = 0; i < pairs; i++) {
+    const float a = x[i], b = x[pairs + i], c = angles[i], s = angles[pairs + i];
+    y[i] = a * c - b * s;
+    y[pairs + i] = a * s + b * c;
+  }
+  std::memcpy(y + 2 * pairs, x + 2 * pairs, static_cast<size_t>(E - 2 * pairs) * 4);
+}
+
+}  // namespace PACOS_ISA
+}  // namespace pacos
