@@ -58,7 +58,12 @@ COMPILE_FLAGS = (
     *("-std=c++20", "-O3", "-fPIC", "-fvisibility=hidden", "-fvisibility-inlines-hidden", "-ffunction-sections"),
     *("-fno-math-errno", "-ffp-contract=off", "-Wall", "-Wextra"),
 )
-PROBE = "#include <span>\n#include <string>\n#include <thread>\nint probe() { std::string s; std::thread([] {}).join(); return int(s.size()); }\n"
+PROBE = """
+#include <span>
+#include <string>
+#include <thread>
+int probe() { std::string s; std::thread([] {}).join(); return int(s.size()); }
+"""
 
 
 class BuildError(Exception):
