@@ -76,7 +76,20 @@ PACOS_API void pacos_pool_free(pacos_pool* pool);
 /* Run `phases` phases of `tasks` tasks that add their number from 1 on; gives that sum + phases + 1. For tests. */
 PACOS_API int64_t pacos_pool_exercise(pacos_pool* pool, int64_t phases, int64_t tasks, int64_t work);
 
-/* ---- quants/ : block formats ---- */
+/* ---- quants/ : block formats ----
+   isa: "portable", "avx2", "avx512", "neon", "neondot"; null or "" is the best. type: ggml type id. One thread each.
+   -1: unknown isa or type, or sizes that do not fit; -2: out of memory. */
+
+/* Names of the instruction sets that this machine can run, best first, separated by spaces. */
+PACOS_API const char* pacos_cpu_isas(void);
+/* n weights (whole blocks) to f32. */
+PACOS_API int32_t pacos_dequantize(const char* isa, int32_t type, const void* src, float* dst, int64_t n);
+/* One row of K activations to kind 0 (f32), 1 (32 per scale) or 2 (256 per scale); out is aligned to 64 and large
+   enough (8 K + 256 bytes always are). Bytes written. */
+PACOS_API int32_t pacos_quantize_activations(const char* isa, int32_t kind, const float* x, int64_t K, void* out);
+/* y[n][rows] = x[n][K] times w[rows][K] transposed, plus bias[rows] unless null; the product is repeated for timing. */
+PACOS_API int32_t pacos_linear(const char* isa, int32_t type, const void* w, int64_t rows, int64_t K, const float* x, int64_t n,
+                               const float* bias, float* y, int32_t repeats);
 
 /* ---- engine/ : sampling ---- */
 
