@@ -49,15 +49,19 @@ bool before(const Candidate& a, const Candidate& b) {
     return a.logit > b.logit || (a.logit == b.logit && a.id < b.id);
 }
 
+// Vectors of the baseline instruction sets; the compilers' own extension, so that one source serves all of them.
+typedef float Float4 __attribute__((vector_size(16)));
+typedef double Double2 __attribute__((vector_size(16)));
+typedef uint64_t Bits2 __attribute__((vector_size(16)));
+
 // e to the x for x <= 0, within 1 ulp; 0 below -708. Taylor series of degree 13 after reduction by powers of two.
-inline double exponential(double x) {
+inline Double2 exponential(Double2 x) {
     constexpr double magic = 6755399441055744.0;  // 1.5 * 2^52: adding it rounds to a whole number
-    const double clamped = x < -708.0 ? -708.0 : x;
-    const double shifted = clamped * 1.4426950408889634 + magic;
-    const double k = shifted - magic;
-    const double r = (clamped - k * 0.693147180369123816490) - k * 1.90821492927058770002e-10;
-    double p = 1.0 / 6227020800.0;
-    p = p * r + 1.0 / 479001600.0;
+    const Double2 clamped = x < -708.0 ? Double2{-708.0, -708.0} : x;
+    const Double2 shifted = clamped * 1.4426950408889634 + magic;
+    const Double2 k = shifted - magic;
+    const Double2 r = (clamped - k * 0.693147180369123816490) - k * 1.90821492927058770002e-10;
+    Double2 p = r * (1.0 / 6227020800.0) + 1.0 / 479001600.0;
     p = p * r + 1.0 / 39916800.0;
     p = p * r + 1.0 / 3628800.0;
     p = p * r + 1.0 / 362880.0;
@@ -70,13 +74,11 @@ inline double exponential(double x) {
     p = p * r + 0.5;
     p = p * r + 1.0;
     p = p * r + 1.0;
-    uint64_t bits;
-    std::memcpy(&bits, &shifted, sizeof bits);
-    const uint64_t power = (bits + 1023) << 52;  // the low bits of `shifted` are k
-    double scale;
-    std::memcpy(&scale, &power, sizeof scale);
-    return x < -708.0 ? 0.0 : p * scale;
+    const Bits2 power = ((Bits2)shifted + 1023) << 52;  // the low bits of `shifted` are k
+    return x < -708.0 ? Double2{0.0, 0.0} : p * (Double2)power;
 }
+
+inline double exponential(double x) { return exponential(Double2{x, x})[0]; }
 
 // Natural logarithm of a positive normal number: twice the area tangent's series in (m - 1) / (m + 1).
 double logarithm(double x) {
@@ -110,30 +112,32 @@ double uniform(uint64_t seed, uint64_t position) {
 
 // Largest logit and its first index; false when a logit is NaN or +inf.
 bool largest(const float* row, int32_t vocab, float* value, int32_t* index) {
-    constexpr int32_t block = 2048;
+    constexpr int32_t block = 1024, lanes = 4;
     float best = -INFINITY;
     int32_t best_start = -1;
     for (int32_t start = 0; start < vocab; start += block) {
         const int32_t end = std::min(vocab, start + block);
-        float lane[8];
-        int32_t fine[8] = {};
-        std::fill(lane, lane + 8, -INFINITY);
+        Float4 lane[lanes], zero[lanes] = {};  // zero times a number that is not finite is NaN, and stays
+        std::fill(lane, lane + lanes, Float4{} - INFINITY);
         int32_t i = start;
-        for (; i + 8 <= end; i += 8) {
-            for (int l = 0; l < 8; ++l) {
-                const float x = row[i + l];
+        for (; i + 4 * lanes <= end; i += 4 * lanes) {
+            for (int l = 0; l < lanes; ++l) {
+                Float4 x;
+                std::memcpy(&x, row + i + 4 * l, sizeof x);
                 lane[l] = x > lane[l] ? x : lane[l];
-                fine[l] += x <= FLT_MAX;
+                zero[l] += x * 0.0f;
             }
         }
-        int32_t good = i - start;
-        for (int l = 0; l < 8; ++l) good -= fine[l];
         for (; i < end; ++i) {
-            lane[0] = row[i] > lane[0] ? row[i] : lane[0];
-            good += !(row[i] <= FLT_MAX);
+            lane[0][0] = row[i] > lane[0][0] ? row[i] : lane[0][0];
+            zero[0][0] += row[i] * 0.0f;
         }
-        if (good != 0) return false;
-        const float top = *std::max_element(lane, lane + 8);
+        float top = -INFINITY, still = 0.0f;
+        for (int l = 0; l < 4 * lanes; ++l) {
+            top = std::max(top, lane[l / 4][l % 4]);
+            still += zero[l / 4][l % 4];
+        }
+        if (still != 0.0f && !std::all_of(row + start, row + end, [](float x) { return x <= FLT_MAX; })) return false;
         if (top > best) {
             best = top;
             best_start = start;
@@ -165,10 +169,11 @@ int32_t select_heap(const float* row, int32_t vocab, int32_t k, Candidate* heap)
         worst = static_cast<float>(heap[0].logit);
     };
     for (; i + 16 <= vocab; i += 16) {
-        int32_t above = 0;
-        for (int l = 0; l < 16; ++l) above |= row[i + l] > worst;
-        if (above)
-            for (int l = 0; l < 16; ++l) take(i + l);
+        Float4 x[4];
+        std::memcpy(x, row + i, sizeof x);
+        const auto above = ((x[0] > worst) | (x[1] > worst)) | ((x[2] > worst) | (x[3] > worst));
+        if ((above[0] | above[1] | above[2] | above[3]) == 0) continue;
+        for (int l = 0; l < 16; ++l) take(i + l);
     }
     for (; i < vocab; ++i) take(i);
     std::sort(heap, heap + k, before);
@@ -201,8 +206,14 @@ double weigh(Candidates& c) {
     const double best = largest_logit(c);
     if (best == -INFINITY) return 0.0;
     double sum = 0.0;
-    for (int32_t i = 0; i < c.n; ++i) c.list[i].weight = exponential(c.list[i].logit - best);
-    for (int32_t i = 0; i < c.n; ++i) sum += c.list[i].weight;
+    int32_t i = 0;
+    for (; i + 2 <= c.n; i += 2) {
+        const Double2 pair = exponential(Double2{c.list[i].logit - best, c.list[i + 1].logit - best});
+        c.list[i].weight = pair[0];
+        c.list[i + 1].weight = pair[1];
+    }
+    if (i < c.n) c.list[i].weight = exponential(c.list[i].logit - best);
+    for (i = 0; i < c.n; ++i) sum += c.list[i].weight;
     return sum;
 }
 
@@ -397,12 +408,16 @@ extern "C" int32_t pacos_log_softmax_at(const float* logits, int32_t vocab, cons
     int32_t best_id;
     if (!largest(logits, vocab, &best, &best_id)) return kNotFinite;
     if (best_id < 0) return kNoToken;
-    double lane[8] = {};
+    Double2 lane[4] = {};
     int32_t i = 0;
-    for (; i + 8 <= vocab; i += 8)
-        for (int l = 0; l < 8; ++l) lane[l] += exponential(static_cast<double>(logits[i + l]) - best);
-    for (int l = 0; i < vocab; ++i, ++l) lane[l] += exponential(static_cast<double>(logits[i]) - best);
-    const double sum = ((lane[0] + lane[4]) + (lane[2] + lane[6])) + ((lane[1] + lane[5]) + (lane[3] + lane[7]));
+    for (; i + 8 <= vocab; i += 8) {
+        for (int l = 0; l < 4; ++l) {
+            lane[l] += exponential(Double2{logits[i + 2 * l], logits[i + 2 * l + 1]} - static_cast<double>(best));
+        }
+    }
+    for (int l = 0; i < vocab; ++i, ++l) lane[l / 2][l % 2] += exponential(static_cast<double>(logits[i]) - best);
+    const Double2 halves = (lane[0] + lane[2]) + (lane[1] + lane[3]);
+    const double sum = halves[0] + halves[1];
     const double log_sum = logarithm(sum);
     for (int32_t n = 0; n < count; ++n) {
         if (ids[n] < 0 || ids[n] >= vocab) return kBadToken;
