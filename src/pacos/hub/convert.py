@@ -1,0 +1,107 @@
+"""Write a Hugging Face folder as one GGUF file, tensor by tensor.
+
+Source: llama.cpp's convert_hf_to_gguf.py: which tensors stay F32, and the order of Llama's query and key rows.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from pacos import quants
+from pacos.errors import UsageError
+from pacos.formats.gguf_write import TensorData, write_gguf
+from pacos.hub.adopt import AdoptedArchive, adopt_folder
+from pacos.hub.file_types import FILE_TYPES, file_type_metadata
+from pacos.lazy import np
+from pacos.models import Hparams
+from pacos.models.hparams import ROPE_STYLE_KEY
+from pacos.models.names import KEY_ROWS, QUERY_ROWS
+from pacos.types import TensorEntry
+
+OUTPUT_TYPES = ("F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1")
+
+Progress = Callable[[float], object]
+
+
+def convert(
+    folder: str | os.PathLike[str],
+    output: str | os.PathLike[str],
+    outtype: str = "F16",
+    progress: Progress | None = None,
+) -> int:
+    """Convert and give the size of the file in bytes; `progress` gets the share done, 0 to 1.
+
+    Errors: UsageError for an unknown type, and what opening the folder raises.
+    """
+    kind = outtype.upper()
+    if kind not in OUTPUT_TYPES:
+        hint = f"types: {', '.join(OUTPUT_TYPES)}; `pacos quantize` makes the others"
+        raise UsageError(f"cannot convert to {outtype!a}", hint=hint)
+    archive = adopt_folder(Path(folder))
+    try:
+        hp = Hparams.from_metadata(archive.metadata, archive.tensors)
+        total = sum(entry.nbytes for entry in archive.tensors.values()) or 1
+        metadata = {key: value for key, value in archive.metadata.items() if key != ROPE_STYLE_KEY}
+        metadata |= file_type_metadata(FILE_TYPES[kind])
+        done = 0
+        tensors = []
+        for name, entry in archive.tensors.items():
+            target = stored_type(entry, kind)
+            done += entry.nbytes
+            tensors.append(
+                TensorData(name, entry.shape, target, _pieces(archive, hp, name, target, done / total, progress))
+            )
+        return write_gguf(output, metadata, tensors)
+    finally:
+        archive.close()
+
+
+def stored_type(entry: TensorEntry, wanted: str) -> str:
+    """The type a tensor gets: vectors and positions stay F32, rows that are no whole blocks become F16."""
+    if len(entry.shape) == 1 or entry.name == "position_embd.weight":
+        return "F32"
+    return wanted if entry.shape[-1] % quants.block_format(wanted).block == 0 else "F16"
+
+
+def _pieces(
+    archive: AdoptedArchive, hp: Hparams, name: str, target: str, share: float, progress: Progress | None
+) -> Callable[[], Any]:
+    def make() -> Iterator[Any]:
+        entry = archive.tensors[name]
+        change = archive.changes.get(name)
+        if change in (QUERY_ROWS, KEY_ROWS) and archive.metadata.get(ROPE_STYLE_KEY) == "halves":
+            layer = int(name.split(".")[1])
+            heads = (hp.heads if change == QUERY_ROWS else hp.key_heads)[layer]
+            yield encoded(paired_rows(_array(archive, entry), heads, hp.rope.width), target)
+        elif entry.type == target:
+            yield archive.data(name)
+        else:
+            yield encoded(_array(archive, entry), target)
+        if progress is not None:
+            progress(share)
+
+    return make
+
+
+def paired_rows(rows: Any, heads: int, width: int) -> Any:
+    """Move rows of rotary halves (i, i + width / 2) of each head to pairs (2 i, 2 i + 1).
+
+    Shapes: [heads * E, ...] -> the same; the first `width` rows of each head move.
+    """
+    by_head = rows.reshape(heads, -1, *rows.shape[1:])
+    turned = by_head[:, :width].reshape(heads, 2, width // 2, *rows.shape[1:]).swapaxes(1, 2)
+    return np.concatenate([turned.reshape(heads, width, *rows.shape[1:]), by_head[:, width:]], axis=1).reshape(
+        rows.shape
+    )
+
+
+def _array(archive: AdoptedArchive, entry: TensorEntry) -> Any:
+    return quants.dequantize(entry.type, archive.data(entry.name), entry.shape)
+
+
+def encoded(values: Any, target: str) -> bytes:
+    """f32 values in a type's bytes."""
+    return quants.quantize(target, values)

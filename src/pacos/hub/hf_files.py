@@ -1,0 +1,37 @@
+"""Read the small JSON files of a Hugging Face folder, with limits."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from pacos.errors import FormatError, ModelNotFound
+
+JSON_BYTES_MAX = 128 << 20
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The JSON object in a file.
+
+    Errors: ModelNotFound when there is none; FormatError when it is too large or no JSON object.
+    """
+    try:
+        size = path.stat().st_size
+        if size > JSON_BYTES_MAX:
+            raise FormatError(f"{path}: {size} bytes, at most {JSON_BYTES_MAX} are read")
+        parsed = json.loads(path.read_bytes())
+    except FileNotFoundError as error:
+        raise ModelNotFound(f"{path}: there is no such file", hint="is the folder complete?") from error
+    except OSError as error:
+        raise FormatError(f"{path}: cannot be read: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        raise FormatError(f"{path}: no valid JSON: {error}", hint="download it again") from error
+    if not isinstance(parsed, dict):
+        raise FormatError(f"{path}: needed is a JSON object, found {type(parsed).__name__}")
+    return parsed
+
+
+def read_json_if_there(path: Path) -> dict[str, Any]:
+    """The JSON object in a file, empty when there is no file."""
+    return read_json(path) if path.is_file() else {}

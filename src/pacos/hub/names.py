@@ -1,0 +1,84 @@
+"""Find a model by what the user wrote: a file, a folder, or a name."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from pathlib import Path
+
+from pacos.errors import FormatError, ModelNotFound
+from pacos.hub.adopt import CONFIG_NAME
+
+BUNDLED = {"storyteller": "storyteller.gguf"}
+_DATA = Path(__file__).parents[1] / "data"
+_LISTED_MAX = 10_000  # entries of a folder that are looked through for a near name
+
+
+def resolve(path_or_name: str | os.PathLike[str]) -> Path:
+    """The path of a model file or folder.
+
+    A name of a bundled model wins unless something of that name is there. A folder with one GGUF file and no
+    config.json means that file.
+    Errors: ModelNotFound with the nearest names; FormatError for a folder that holds no model or several.
+    """
+    text = os.fspath(path_or_name)
+    if not text or "\0" in text:
+        raise ModelNotFound(f"{text!a} is no name of a model", hint=_known())
+    path = Path(text).expanduser()
+    try:
+        there = path.exists() or path.is_symlink()
+    except OSError as error:
+        raise ModelNotFound(f"{text[:200]!a} cannot be looked up: {error.strerror}") from error
+    if there:
+        return _in_folder(path) if path.is_dir() else path
+    if text in BUNDLED:
+        return bundled(text)
+    raise _not_found(text, path)
+
+
+def bundled(name: str) -> Path:
+    """The file of a model that comes with Pacos. Errors: ModelNotFound when this installation lacks it."""
+    path = _DATA / BUNDLED[name]
+    if not path.is_file():
+        raise ModelNotFound(f"the bundled model '{name}' is missing: {path}", hint="install Pacos again")
+    return path
+
+
+def _in_folder(folder: Path) -> Path:
+    try:
+        if (folder / CONFIG_NAME).exists():
+            return folder
+        files = sorted(found for found in folder.iterdir() if found.suffix == ".gguf")
+        tensors = any(found.suffix == ".safetensors" for found in folder.iterdir())
+    except OSError as error:
+        raise FormatError(f"{folder}: the folder cannot be read: {error.strerror}") from error
+    firsts = [found for found in files if "-of-" not in found.stem or "-00001-of-" in found.stem]
+    if len(firsts) == 1:
+        return firsts[0]
+    if firsts:
+        shown = ", ".join(found.name for found in firsts[:5])
+        raise FormatError(f"{folder}: a folder with {len(firsts)} models", hint=f"give one file: {shown}")
+    if tensors:
+        raise FormatError(f"{folder}: safetensors without {CONFIG_NAME}", hint="download the whole folder")
+    hint = "give a GGUF file, or a Hugging Face folder with config.json, tokenizer.json and safetensors"
+    raise FormatError(f"{folder}: a folder without a model", hint=hint)
+
+
+def _not_found(text: str, path: Path) -> ModelNotFound:
+    shown = text if len(text) <= 200 else f"{text[:200]}..."
+    near = difflib.get_close_matches(text[:200], sorted(BUNDLED), 3)
+    try:
+        if path.parent.is_dir():
+            others = [entry.name for _, entry in zip(range(_LISTED_MAX), os.scandir(path.parent), strict=False)]
+            models = [name for name in others if name.endswith(".gguf") or (path.parent / name / CONFIG_NAME).is_file()]
+            near += [str(path.parent / name) for name in difflib.get_close_matches(path.name[:200], models, 3)]
+        elif path.parent != Path():
+            return ModelNotFound(f"no model at {shown!a}: there is no folder {str(path.parent)[:200]!a}", hint=_known())
+    except OSError:
+        pass
+    nearest = f"did you mean {' or '.join(near)}? " if near else ""
+    return ModelNotFound(f"no model file, folder or name {shown!a}", hint=nearest + _known())
+
+
+def _known() -> str:
+    return f"give a GGUF file, a Hugging Face folder, or a name: {', '.join(sorted(BUNDLED))}"
