@@ -50,6 +50,8 @@ PACOS_API int32_t pacos_tokenizer_sentencepiece(pacos_tokenizer *t, const float 
 PACOS_API int32_t pacos_tokenizer_special(pacos_tokenizer *t, int32_t id, uint32_t flags);
 /* Using it, from any number of threads. */
 PACOS_API int32_t pacos_tokenizer_find(const pacos_tokenizer *t, const char *text, uint64_t size);
+/* The ids of this type, ascending. */
+PACOS_API int64_t pacos_tokenizer_of_type(const pacos_tokenizer *t, int32_t type, int32_t *out, uint64_t capacity);
 PACOS_API int64_t pacos_tokenizer_text(const pacos_tokenizer *t, int32_t id, uint8_t *out, uint64_t capacity);
 PACOS_API int64_t pacos_tokenizer_pieces(const pacos_tokenizer *t, const int32_t *ids, uint64_t count,
                                          int32_t special, uint8_t *out, uint64_t capacity);
@@ -75,6 +77,68 @@ PACOS_API pacos_pool* pacos_pool_create(int32_t threads);
 PACOS_API void pacos_pool_free(pacos_pool* pool);
 /* Run `phases` phases of `tasks` tasks that add their number from 1 on; gives that sum + phases + 1. For tests. */
 PACOS_API int64_t pacos_pool_exercise(pacos_pool* pool, int64_t phases, int64_t tasks, int64_t work);
+
+/* The name of the instruction set that `wanted` stands for on this machine ("" or null: the best); null when there is none. */
+PACOS_API const char* pacos_cpu_isa(const char* wanted);
+/* The number of an op, -1 when it is unknown; whether matrices of a ggml type can be multiplied. */
+PACOS_API int32_t pacos_op_code(const char* name);
+PACOS_API int32_t pacos_cpu_has_type(int32_t type);
+
+enum { PACOS_VALUE_ARENA = 0, PACOS_VALUE_WEIGHT = 1, PACOS_VALUE_TOKENS = 2, PACOS_VALUE_POSITIONS = 3, PACOS_VALUE_OUTPUTS = 4 };
+enum { PACOS_ROWS_TOKENS = -1, PACOS_ROWS_OUTPUTS = -2 };
+typedef struct pacos_value {
+    int64_t place;               /* arena: offset in bytes; weight: address */
+    int64_t stride;              /* floats from row to row */
+    int32_t kind, type, rows, heads, width;
+    int32_t unused;
+} pacos_value;
+typedef struct pacos_instruction {
+    int32_t op, first_operand, inputs, results; /* operands: inputs, then results; numbers of values, -1 for none */
+    double attributes[6];
+    const double* table;
+} pacos_instruction;
+typedef struct pacos_layer {
+    void* keys;
+    void* values;
+    int64_t key_page_bytes, value_page_bytes;
+} pacos_layer;
+typedef struct pacos_plan {
+    const pacos_value* values;
+    const pacos_instruction* instructions;
+    const int32_t* operands;
+    const pacos_layer* layers;
+    int64_t arena_bytes;
+    int32_t values_count, instructions_count, layers_count, result;
+    int32_t max_tokens, page_tokens, page_count, type_k, type_v;
+    int32_t unused;
+} pacos_plan;
+typedef struct pacos_step {
+    const int32_t *tokens, *positions, *sequence_starts, *outputs;
+    const int32_t* const* page_tables;
+    const int32_t* page_table_lengths;
+    int32_t tokens_count, sequences_count, outputs_count;
+} pacos_step;
+/* What was wrong with a step: `value` at index `at` must be below `bound`. */
+typedef struct pacos_fault {
+    int64_t at, value, bound;
+} pacos_fault;
+enum {
+    PACOS_STEP_CANCELLED = 1,
+    PACOS_STEP_TOKENS_COUNT = -1, PACOS_STEP_SEQUENCES = -2, PACOS_STEP_TOKEN = -3, PACOS_STEP_POSITION = -4,
+    PACOS_STEP_ORDER = -5, PACOS_STEP_PAGE_TABLE = -6, PACOS_STEP_PAGE = -7, PACOS_STEP_OUTPUT = -8, PACOS_STEP_ROWS = -9
+};
+/* Null when memory is short or an index among the weights is out of range; *code says which (-12, or a step code). */
+PACOS_API pacos_program* pacos_program_create(const pacos_plan* plan, pacos_pool* pool, const char* isa, int32_t* code);
+PACOS_API void pacos_program_free(pacos_program* program);
+/* One forward pass: 0, PACOS_STEP_CANCELLED, or a negative step code; *fault then holds the numbers. */
+PACOS_API int32_t pacos_program_run(pacos_program* program, const pacos_step* step, pacos_fault* fault);
+/* End the run that is going on, or the next one, between two instructions. From any thread. */
+PACOS_API void pacos_program_cancel(pacos_program* program);
+PACOS_API const float* pacos_program_result(const pacos_program* program);
+PACOS_API int64_t pacos_program_bytes(const pacos_program* program);
+/* Switch timing of instructions on (and its sums to zero) or off; read the sums, seconds per instruction. */
+PACOS_API void pacos_program_profile(pacos_program* program, int32_t on);
+PACOS_API void pacos_program_seconds(const pacos_program* program, double* seconds);
 
 /* ---- quants/ : block formats ----
    isa: "portable", "avx2", "avx512", "neon", "neondot"; null or "" is the best. type: ggml type id. One thread each.
