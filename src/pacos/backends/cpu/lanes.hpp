@@ -7,14 +7,15 @@
 #include <cstdint>
 #include <cstring>
 
+#if defined(PACOS_LANES_AVX512) && defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"   // GCC bug 105593: its own intrinsics start from undefined
+#pragma GCC diagnostic ignored "-Wuninitialized"
+#endif
+
 #if defined(PACOS_LANES_AVX512) || defined(PACOS_LANES_AVX2)
 #include <immintrin.h>
 #elif defined(PACOS_LANES_NEON)
 #include <arm_neon.h>
-#endif
-
-#if defined(PACOS_LANES_AVX512) && defined(__GNUC__) && !defined(__clang__)
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"   // GCC bug 105593: its own intrinsics start from undefined
 #endif
 
 #define PACOS_INLINE static inline __attribute__((always_inline))
