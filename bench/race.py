@@ -20,7 +20,19 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 PEER = "llama-cpp-python==0.3.36"
-FIELDS = ("date", "commit", "machine", "threads", "model", "test", "pacos", "llama_cpp", "llama_cpp_no_repack", "ratio", "share_of_bandwidth")
+FIELDS = (
+    "date",
+    "commit",
+    "machine",
+    "threads",
+    "model",
+    "test",
+    "pacos",
+    "llama_cpp",
+    "llama_cpp_no_repack",
+    "ratio",
+    "share_of_bandwidth",
+)
 
 
 def peer_python(given: str | None) -> str:
@@ -59,9 +71,13 @@ def race(options: argparse.Namespace, model: Path) -> dict[str, dict[str, list[f
     return rates
 
 
-def rows(options: argparse.Namespace, model: Path, rates: dict[str, dict[str, list[float]]], bandwidth: float) -> list[dict[str, object]]:
+def rows(
+    options: argparse.Namespace, model: Path, rates: dict[str, dict[str, list[float]]], bandwidth: float
+) -> list[dict[str, object]]:
     """One row a test, medians and the ratio to the better peer."""
-    commit = subprocess.run(["git", "-C", ROOT, "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
+    commit = subprocess.run(
+        ["git", "-C", ROOT, "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
+    )
     found = []
     for test, count in (("prompt", options.p), ("generate", options.n)):
         medians = {name: statistics.median(kept[test]) for name, kept in rates.items() if kept[test]}

@@ -1,17 +1,17 @@
 """Every error that Pacos raises on purpose, each with its exit code, HTTP status and a hint.
 
-    PacosError                 exit 1   500
-    ├── UsageError             exit 2   400   an option or argument that cannot be used
-    │   └── ContextFull        exit 2   400   the prompt does not fit the context
-    ├── ModelError             exit 3   422   the model file cannot be used
-    │   ├── ModelNotFound      exit 3   404   no such file or name
-    │   ├── FormatError        exit 3   422   the file is damaged or not what it says
-    │   ├── UnsupportedModel   exit 3   422   an architecture, type or tokenizer that Pacos lacks
-    │   └── TemplateError      exit 3   400   the chat template failed or was refused
-    ├── CapacityError          exit 4   503   not enough memory, disk or queue places
-    ├── ShapeError             exit 70  500   a tensor of the wrong shape reached an op
-    ├── NativeError            exit 70  500   the native library is missing, wrong or failed
-    └── Cancelled              exit 130 499   stopped by the user
+PacosError                 exit 1   500
+├── UsageError             exit 2   400   an option or argument that cannot be used
+│   └── ContextFull        exit 2   400   the prompt does not fit the context
+├── ModelError             exit 3   422   the model file cannot be used
+│   ├── ModelNotFound      exit 3   404   no such file or name
+│   ├── FormatError        exit 3   422   the file is damaged or not what it says
+│   ├── UnsupportedModel   exit 3   422   an architecture, type or tokenizer that Pacos lacks
+│   └── TemplateError      exit 3   400   the chat template failed or was refused
+├── CapacityError          exit 4   503   not enough memory, disk or queue places
+├── ShapeError             exit 70  500   a tensor of the wrong shape reached an op
+├── NativeError            exit 70  500   the native library is missing, wrong or failed
+└── Cancelled              exit 130 499   stopped by the user
 """
 
 from __future__ import annotations

@@ -125,7 +125,7 @@ class LLM:
     def chat_tokens(self, messages: Sequence[Message], **template_options: Any) -> list[int]:
         """Token ids of a conversation as the chat template writes it; message text never makes special tokens."""
         segments = self.template.render([dict(message) for message in messages], **template_options)
-        return self.tokenizer.encode_segments([(segment.text, segment.markup) for segment in segments])
+        return self.tokenizer.encode_segments(segments)
 
     def generate(self, prompt: Prompt, **options: Any) -> Completion:
         """Continue a text or token ids; `options` are fields of SamplingOptions and GenerateOptions."""
@@ -210,12 +210,12 @@ class LLM:
                 reason = event.finish_reason
                 if stopped:
                     sequence.cancel()
-                    yield Event(shown, event.tokens, "stop", stops.found, sequence.timings())
+                    yield Event(shown, event.tokens, "stop", stops.stop, sequence.timings())
                     return
                 if reason is not None:
                     tail, stopped = stops.feed(decoder.flush())
                     shown += tail if stopped else tail + stops.flush()
-                    yield Event(shown, event.tokens, "stop" if stopped else reason, stops.found, sequence.timings())
+                    yield Event(shown, event.tokens, "stop" if stopped else reason, stops.stop, sequence.timings())
                     return
                 yield Event(shown, event.tokens)
         finally:
@@ -229,4 +229,11 @@ def _open_template(archive: Archive, tokenizer: Tokenizer, name: str | None) -> 
     if name is not None and Path(name).is_file():
         text, name = Path(name).read_text(encoding="utf-8"), None
     bos, eos = (tokenizer.token_text(token) if token is not None else "" for token in (tokenizer.bos, tokenizer.eos))
-    return ChatTemplate.from_metadata(archive.metadata, bos_token=bos, eos_token=eos, name=name, file_text=text)
+    return ChatTemplate.from_metadata(
+        archive.metadata,
+        bos_token=bos,
+        eos_token=eos,
+        name=name,
+        file_text=text,
+        vocabulary=lambda spelling: tokenizer.find(spelling) is not None,
+    )

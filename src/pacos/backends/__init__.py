@@ -39,7 +39,7 @@ class Program(Protocol):
     vocab_size: int
     max_tokens: int
 
-    def run(self, step: Step) -> memoryview:
+    def run(self, step: Step) -> memoryview[float]:
         """One forward pass in one native call; logits f32 [R * V], valid until the next run.
 
         Errors: ShapeError when the step has more than max_tokens tokens or refers to pages that are not there.

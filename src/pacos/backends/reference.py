@@ -110,7 +110,7 @@ class ReferenceProgram:
         self.vocab_size = int(plan.values[plan.result].shape[-1])
         self.bytes = 0
 
-    def run(self, step: Step) -> memoryview:
+    def run(self, step: Step) -> memoryview[float]:
         """One forward pass; logits f32 [R * V]."""
         if len(step.tokens) > self.max_tokens:
             raise ShapeError(f"a step of {len(step.tokens)} tokens, at most {self.max_tokens} fit")
@@ -123,8 +123,9 @@ class ReferenceProgram:
         for node in self._plan.nodes:
             results = self._run_node(node, values, step)
             values.update(zip(node.outputs, results, strict=True))
-        logits = np.ascontiguousarray(values[self._plan.result], np.float32)
-        return memoryview(logits.reshape(-1)).cast("B").cast("f")
+        logits: Any = np.ascontiguousarray(values[self._plan.result], np.float32)
+        flat: memoryview[float] = memoryview(logits.reshape(-1).view(np.uint8)).cast("f")
+        return flat
 
     def _run_node(self, node: Node, values: dict[int, Any], step: Step) -> tuple[Any, ...]:
         operands = [None if number is None else values[number] for number in node.inputs]

@@ -19,11 +19,19 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("model", required=False)
-@click.option("-p", "--n-prompt", type=click.IntRange(min=0), default=512, show_default=True, help="Prompt tokens; 0 skips.")
-@click.option("-n", "--n-gen", type=click.IntRange(min=0), default=128, show_default=True, help="Tokens to generate; 0 skips.")
-@click.option("-d", "--n-depth", type=click.IntRange(min=0), default=0, show_default=True, help="Tokens in the cache before.")
+@click.option(
+    "-p", "--n-prompt", type=click.IntRange(min=0), default=512, show_default=True, help="Prompt tokens; 0 skips."
+)
+@click.option(
+    "-n", "--n-gen", type=click.IntRange(min=0), default=128, show_default=True, help="Tokens to generate; 0 skips."
+)
+@click.option(
+    "-d", "--n-depth", type=click.IntRange(min=0), default=0, show_default=True, help="Tokens in the cache before."
+)
 @click.option("--sequences", type=click.IntRange(min=1), default=1, show_default=True, help="Sequences side by side.")
-@click.option("-r", "--repetitions", type=click.IntRange(min=1), default=3, show_default=True, help="Runs of each test.")
+@click.option(
+    "-r", "--repetitions", type=click.IntRange(min=1), default=3, show_default=True, help="Runs of each test."
+)
 @click.option("--machine", is_flag=True, help="Measure the machine alone: read bandwidth and 8-bit rate.")
 @click.option("--make", metavar="PRESET", help="Write a random model of that form (1b, tiny) to MODEL instead.")
 @click.option("--make-type", default="Q4_K_M", show_default=True, metavar="TYPE", help="Type of --make's tensors.")

@@ -12,7 +12,9 @@ from pacos.cli import render
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.argument("output", type=click.Path(path_type=Path))
-@click.option("--outtype", default="f16", show_default=True, metavar="TYPE", help="Type of the matrices: f32, f16, bf16, q8_0.")
+@click.option(
+    "--outtype", default="f16", show_default=True, metavar="TYPE", help="Type of the matrices: f32, f16, bf16, q8_0."
+)
 @click.option("--force", is_flag=True, help="Replace the output when it is there.")
 def command(folder: Path, output: Path, outtype: str, force: bool) -> None:
     """Convert a Hugging Face folder (config.json, safetensors, tokenizer.json) to GGUF.

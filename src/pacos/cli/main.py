@@ -98,7 +98,7 @@ def main(arguments: list[str] | None = None) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
     except (MemoryError, OSError) as error:
-        click.echo(f"error: {error or 'out of memory'}", err=True)
+        click.echo(f"error: {str(error) or 'out of memory'}", err=True)
         sys.exit(4 if isinstance(error, MemoryError) else 1)
 
 

@@ -74,8 +74,11 @@ def read_text_option(path: str, option: str) -> str:
     """
     try:
         with click.open_file(path, "rb") as file:
-            return file.read().decode("utf-8")
+            text: str = file.read().decode("utf-8")
+            return text
     except OSError as error:
-        raise UsageError(f"{option} {path}: {error.strerror}", hint="give a readable text file, or - for stdin") from error
+        raise UsageError(
+            f"{option} {path}: {error.strerror}", hint="give a readable text file, or - for stdin"
+        ) from error
     except UnicodeDecodeError as error:
         raise UsageError(f"{option} {path} is not UTF-8 text (byte {error.start})", hint="convert it first") from error

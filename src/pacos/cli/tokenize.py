@@ -17,7 +17,9 @@ from pacos.errors import UsageError
 @click.argument("text", required=False)
 @click.option("-f", "--file", metavar="FILE", help="Read the text from a file; - is standard input.")
 @click.option("--decode", is_flag=True, help="Turn token ids (numbers, with commas or spaces) into text.")
-@click.option("--add-special/--no-add-special", default=True, help="Add what the model wants around a text, such as BOS.")
+@click.option(
+    "--add-special/--no-add-special", default=True, help="Add what the model wants around a text, such as BOS."
+)
 @click.option("--parse-special", is_flag=True, help="Names of special tokens in the text count as such.")
 @click.option("--count", is_flag=True, help="Print just the number of tokens.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object with ids and pieces.")

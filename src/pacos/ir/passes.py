@@ -57,7 +57,9 @@ def fuse_gated(plan: Plan) -> Plan:
             gone.add(gate.outputs[0])
             node = Node(_GATED[gate.op], (gate.inputs[0], node.inputs[1]), (), node.outputs)
         nodes.append(node)
-    return replace(plan, nodes=tuple(node for node in nodes if not (len(node.outputs) == 1 and node.outputs[0] in gone)))
+    return replace(
+        plan, nodes=tuple(node for node in nodes if not (len(node.outputs) == 1 and node.outputs[0] in gone))
+    )
 
 
 def drop_unused(plan: Plan) -> Plan:

@@ -76,6 +76,7 @@ def _record(entry: Op, trace: Trace, operands: tuple[Any, ...], attributes: dict
         require(operand is None or isinstance(operand, Tensor), f"{entry.name}: operand {operand!r} is not traced")
     attributes = {**(entry.body.__kwdefaults__ or {}), **attributes}
     shapes = entry.shape(*operands, **attributes)
-    several = isinstance(shapes, list)
-    outputs = trace.apply(entry.name, operands, tuple(sorted(attributes.items())), shapes if several else [shapes])
-    return outputs if several else outputs[0]
+    plain = tuple(sorted(attributes.items()))
+    if isinstance(shapes, list):
+        return trace.apply(entry.name, operands, plain, shapes)
+    return trace.apply(entry.name, operands, plain, [shapes])[0]

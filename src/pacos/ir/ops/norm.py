@@ -31,7 +31,11 @@ def rms_norm(x: Array, w: Array, *, eps: float) -> Array:
     return x / np.sqrt(np.mean(x * x, axis=-1, keepdims=True) + np.float32(eps)) * w
 
 
-@op(shape=_scaled_rows, ulp=64, samples=[sample((3, 64), (64,), (64,), eps=1e-5), sample((2, 96), (96,), None, eps=1e-5)])
+@op(
+    shape=_scaled_rows,
+    ulp=64,
+    samples=[sample((3, 64), (64,), (64,), eps=1e-5), sample((2, 96), (96,), None, eps=1e-5)],
+)
 def layer_norm(x: Array, w: Array, bias: Array | None, *, eps: float) -> Array:
     """Centre each row, divide by its standard deviation, multiply by w and add the bias.
 
