@@ -96,7 +96,7 @@ def adopt_folder(folder: Path) -> AdoptedArchive:
     if not isinstance(classes, list) or not classes or not isinstance(classes[0], str):
         raise FormatError(f"{folder / CONFIG_NAME}: architectures is {classes!a}, needed: a list with a class name")
     entry = model_for_class(classes[0])
-    metadata = {"general.architecture": entry.name, "general.name": folder.resolve().name}
+    metadata = {"general.architecture": entry.name, "general.name": folder.resolve().name.removesuffix("-hf")}
     metadata |= metadata_of(entry.name, config)
     if entry.rope == "pairs":
         metadata[ROPE_STYLE_KEY] = "halves"

@@ -17,8 +17,7 @@ _LISTED_MAX = 10_000  # entries of a folder that are looked through for a near n
 def resolve(path_or_name: str | os.PathLike[str]) -> Path:
     """The path of a model file or folder.
 
-    A name of a bundled model wins unless something of that name is there. A folder with one GGUF file and no
-    config.json means that file.
+    A name of a bundled model wins unless something of that name is there.
     Errors: ModelNotFound with the nearest names; FormatError for a folder that holds no model or several.
     """
     text = os.fspath(path_or_name)
@@ -30,7 +29,7 @@ def resolve(path_or_name: str | os.PathLike[str]) -> Path:
     except OSError as error:
         raise ModelNotFound(f"{text[:200]!a} cannot be looked up: {error.strerror}") from error
     if there:
-        return _in_folder(path) if path.is_dir() else path
+        return _model_folder(path) if path.is_dir() else path
     if text in BUNDLED:
         return bundled(text)
     raise _not_found(text, path)
@@ -44,7 +43,7 @@ def bundled(name: str) -> Path:
     return path
 
 
-def _in_folder(folder: Path) -> Path:
+def _model_folder(folder: Path) -> Path:
     try:
         if (folder / CONFIG_NAME).exists():
             return folder
@@ -53,11 +52,9 @@ def _in_folder(folder: Path) -> Path:
     except OSError as error:
         raise FormatError(f"{folder}: the folder cannot be read: {error.strerror}") from error
     firsts = [found for found in files if "-of-" not in found.stem or "-00001-of-" in found.stem]
-    if len(firsts) == 1:
-        return firsts[0]
     if firsts:
-        shown = ", ".join(found.name for found in firsts[:5])
-        raise FormatError(f"{folder}: a folder with {len(firsts)} models", hint=f"give one file: {shown}")
+        shown = " or ".join(str(found) for found in firsts[:3])
+        raise FormatError(f"{folder}: a folder, needed is a file in it", hint=f"give {shown}")
     if tensors:
         raise FormatError(f"{folder}: safetensors without {CONFIG_NAME}", hint="download the whole folder")
     hint = "give a GGUF file, or a Hugging Face folder with config.json, tokenizer.json and safetensors"
