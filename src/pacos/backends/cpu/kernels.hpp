@@ -56,8 +56,15 @@ struct LinearArgs {
 
 constexpr int64_t kRowGrain = 16;   // a row range starts on a multiple of this; it ends on one or at the last row
 
+struct FormatFacts {
+  int32_t act_kind, block, block_bytes;
+};
+
+/* A table's functions may only be called with types that format() knows. */
 struct Kernels {
   const char* isa;
+  /* Facts of a ggml type, null when it is unknown. */
+  const FormatFacts* (*format)(int32_t type);
   /* Quantise one row of K floats to `kind`; out has act_bytes(kind, K), aligned to 64. */
   void (*quantize_row)(int32_t kind, const float* x, int64_t K, void* out);
   /* Rows [row_begin, row_end) for all n columns, on the calling thread. Best ranges: 64 rows (16..64) when n > 8,
@@ -72,14 +79,13 @@ extern const Kernels kernels_portable;
 extern const Kernels kernels_avx2;
 extern const Kernels kernels_avx512;
 extern const Kernels kernels_neon;
+extern const Kernels kernels_neondot;
 
-/* The table of that name ("portable", "avx2", "avx512", "neon"), null when this build or this CPU lacks it.
+/* The table of that name ("portable", "avx2", "avx512", "neon", "neondot"), null when this build or this CPU lacks it.
    Null or "" gives the best one. */
 const Kernels* find_kernels(const char* isa);
 
-/* What a type needs, -1 or 0 when it is unknown here. */
-int32_t act_kind(int32_t type);
-int64_t type_block(int32_t type);
-int64_t type_row_bytes(int32_t type, int64_t K);
+/* Facts of a ggml type, the same in every table; null when it is unknown. */
+const FormatFacts* format_facts(int32_t type);
 
 }  // namespace pacos

@@ -1,0 +1,146 @@
+/* isa_avx2.hpp: the primitives of the kernels on 256-bit x86 vectors (also used, with VNNI, by AVX-512 builds). */
+#pragma once
+#include "vector.hpp"
+
+namespace pacos::PACOS_ISA {
+
+/* ---- 8 lanes ---- */
+PACOS_INLINE F32x8 fma8(F32x8 a, F32x8 b, F32x8 c) { return (F32x8)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c); }
+PACOS_INLINE F32x8 to_float(I32x8 v) { return (F32x8)_mm256_cvtepi32_ps((__m256i)v); }
+
+/* Rows become columns: out[j][i] = in[i][j]. */
+PACOS_INLINE void transpose8(I32x8 (&v)[8]) {
+  const auto row = [&](int i) { return (__m256i)v[i]; };
+  __m256i a[8], b[8];
+  for (int i = 0; i < 8; i += 2) {
+    a[i] = _mm256_unpacklo_epi32(row(i), row(i + 1));
+    a[i + 1] = _mm256_unpackhi_epi32(row(i), row(i + 1));
+  }
+  for (int i = 0; i < 8; i += 4) {
+    b[i] = _mm256_unpacklo_epi64(a[i], a[i + 2]);
+    b[i + 1] = _mm256_unpackhi_epi64(a[i], a[i + 2]);
+    b[i + 2] = _mm256_unpacklo_epi64(a[i + 1], a[i + 3]);
+    b[i + 3] = _mm256_unpackhi_epi64(a[i + 1], a[i + 3]);
+  }
+  for (int i = 0; i < 4; i++) {
+    v[i] = (I32x8)_mm256_permute2x128_si256(b[i], b[i + 4], 0x20);
+    v[i + 4] = (I32x8)_mm256_permute2x128_si256(b[i], b[i + 4], 0x31);
+  }
+}
+
+/* Lane j = sum of the lanes of v[j]. */
+PACOS_INLINE I32x8 sums8(const I32x8 (&v)[8]) {
+  const auto pair = [&](int i) { return _mm256_hadd_epi32((__m256i)v[i], (__m256i)v[i + 1]); };
+  const __m256i low = _mm256_hadd_epi32(pair(0), pair(2)), high = _mm256_hadd_epi32(pair(4), pair(6));
+  return (I32x8)_mm256_add_epi32(_mm256_permute2x128_si256(low, high, 0x20), _mm256_permute2x128_si256(low, high, 0x31));
+}
+
+/* ---- integer dots of 32 codes; the lanes of a result only mean something in sum ---- */
+PACOS_INLINE __m256i add_pairs(__m256i acc, __m256i a, __m256i b) {
+#if defined(__AVX512VNNI__) && defined(__AVX512VL__)
+  return _mm256_dpwssd_epi32(acc, a, b);
+#else
+  return _mm256_add_epi32(acc, _mm256_madd_epi16(a, b));
+#endif
+}
+
+PACOS_INLINE I32x8 dot_pairs(S16x16 a, S16x16 b) { return (I32x8)_mm256_madd_epi16((__m256i)a, (__m256i)b); }
+
+/* 16 scales, ready to be spread: each half in both lanes. */
+struct Scales {
+  __m256i half[2];
+};
+PACOS_INLINE Scales prepare(S16x16 scales) {
+  const __m256i s = (__m256i)scales;
+  return {{_mm256_permute2x128_si256(s, s, 0x00), _mm256_permute2x128_si256(s, s, 0x11)}};
+}
+template <int i>
+PACOS_INLINE __m256i spread(const Scales& scales) {
+  constexpr int first = i % 4 * 4;
+  const __m128i low = _mm_set1_epi16((short)(first | (first + 1) << 8)), high = _mm_add_epi8(low, _mm_set1_epi8(2));
+  return _mm256_shuffle_epi8(scales.half[i / 4], _mm256_set_m128i(high, low));
+}
+
+/* acc + scale * (u . a) for codes below 64; the scale of weights 0..15 and that of 16..31. */
+PACOS_INLINE I32x8 dot_scaled(I32x8 acc, U8x32 u, S8x32 a, __m256i spread_scales) {
+  return (I32x8)add_pairs((__m256i)acc, _mm256_maddubs_epi16((__m256i)u, (__m256i)a), spread_scales);
+}
+
+template <int top>
+PACOS_INLINE I32x8 dot_plain(U8x32 u, S8x32 a) {
+#if defined(__AVX512VNNI__) && defined(__AVX512VL__)
+  return (I32x8)_mm256_dpbusd_epi32(_mm256_setzero_si256(), (__m256i)u, (__m256i)a);
+#else
+  static_assert(top < 128);
+  return (I32x8)_mm256_madd_epi16(_mm256_maddubs_epi16((__m256i)u, (__m256i)a), _mm256_set1_epi16(1));
+#endif
+}
+
+/* w . a with signed w: u = |w| and the sign moved to a keeps the 16-bit sums exact. */
+PACOS_INLINE I32x8 dot_signed(S8x32 w, S8x32 a) {
+  const __m256i u = _mm256_abs_epi8((__m256i)w), s = _mm256_sign_epi8((__m256i)a, (__m256i)w);
+#if defined(__AVX512VNNI__) && defined(__AVX512VL__)
+  return (I32x8)_mm256_dpbusd_epi32(_mm256_setzero_si256(), u, s);
+#else
+  return (I32x8)_mm256_madd_epi16(_mm256_maddubs_epi16(u, s), _mm256_set1_epi16(1));
+#endif
+}
+
+/* ---- quantising activations ---- */
+PACOS_INLINE S8x32 pack_s8(I32x8 a, I32x8 b, I32x8 c, I32x8 d) {
+  const __m256i low = _mm256_packs_epi32((__m256i)a, (__m256i)b), high = _mm256_packs_epi32((__m256i)c, (__m256i)d);
+  return (S8x32)_mm256_permutevar8x32_epi32(_mm256_packs_epi16(low, high), _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
+}
+
+/* Sums of 4 neighbours. */
+PACOS_INLINE I32x8 sum_fours(S8x32 v) {
+  const __m256i pairs = _mm256_maddubs_epi16(_mm256_set1_epi8(1), (__m256i)v);
+  return (I32x8)_mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
+}
+
+/* ---- 16 lanes of floats, the accumulators of unquantised weights ---- */
+#if !defined(__AVX512F__)
+struct F32x16 {
+  __m256 low, high;
+};
+PACOS_INLINE F32x16 zero16() { return {_mm256_setzero_ps(), _mm256_setzero_ps()}; }
+PACOS_INLINE F32x16 load_f32(const void* at) {
+  return {_mm256_loadu_ps((const float*)at), _mm256_loadu_ps((const float*)at + 8)};
+}
+PACOS_INLINE F32x16 load_f16(const void* at) {
+  const __m128i* h = (const __m128i*)at;
+  return {_mm256_cvtph_ps(_mm_loadu_si128(h)), _mm256_cvtph_ps(_mm_loadu_si128(h + 1))};
+}
+PACOS_INLINE F32x16 load_bf16(const void* at) {
+  const __m128i* h = (const __m128i*)at;
+  const auto wide = [](__m128i v) { return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(v), 16)); };
+  return {wide(_mm_loadu_si128(h)), wide(_mm_loadu_si128(h + 1))};
+}
+PACOS_INLINE void store16(float* at, F32x16 v) {
+  _mm256_storeu_ps(at, v.low);
+  _mm256_storeu_ps(at + 8, v.high);
+}
+PACOS_INLINE F32x16 fma16(F32x16 a, F32x16 b, F32x16 c) {
+  return {_mm256_fmadd_ps(a.low, b.low, c.low), _mm256_fmadd_ps(a.high, b.high, c.high)};
+}
+/* Lanes l and l + 8, then l and l + 4, l + 2, l + 1. */
+PACOS_INLINE float sum16(F32x16 v) {
+  const __m256 eight = _mm256_add_ps(v.low, v.high);
+  const __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+  const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+  return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
+}
+constexpr int kFloatRows = 2, kFloatColumns = 3;   // 12 of 16 registers accumulate
+constexpr int kDirectColumns = 4;                  // up to here a direct dot beats unpacking to a panel
+
+/* ---- 16 rows of a panel: sub-block scales stand twice in a lane, for vpmaddwd ---- */
+PACOS_INLINE I32x8 panel_scale_low(I32x8 pairs) { return (pairs & 0xffff) | pairs << 16; }
+PACOS_INLINE I32x8 panel_scale_high(I32x8 pairs) { return (I32x8)((U32x8)pairs >> 16) | (pairs & (int32_t)0xffff0000); }
+constexpr bool kSplitBytes = true, kSignedBytes = false;
+#endif
+
+}  // namespace pacos::PACOS_ISA
+
+#if !defined(__AVX512F__)
+#include "tile_avx2.hpp"
+#endif

@@ -1,0 +1,18 @@
+/* The kernels for NEON with dot products. */
+#if defined(__aarch64__)
+#define PACOS_ISA neondot
+#include "isa_portable.hpp"
+
+#include "linear.hpp"
+
+namespace pacos {
+const Kernels kernels_neondot = {
+    "neondot",
+    neondot::format_facts,
+    neondot::quantize_row,
+    neondot::linear,
+    neondot::linear_scratch,
+    neondot::dequantize_row,
+};
+}  // namespace pacos
+#endif

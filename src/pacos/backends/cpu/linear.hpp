@@ -1,0 +1,540 @@
+/* linear.hpp: y = W x for weights in any block format, and the quantisation of x. One source for all instruction sets.
+
+   The order of float operations is part of the contract, so that a row's result never depends on the instruction set,
+   on the number of columns or on the split of rows over threads:
+     256-weight formats   for each block in order of k: acc = fma(float(isum), d * da, acc), and with minimums
+                          acc = fma(float(msum), -(dmin * da), acc). isum = sum of scale * (code - bias) * a,
+                          msum = sum of minimum * a, both exact integers
+     32-weight formats    for each block in order of k: acc = fma(float(isum), d * da, acc), and with minimums
+                          acc = fma(float(sum of a), m * da, acc)
+     F32, F16, BF16       lane l of 16 accumulates k = 16 j + l with fma; lanes are added as l and l + 8, then l and
+                          l + 4, l and l + 2, l and l + 1
+   Then the bias is added, if there is one.
+
+   Up to kDirectColumns columns each row is read once, from front to back, and multiplied in registers. More columns
+   pay for unpacking 16 rows x 256 weights into a panel (panel.hpp) that the micro-kernel multiplies. */
+#pragma once
+#include "kernels.hpp"
+#include "panel.hpp"
+#include "pacos_formats.inc"
+
+namespace pacos::PACOS_ISA {
+
+/* ---- quantise activations ---------------------------------------------------------------------------------- */
+
+/* `count` (a multiple of 32) floats become codes; returns their scale. */
+PACOS_INLINE float quantize_group(const float* x, int count, int8_t* codes) {
+  I32x8 peak{};
+  for (int i = 0; i < count; i += 8) {
+    const I32x8 magnitude = load<I32x8>(x + i) & 0x7fffffff, above = magnitude > peak;
+    peak = (magnitude & above) | (peak & ~above);
+  }
+  int32_t most = 0;
+  for (int i = 0; i < 8; i++) most = peak[i] > most ? peak[i] : most;
+  const float amax = load<float>(&most), inverse = 127.f / amax;
+  const bool damaged = most >= 0x7f800000, usable = !damaged && inverse <= 3.4028235e38f;
+  if (!usable) {
+    for (int i = 0; i < count; i += 32) store(codes + i, S8x32{});
+    return damaged ? __builtin_nanf("") : 0.f;
+  }
+  const auto code = [&](int i) {
+    const F32x8 shifted = load<F32x8>(x + i) * inverse + 12582912.f;   // 1.5 * 2^23: rounds to even in the low bits
+    return (I32x8)shifted - 0x4b400000;
+  };
+  for (int i = 0; i < count; i += 32) store(codes + i, pack_s8(code(i), code(i + 8), code(i + 16), code(i + 24)));
+  return amax / 127.f;
+}
+
+static void quantize_row(int32_t kind, const float* x, int64_t K, void* out) {
+  const ActLayout at = act_layout(kind, K);
+  uint8_t* row = (uint8_t*)out;
+  if (kind == ACT_F32) {
+    __builtin_memcpy(row, x, K * 4);
+    __builtin_memset(row + K * 4, 0, at.bytes - K * 4);
+    return;
+  }
+  int8_t* codes = (int8_t*)row;
+  float* scales = (float*)(row + at.scale);
+  __builtin_memset(row + K, 0, at.scale - K);
+  if (kind == ACT_Q32) {
+    int32_t* sums = (int32_t*)(row + at.sum);
+    for (int64_t b = 0; b < K / 32; b++) {
+      scales[b] = quantize_group(x + 32 * b, 32, codes + 32 * b);
+      const I32x8 fours = sum_fours(load<S8x32>(codes + 32 * b));
+      sums[b] = ((fours[0] + fours[1]) + (fours[2] + fours[3])) + ((fours[4] + fours[5]) + (fours[6] + fours[7]));
+    }
+    for (int64_t b = K / 32; b < (at.bytes - at.sum) / 4; b++) scales[b] = 0.f, sums[b] = 0;
+    return;
+  }
+  int16_t *sums16 = (int16_t*)(row + at.sum), *sums32 = (int16_t*)(row + at.sum32);
+  __builtin_memset(row + at.scale, 0, at.bytes - at.scale);
+  for (int64_t b = 0; b < K / 256; b++) {
+    scales[b] = quantize_group(x + 256 * b, 256, codes + 256 * b);
+    I32x8 fours[8];
+    for (int i = 0; i < 8; i++) fours[i] = sum_fours(load<S8x32>(codes + 256 * b + 32 * i));
+    transpose8(fours);
+    const I32x8 even = (fours[0] + fours[1]) + (fours[2] + fours[3]), odd = (fours[4] + fours[5]) + (fours[6] + fours[7]);
+    store(sums16 + 16 * b, (even & 0xffff) | odd << 16);
+    store(sums32 + 8 * b, __builtin_convertvector(even + odd, int16_t __attribute__((vector_size(16)))));
+  }
+}
+
+/* ---- direct dots of quantised weights ---------------------------------------------------------------------- */
+
+constexpr int kGroupRows = 8;       // rows whose float chains run side by side
+constexpr int kStretchBlocks = 64;  // blocks of a row whose integer sums are kept until the floats are combined
+
+/* Integer sums and scales of 8 rows x a stretch of blocks. */
+template <int columns>
+struct Stretch {
+  alignas(64) int32_t sum[columns][kGroupRows][kStretchBlocks];
+  alignas(64) int32_t min_sum[columns][kGroupRows][kStretchBlocks];   // of 256-weight formats with minimums
+  alignas(64) float d[kGroupRows][kStretchBlocks], m[kGroupRows][kStretchBlocks];
+};
+
+/* Where the quantised columns lie, from the stretch's first block on. */
+struct Inputs {
+  const uint8_t* codes;
+  const uint8_t* scale;
+  const uint8_t* sum;
+  int64_t stride;
+};
+
+template <class F, int columns, int i>
+PACOS_INLINE void dot_part(I32x8 (&acc)[columns], const uint8_t* block, const Scales& scales, const uint8_t* a, int64_t stride) {
+  const U8x32 u = F::template codes<i>(block);
+  const auto spread_scales = spread<i>(scales);
+#pragma GCC unroll 8
+  for (int c = 0; c < columns; c++) acc[c] = dot_scaled(acc[c], u, load<S8x32>(a + c * stride + 32 * i), spread_scales);
+}
+
+/* The sums of eight (or `blocks`) blocks of one row against all columns. */
+template <class F, int columns>
+PACOS_INLINE void dot_blocks(Stretch<columns>& out, int r, int first, int blocks, const uint8_t* weights, const Inputs& in) {
+  I32x8 parts[columns][8], min_parts[columns][8];
+  for (int j = 0; j < blocks; j++) {
+    const uint8_t* block = weights + j * F::bytes;
+    const int b = first + j;
+    if constexpr (F::block == 256) {
+      const Header h = F::header(block);
+      const uint8_t *a = in.codes + 256 * b, *sums = in.sum + 32 * b;
+      I32x8 acc[columns];
+      for (int c = 0; c < columns; c++) {
+        acc[c] = I32x8{};
+        if constexpr (F::bias != 0) acc[c] -= dot_pairs(h.scales, load<S16x16>(sums + c * in.stride)) * F::bias;
+        if constexpr (F::has_min) min_parts[c][j] = dot_pairs(h.mins, load<S16x16>(sums + c * in.stride));
+      }
+      const Scales scales = prepare(h.scales);
+      dot_part<F, columns, 0>(acc, block, scales, a, in.stride);
+      dot_part<F, columns, 1>(acc, block, scales, a, in.stride);
+      dot_part<F, columns, 2>(acc, block, scales, a, in.stride);
+      dot_part<F, columns, 3>(acc, block, scales, a, in.stride);
+      dot_part<F, columns, 4>(acc, block, scales, a, in.stride);
+      dot_part<F, columns, 5>(acc, block, scales, a, in.stride);
+      dot_part<F, columns, 6>(acc, block, scales, a, in.stride);
+      dot_part<F, columns, 7>(acc, block, scales, a, in.stride);
+      for (int c = 0; c < columns; c++) parts[c][j] = acc[c];
+      out.d[r][b] = h.d;
+      if constexpr (F::has_min) out.m[r][b] = h.dmin;
+    } else {
+      const U8x32 u = F::template codes<0>(block);
+      for (int c = 0; c < columns; c++) {
+        const S8x32 a = load<S8x32>(in.codes + c * in.stride + 32 * b);
+        if constexpr (F::top > 127)
+          parts[c][j] = dot_signed((S8x32)(u ^ splat(F::bias)), a);
+        else
+          parts[c][j] = dot_plain<F::top>(u, a);
+      }
+      out.d[r][b] = F::scale(block);
+      if constexpr (F::has_min) out.m[r][b] = F::minimum(block);
+    }
+  }
+  for (int c = 0; c < columns; c++) {
+    for (int j = blocks; j < 8; j++) parts[c][j] = min_parts[c][j] = I32x8{};
+    I32x8 sums = sums8(parts[c]);
+    if constexpr (F::block == 32 && F::bias != 0 && F::top < 128)
+      sums -= load<I32x8>(in.sum + c * in.stride + 4 * first) * F::bias;
+    store(out.sum[c][r] + first, sums);
+    if constexpr (F::block == 256 && F::has_min) store(out.min_sum[c][r] + first, sums8(min_parts[c]));
+  }
+}
+
+/* Eight rows' values at eight blocks, block by block: lane r of out[j] belongs to row r. */
+template <class T, class V>
+PACOS_INLINE void gather_blocks(V (&out)[8], const T (&rows)[kGroupRows][kStretchBlocks], int first) {
+  I32x8 v[8];
+  for (int r = 0; r < 8; r++) v[r] = load<I32x8>(rows[r] + first);
+  transpose8(v);
+  for (int j = 0; j < 8; j++) out[j] = (V)v[j];
+}
+
+/* The float chains of eight rows over a stretch, in the order that binds. */
+template <class F, int columns>
+PACOS_INLINE void combine(F32x8 (&acc)[columns], const Stretch<columns>& stretch, int blocks, const Inputs& in) {
+  for (int first = 0; first < blocks; first += 8) {
+    const int count = blocks - first < 8 ? blocks - first : 8;
+    F32x8 d[8], m[8];
+    gather_blocks(d, stretch.d, first);
+    if constexpr (F::has_min) gather_blocks(m, stretch.m, first);
+    for (int c = 0; c < columns; c++) {
+      I32x8 sums[8], min_sums[8];
+      gather_blocks(sums, stretch.sum[c], first);
+      if constexpr (F::block == 256 && F::has_min) gather_blocks(min_sums, stretch.min_sum[c], first);
+      for (int j = 0; j < count; j++) {
+        const float scale = load<float>(in.scale + c * in.stride + 4 * (first + j));
+        acc[c] = fma8(to_float(sums[j]), d[j] * scale, acc[c]);
+        if constexpr (F::block == 256 && F::has_min) acc[c] = fma8(to_float(min_sums[j]), -(m[j] * scale), acc[c]);
+        if constexpr (F::block == 32 && F::has_min) {
+          const float total = (float)load<int32_t>(in.sum + c * in.stride + 4 * (first + j));
+          acc[c] = fma8(F32x8{} + total, m[j] * scale, acc[c]);
+        }
+      }
+    }
+  }
+}
+
+PACOS_INLINE void put(const LinearArgs& args, int64_t column, int64_t row, float value) {
+  args.y[column * args.ld_y + row] = args.bias ? value + args.bias[row] : value;
+}
+
+template <class F, int columns>
+static void direct_columns(const LinearArgs& args, int64_t row_begin, int64_t row_end, int64_t column) {
+  const ActLayout at = act_layout(F::acts, args.columns);
+  const uint8_t* acts = args.acts + column * args.act_stride;
+  const int64_t all_blocks = args.columns / F::block;
+  Stretch<columns> stretch;
+  for (int64_t row = row_begin; row < row_end; row += kGroupRows) {
+    const int rows = (int)smaller(kGroupRows, row_end - row);
+    F32x8 acc[columns] = {};
+    for (int64_t start = 0; start < all_blocks; start += kStretchBlocks) {
+      const int blocks = (int)smaller(kStretchBlocks, all_blocks - start);
+      const Inputs in{acts + start * F::block, acts + at.scale + 4 * start, acts + at.sum + (F::block == 256 ? 32 : 4) * start,
+                      args.act_stride};
+      for (int r = 0; r < rows; r++) {
+        const uint8_t* weights = args.weights + (row + r) * args.row_bytes + start * F::bytes;
+        for (int b = 0; b < blocks; b += 8)
+          dot_blocks<F, columns>(stretch, r, b, blocks - b < 8 ? blocks - b : 8, weights + b * F::bytes, in);
+      }
+      combine<F, columns>(acc, stretch, blocks, in);
+    }
+    for (int c = 0; c < columns; c++)
+      for (int r = 0; r < rows; r++) put(args, column + c, row + r, acc[c][r]);
+  }
+}
+
+/* ---- panels of quantised weights ---------------------------------------------------------------------------- */
+
+constexpr int kBatchRows = 64;      // rows whose panels of one k step share a pass over the activations
+constexpr int kBatchColumns = 512;  // columns whose float accumulators are kept at a time
+
+template <class F>
+struct PanelScratch {
+  Panel<F> panels[kBatchRows / kPanelRows];
+  alignas(64) float acc[1][16];   // [column tile][panel][column in tile][16 rows], as many as needed
+};
+
+template <class F, int columns>
+PACOS_INLINE void tile(const Panel<F>& panel, const Columns& in, int blocks, float (*acc)[16]) {
+  if constexpr (F::block == 256)
+    tile256<F, columns>(panel, in, acc);
+  else
+    tile32<F, columns>(panel, in, blocks, acc);
+}
+
+template <class F, int columns>
+static void tile_columns(const Panel<F>* panels, int count, const Columns& in, int blocks, float (*acc)[16]) {
+  for (int p = 0; p < count; p++) tile<F, columns>(panels[p], in, blocks, acc + p * columns);
+}
+
+/* An even spread of more than kDirectColumns columns has no tile smaller than this. */
+constexpr int kTileLeast = kTileColumns <= kDirectColumns ? 1 : kDirectColumns + 1 < kTileColumns / 2 ? kDirectColumns + 1 : kTileColumns / 2;
+
+/* Calls the kernel compiled for exactly `columns` of them. */
+template <class F, int most>
+PACOS_INLINE void tile_any(int columns, const Panel<F>* panels, int count, const Columns& in, int blocks, float (*acc)[16]) {
+  if constexpr (most > kTileLeast)
+    if (columns < most) return tile_any<F, most - 1>(columns, panels, count, in, blocks, acc);
+  tile_columns<F, most>(panels, count, in, blocks, acc);
+}
+
+/* Columns are spread evenly over as few tiles as possible: 13 over tiles of up to 12 is 7 + 6. */
+PACOS_INLINE int tile_start(int tile, int tiles, int columns) { return (int)((int64_t)tile * columns / tiles); }
+
+template <class F>
+static void panel_batch(const LinearArgs& args, int64_t row, int rows, int64_t column, int columns, PanelScratch<F>& scratch) {
+  const ActLayout at = act_layout(F::acts, args.columns);
+  const int panels = (rows + kPanelRows - 1) / kPanelRows, tiles = (columns + kTileColumns - 1) / kTileColumns;
+  __builtin_memset(scratch.acc, 0, sizeof(float) * 16 * panels * columns);
+  const uint8_t* acts = args.acts + column * args.act_stride;
+  for (int64_t k = 0; k < args.columns; k += kPanelWeights) {
+    const int blocks = (int)(smaller(kPanelWeights, args.columns - k) / F::block);
+    for (int p = 0; p < panels; p++) {
+      const uint8_t* at_rows[16];
+      for (int r = 0; r < 16; r++)
+        at_rows[r] = args.weights + (row + smaller(16 * p + r, rows - 1)) * args.row_bytes + k / F::block * F::bytes;
+      unpack(scratch.panels[p], at_rows, blocks);
+    }
+    int64_t sum = at.sum + k / 32 * 4;
+    if (F::block == 256) sum = k / 16 * 2 + at.sum;
+    if constexpr (F::block == 256)
+      if (F::sub == 32) sum = k / 32 * 2 + at.sum32;
+    for (int t = 0; t < tiles; t++) {
+      const int c = tile_start(t, tiles, columns), count = tile_start(t + 1, tiles, columns) - c;
+      const Columns in{acts + c * args.act_stride, args.act_stride, k, at.scale + k / F::block * 4, sum};
+      tile_any<F, kTileColumns>(count, scratch.panels, panels, in, blocks, scratch.acc + c * panels);
+    }
+  }
+  for (int t = 0; t < tiles; t++) {
+    const int c = tile_start(t, tiles, columns), count = tile_start(t + 1, tiles, columns) - c;
+    for (int p = 0; p < panels; p++)
+      for (int i = 0; i < count; i++)
+        for (int r = 0; r < smaller(16, rows - 16 * p); r++)
+          put(args, column + c + i, row + 16 * p + r, scratch.acc[c * panels + p * count + i][r]);
+  }
+}
+
+/* ---- unquantised weights ------------------------------------------------------------------------------------ */
+
+template <class F, int rows, int columns>
+PACOS_INLINE void fma_tile(F32x16 (&acc)[rows][columns], const uint8_t* const (&weights)[rows], const float* acts, int64_t stride,
+                           int64_t count) {
+  for (int64_t k = 0; k < count; k += 16) {
+    F32x16 w[rows];
+#pragma GCC unroll 4
+    for (int r = 0; r < rows; r++) w[r] = F::values(weights[r] + k * F::bytes);
+#pragma GCC unroll 5
+    for (int c = 0; c < columns; c++) {
+      const F32x16 a = load_f32(acts + c * stride + k);
+#pragma GCC unroll 4
+      for (int r = 0; r < rows; r++) acc[r][c] = fma16(w[r], a, acc[r][c]);
+    }
+  }
+}
+
+template <class F, int columns>
+static void direct_floats(const LinearArgs& args, int64_t row_begin, int64_t row_end, int64_t column) {
+  constexpr int rows = 2;
+  const float* acts = (const float*)(args.acts + column * args.act_stride);
+  const int64_t stride = args.act_stride / 4, whole = args.columns & ~15ll;
+  for (int64_t row = row_begin; row < row_end; row += rows) {
+    const uint8_t* weights[rows];
+    for (int r = 0; r < rows; r++) weights[r] = args.weights + smaller(row + r, row_end - 1) * args.row_bytes;
+    F32x16 acc[rows][columns];
+    for (int r = 0; r < rows; r++)
+      for (int c = 0; c < columns; c++) acc[r][c] = zero16();
+    fma_tile<F, rows, columns>(acc, weights, acts, stride, whole);
+    if (whole < args.columns) {
+      uint8_t rest[rows][16 * F::bytes] = {};
+      const uint8_t* rests[rows];
+      for (int r = 0; r < rows; r++) {
+        __builtin_memcpy(rest[r], weights[r] + whole * F::bytes, (args.columns - whole) * F::bytes);
+        rests[r] = rest[r];
+      }
+      fma_tile<F, rows, columns>(acc, rests, acts + whole, stride, 16);
+    }
+    for (int r = 0; r < rows && row + r < row_end; r++)
+      for (int c = 0; c < columns; c++) put(args, column + c, row + r, sum16(acc[r][c]));
+  }
+}
+
+constexpr int kFloatBatchColumns = 64;   // their accumulators of 16 rows are 64 KB
+
+struct FloatScratch {
+  alignas(64) float weights[16][kPanelWeights + 16];                 // padded: rows must not share cache sets
+  alignas(64) float acc[1][16];                                      // [column tile][row tile][row][column][lane]
+};
+
+struct PackedFloats {
+  static constexpr int bytes = 4;
+  PACOS_INLINE F32x16 values(const uint8_t* at) { return load_f32(at); }
+};
+
+template <int columns>
+static void float_tiles(FloatScratch& scratch, const float* acts, int64_t stride, int64_t count, float (*acc)[16]) {
+  for (int r0 = 0; r0 < 16; r0 += kFloatRows, acc += kFloatRows * columns) {
+    const uint8_t* weights[kFloatRows];
+    F32x16 sums[kFloatRows][columns];
+    for (int r = 0; r < kFloatRows; r++) {
+      weights[r] = (const uint8_t*)scratch.weights[r0 + r];
+      for (int c = 0; c < columns; c++) sums[r][c] = load_f32(acc[r * columns + c]);
+    }
+    fma_tile<PackedFloats, kFloatRows, columns>(sums, weights, acts, stride, count);
+    for (int r = 0; r < kFloatRows; r++)
+      for (int c = 0; c < columns; c++) store16(acc[r * columns + c], sums[r][c]);
+  }
+}
+
+template <int most>
+PACOS_INLINE void float_tiles_any(int columns, FloatScratch& scratch, const float* acts, int64_t stride, int64_t count, float (*acc)[16]) {
+  if constexpr (most > 1)
+    if (columns < most) return float_tiles_any<most - 1>(columns, scratch, acts, stride, count, acc);
+  float_tiles<most>(scratch, acts, stride, count, acc);
+}
+
+template <class F>
+static void float_batch(const LinearArgs& args, int64_t row, int rows, int64_t column, int columns, FloatScratch& scratch) {
+  const int tiles = (columns + kFloatColumns - 1) / kFloatColumns;
+  const int64_t stride = args.act_stride / 4;
+  __builtin_memset(scratch.acc, 0, sizeof(float) * 16 * 16 * columns);
+  for (int64_t k = 0; k < args.columns; k += kPanelWeights) {
+    const int64_t count = smaller(kPanelWeights, args.columns - k), whole = count & ~15ll;
+    for (int r = 0; r < 16; r++) {
+      const uint8_t* weights = args.weights + (row + smaller(r, rows - 1)) * args.row_bytes + k * F::bytes;
+      for (int64_t i = 0; i < whole; i += 16) store16(scratch.weights[r] + i, F::values(weights + i * F::bytes));
+      for (int64_t i = whole; i < count; i++) scratch.weights[r][i] = F::value(weights + i * F::bytes);
+      for (int64_t i = count; i < round_up(count, 16); i++) scratch.weights[r][i] = 0.f;
+    }
+    for (int t = 0; t < tiles; t++) {
+      const int c = tile_start(t, tiles, columns), n = tile_start(t + 1, tiles, columns) - c;
+      const float* acts = (const float*)(args.acts + (column + c) * args.act_stride) + k;
+      float_tiles_any<kFloatColumns>(n, scratch, acts, stride, round_up(count, 16), scratch.acc + c * 16);
+    }
+  }
+  for (int t = 0; t < tiles; t++) {
+    const int c = tile_start(t, tiles, columns), n = tile_start(t + 1, tiles, columns) - c;
+    for (int r = 0; r < rows; r++)
+      for (int i = 0; i < n; i++) put(args, column + c + i, row + r, sum16(load_f32(scratch.acc[c * 16 + r * n + i])));
+  }
+}
+
+/* ---- one entry per format ------------------------------------------------------------------------------------ */
+
+template <class F, int columns>
+PACOS_INLINE void direct(const LinearArgs& args, int64_t row_begin, int64_t row_end, int64_t column) {
+  if constexpr (F::block == 1)
+    direct_floats<F, columns>(args, row_begin, row_end, column);
+  else
+    direct_columns<F, columns>(args, row_begin, row_end, column);
+}
+
+template <class F, int most>
+PACOS_INLINE void direct_any(const LinearArgs& args, int64_t row_begin, int64_t row_end) {
+  if constexpr (most > 1)
+    if (args.n < most) return direct_any<F, most - 1>(args, row_begin, row_end);
+  direct<F, most>(args, row_begin, row_end, 0);
+}
+
+template <class F>
+constexpr int direct_most() { return F::block == 1 ? kFloatColumns : kDirectColumns; }
+
+template <class F>
+static void linear_of(const LinearArgs& args, int64_t row_begin, int64_t row_end, void* scratch) {
+  if (args.n <= 0) return;
+  if (args.n <= direct_most<F>()) return direct_any<F, direct_most<F>()>(args, row_begin, row_end);
+  constexpr int64_t some_rows = F::block == 1 ? 16 : kBatchRows, some_columns = F::block == 1 ? kFloatBatchColumns : kBatchColumns;
+  const int64_t batches = (args.n + some_columns - 1) / some_columns;
+  for (int64_t i = 0; i < batches; i++) {
+    const int64_t column = args.n * i / batches, columns = args.n * (i + 1) / batches - column;
+    for (int64_t row = row_begin; row < row_end; row += some_rows) {
+      const int rows = (int)smaller(some_rows, row_end - row);
+      if constexpr (F::block == 1)
+        float_batch<F>(args, row, rows, column, (int)columns, *(FloatScratch*)scratch);
+      else
+        panel_batch<F>(args, row, rows, column, (int)columns, *(PanelScratch<F>*)scratch);
+    }
+  }
+}
+
+template <class F>
+static int64_t scratch_of(int64_t n) {
+  if (n <= direct_most<F>()) return 64;
+  if constexpr (F::block == 1) return sizeof(FloatScratch) + smaller(n, kFloatBatchColumns) * 16 * 64;
+  else return sizeof(PanelScratch<F>) + smaller(n, kBatchColumns) * kBatchRows * 4;
+}
+
+template <class F>
+static void dequantize_of(const void* src, float* dst, int64_t n) {
+  const uint8_t* at = (const uint8_t*)src;
+  for (int64_t k = 0; k < n; k += F::block, at += F::bytes) {
+    if constexpr (F::block == 1) {
+      dst[k] = F::value(at);
+    } else {
+      const auto part = [&]<int i>() {
+        uint8_t codes[32];
+        store(codes, F::template codes<i>(at));
+        float* to = dst + k + 32 * i;
+        if constexpr (F::block == 32) {
+          const float d = F::scale(at);
+          if constexpr (F::has_min) {
+            const float m = F::minimum(at);
+            for (int j = 0; j < 32; j++) to[j] = d * (float)codes[j] + m;
+          } else {
+            for (int j = 0; j < 32; j++) to[j] = d * (float)(codes[j] - F::bias);
+          }
+        } else {
+          const Header h = F::header(at);
+          for (int s = 0; s < 2; s++) {
+            const float d = h.d * (float)h.scales[2 * i + s];
+            if constexpr (F::has_min) {
+              const float m = h.dmin * (float)h.mins[2 * i + s];
+              for (int j = 16 * s; j < 16 * s + 16; j++) to[j] = d * (float)codes[j] - m;
+            } else {
+              for (int j = 16 * s; j < 16 * s + 16; j++) to[j] = d * (float)(codes[j] - F::bias);
+            }
+          }
+        }
+      };
+      part.template operator()<0>();
+      if constexpr (F::block == 256) {
+        part.template operator()<1>();
+        part.template operator()<2>();
+        part.template operator()<3>();
+        part.template operator()<4>();
+        part.template operator()<5>();
+        part.template operator()<6>();
+        part.template operator()<7>();
+      }
+    }
+  }
+}
+
+/* ---- dispatch by type id -------------------------------------------------------------------------------------- */
+
+struct FormatKernels {
+  FormatFacts facts;
+  void (*linear)(const LinearArgs&, int64_t, int64_t, void*);
+  int64_t (*scratch)(int64_t n);
+  void (*dequantize)(const void*, float*, int64_t);
+};
+
+constexpr int kTypeIds = 64;   // above every ggml type id
+
+struct FormatTable {
+  FormatKernels entry[kTypeIds];
+};
+
+template <int id>
+constexpr void enter(FormatTable& table) {
+  using F = typename FormatOf<id>::type;
+  if constexpr (__is_class(F)) {
+    table.entry[id] = {{F::acts, F::block, F::bytes}, linear_of<F>, scratch_of<F>, dequantize_of<F>};
+  }
+  if constexpr (id > 0) enter<id - 1>(table);
+}
+
+constexpr FormatTable make_table() {
+  FormatTable table{};
+  enter<kTypeIds - 1>(table);
+  return table;
+}
+
+static constexpr FormatTable kFormats = make_table();
+
+static const FormatKernels* find_format(int32_t type) {
+  return type >= 0 && type < kTypeIds && kFormats.entry[type].linear ? &kFormats.entry[type] : nullptr;
+}
+
+static const FormatFacts* format_facts(int32_t type) {
+  const FormatKernels* format = find_format(type);
+  return format ? &format->facts : nullptr;
+}
+
+static void linear(const LinearArgs& args, int64_t row_begin, int64_t row_end, void* scratch) {
+  kFormats.entry[args.type].linear(args, row_begin, row_end, scratch);
+}
+
+static int64_t linear_scratch(int32_t type, int64_t, int64_t n) { return kFormats.entry[type].scratch(n); }
+
+static void dequantize_row(int32_t type, const void* src, float* dst, int64_t n) { kFormats.entry[type].dequantize(src, dst, n); }
+
+}  // namespace pacos::PACOS_ISA

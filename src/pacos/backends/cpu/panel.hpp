@@ -1,0 +1,123 @@
+/* panel.hpp: 16 rows x 256 weights of any block format, unpacked into the one layout that the micro-kernels read.
+
+   codes [k / 4][plane][16 rows][4]: one line of 64 bytes holds four neighbouring weights of each of 16 rows, so that a
+   line times four broadcast activations gives 16 sums that belong to 16 rows, without shuffles or horizontal sums.
+   Formats of 8-bit codes have two planes (high and low nibbles) where the instruction set multiplies u8 x s8 with
+   16-bit saturation (kSplitBytes), and signed codes where it multiplies s8 x s8 (kSignedBytes). */
+#pragma once
+#include "kernels.hpp"
+#include "vector.hpp"
+
+namespace pacos::PACOS_ISA {
+
+constexpr int kPanelRows = 16, kPanelWeights = 256;
+
+template <class F>
+constexpr bool kSplit = kSplitBytes && F::top > 127;
+template <class F>
+constexpr int kBias = kSignedBytes && F::top > 127 ? 0 : F::bias;   // of the codes in the panel
+
+template <class F>
+struct Panel {
+  static constexpr int planes = kSplit<F> ? 2 : 1;
+  alignas(64) uint8_t codes[kPanelWeights / 4 * planes][64];
+  alignas(64) int32_t scale[16][16];   // [sub-block][row], as panel_scale() of the instruction set wants it
+  alignas(64) int32_t pairs[8][16];    // minimums (or the scales of biased codes) of two sub-blocks as two s16
+  alignas(64) float d[8][16], m[8][16];   // scales and minimums of the 32-weight formats; d[0] and m[0] of the others
+};
+
+/* 8 lines of 32 weights of 8 rows. */
+template <class F>
+PACOS_INLINE void put_lines(Panel<F>& panel, int line, int half, I32x8 (&v)[8]) {
+  if constexpr (kSplit<F>) {
+    I32x8 low[8];
+    for (int j = 0; j < 8; j++) {
+      low[j] = (I32x8)((U8x32)v[j] & splat(15));
+      v[j] = (I32x8)(shift_right<4>((U8x32)v[j]) & splat(15));
+    }
+    transpose8(v);
+    transpose8(low);
+    for (int j = 0; j < 8; j++) {
+      store(panel.codes[2 * (line + j)] + 32 * half, v[j]);
+      store(panel.codes[2 * (line + j) + 1] + 32 * half, low[j]);
+    }
+  } else {
+    if constexpr (kSignedBytes && F::top > 127)
+      for (int j = 0; j < 8; j++) v[j] ^= (I32x8)splat(128);
+    transpose8(v);
+    for (int j = 0; j < 8; j++) store(panel.codes[line + j] + 32 * half, v[j]);
+  }
+}
+
+template <class F, int i>
+PACOS_INLINE void unpack_codes(Panel<F>& panel, const uint8_t* const (&rows)[16]) {
+  for (int half = 0; half < 2; half++) {
+    I32x8 v[8];
+    for (int r = 0; r < 8; r++) v[r] = (I32x8)F::template codes<i>(rows[8 * half + r]);
+    put_lines(panel, 8 * i, half, v);
+  }
+}
+
+template <class F>
+PACOS_INLINE void unpack_headers(Panel<F>& panel, const uint8_t* const (&rows)[16]) {
+  for (int half = 0; half < 2; half++) {
+    I32x8 scales[8], mins[8];
+    for (int r = 0; r < 8; r++) {
+      const Header h = F::header(rows[8 * half + r]);
+      panel.d[0][8 * half + r] = h.d;
+      if constexpr (F::has_min) panel.m[0][8 * half + r] = h.dmin;
+      scales[r] = (I32x8)h.scales;
+      if constexpr (F::has_min) mins[r] = (I32x8)h.mins;
+    }
+    transpose8(scales);   // scales[j] = rows of (scale 2 j, scale 2 j + 1), equal ones where a sub-block has 32 weights
+    if constexpr (F::has_min) transpose8(mins);
+    for (int j = 0; j < 8; j++) {
+      if constexpr (F::sub == 32) {
+        store(panel.scale[j] + 8 * half, panel_scale_low(scales[j]));
+        if constexpr (F::has_min)
+          if (j % 2 == 0) store(panel.pairs[j / 2] + 8 * half, (mins[j] & 0xffff) | mins[j + 1] << 16);
+      } else {
+        store(panel.scale[2 * j] + 8 * half, panel_scale_low(scales[j]));
+        store(panel.scale[2 * j + 1] + 8 * half, panel_scale_high(scales[j]));
+        store(panel.pairs[j] + 8 * half, F::has_min ? mins[j] : scales[j]);
+      }
+    }
+  }
+}
+
+/* rows: the first of `blocks` blocks of each row; blocks is 1 for 256-weight formats, up to 8 for the others. */
+template <class F>
+static void unpack(Panel<F>& panel, const uint8_t* const (&rows)[16], int blocks) {
+  if constexpr (F::block == 256) {
+    unpack_headers(panel, rows);
+    unpack_codes<F, 0>(panel, rows);
+    unpack_codes<F, 1>(panel, rows);
+    unpack_codes<F, 2>(panel, rows);
+    unpack_codes<F, 3>(panel, rows);
+    unpack_codes<F, 4>(panel, rows);
+    unpack_codes<F, 5>(panel, rows);
+    unpack_codes<F, 6>(panel, rows);
+    unpack_codes<F, 7>(panel, rows);
+  } else {
+    for (int b = 0; b < blocks; b++)
+      for (int half = 0; half < 2; half++) {
+        I32x8 v[8];
+        for (int r = 0; r < 8; r++) {
+          const uint8_t* at = rows[8 * half + r] + b * F::bytes;
+          v[r] = (I32x8)F::template codes<0>(at);
+          panel.d[b][8 * half + r] = F::scale(at);
+          if constexpr (F::has_min) panel.m[b][8 * half + r] = F::minimum(at);
+        }
+        put_lines(panel, 8 * b, half, v);
+      }
+  }
+}
+
+/* Where a tile finds its columns: row c of quantised activations starts at acts + c * stride. */
+struct Columns {
+  const uint8_t* acts;
+  int64_t stride;
+  int64_t codes, scale, sum;   // byte offsets of this panel's weights, scales and sums within a row
+};
+
+}  // namespace pacos::PACOS_ISA

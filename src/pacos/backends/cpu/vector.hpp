@@ -1,0 +1,140 @@
+/* vector.hpp: 32-byte vectors in the compilers' own vector language, the same source for every instruction set.
+
+   Included inside no namespace; everything lives in pacos::PACOS_ISA, so that objects compiled with different -m flags
+   never share a function. For the same reason nothing here or in the kernels calls inline functions of std. */
+#pragma once
+#include <stdint.h>
+#if defined(__x86_64__)
+#include <immintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
+#endif
+
+/* Every function that passes vectors is inlined, so no call depends on how a machine passes them. */
+#pragma GCC diagnostic ignored "-Wpsabi"
+
+#define PACOS_INLINE static inline __attribute__((always_inline))
+
+namespace pacos::PACOS_ISA {
+
+typedef uint8_t U8x16 __attribute__((vector_size(16)));
+typedef int8_t S8x16 __attribute__((vector_size(16)));
+typedef uint8_t U8x32 __attribute__((vector_size(32)));
+typedef int8_t S8x32 __attribute__((vector_size(32)));
+typedef uint16_t U16x16 __attribute__((vector_size(32)));
+typedef int16_t S16x16 __attribute__((vector_size(32)));
+typedef uint32_t U32x8 __attribute__((vector_size(32)));
+typedef int32_t I32x8 __attribute__((vector_size(32)));
+typedef float F32x8 __attribute__((vector_size(32)));
+typedef uint64_t U64x4 __attribute__((vector_size(32)));
+
+template <class T>
+PACOS_INLINE T load(const void* from) {
+  T value;
+  __builtin_memcpy(&value, from, sizeof value);
+  return value;
+}
+
+template <class T>
+PACOS_INLINE void store(void* to, T value) {
+  __builtin_memcpy(to, &value, sizeof value);
+}
+
+PACOS_INLINE int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
+
+PACOS_INLINE U8x32 splat(uint8_t value) { return U8x32{} + value; }
+
+/* Shifts whole 16-bit lanes: cheap everywhere, but bits cross between bytes, so the caller masks the result. */
+template <int bits>
+PACOS_INLINE U8x32 shift_right(U8x32 v) { return (U8x32)((U16x16)v >> bits); }
+template <int bits>
+PACOS_INLINE U8x32 shift_left(U8x32 v) { return (U8x32)((U16x16)v << bits); }
+
+/* Moves bit `from` of each byte to bit `to`, all other bits zero. */
+template <int from, int to>
+PACOS_INLINE U8x32 move_bit(U8x32 v) {
+  if constexpr (from > to) return shift_right<from - to>(v) & splat(1 << to);
+  return shift_left<(to > from ? to - from : 0)>(v) & splat(1 << to);
+}
+
+PACOS_INLINE U8x32 join(U8x16 low, U8x16 high) {
+  return __builtin_shufflevector(low, high, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21,
+                                 22, 23, 24, 25, 26, 27, 28, 29, 30, 31);
+}
+
+/* The two nibbles of 16 bytes: low ones first. */
+PACOS_INLINE U8x32 nibbles(const uint8_t* from) {
+  const U8x16 packed = load<U8x16>(from);
+  typedef uint16_t U16x8 __attribute__((vector_size(16)));
+  return join(packed, (U8x16)((U16x8)packed >> 4)) & splat(15);
+}
+
+/* Byte j is 255 where bit j is set. */
+PACOS_INLINE U8x32 spread_bits(uint32_t bits) {
+#if defined(__AVX2__)
+  const __m256i pick = _mm256_set_epi64x(0x0303030303030303, 0x0202020202020202, 0x0101010101010101, 0);
+  const __m256i bit = _mm256_set1_epi64x((long long)0x8040201008040201);
+  const __m256i bytes = _mm256_shuffle_epi8(_mm256_set1_epi32((int)bits), pick);
+  return (U8x32)_mm256_cmpeq_epi8(_mm256_and_si256(bytes, bit), bit);
+#else
+  U64x4 bytes;
+  for (int i = 0; i < 4; i++) bytes[i] = (bits >> 8 * i & 255) * 0x0101010101010101u;
+  const U8x32 bit = (U8x32)(U64x4{} + 0x8040201008040201u);
+  return (U8x32)(((U8x32)bytes & bit) == bit);
+#endif
+}
+
+/* 8 bytes, each twice, as 16 signed lanes. */
+PACOS_INLINE S16x16 widen_twice(uint64_t eight) {
+  typedef uint64_t U64x2 __attribute__((vector_size(16)));
+  const U8x16 v = (U8x16)U64x2{eight, eight};
+  const U8x16 twice = __builtin_shufflevector(v, v, 0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7);
+  return __builtin_convertvector(twice, S16x16);
+}
+
+PACOS_INLINE S16x16 widen(S8x16 v) { return __builtin_convertvector(v, S16x16); }
+PACOS_INLINE S16x16 widen(U8x16 v) { return __builtin_convertvector(v, S16x16); }
+
+PACOS_INLINE float half_to_float(uint16_t bits) {
+#if defined(__F16C__)
+  return _cvtsh_ss(bits);
+#elif defined(__aarch64__)
+  return (float)load<__fp16>(&bits);
+#else
+  const uint32_t rest = bits & 0x7fff, wide = rest << 13;
+  const float scaled = load<float>(&wide) * 0x1p112f;   // moves the exponent's bias, exact for subnormals too
+  uint32_t magnitude = load<uint32_t>(&scaled);
+  if (rest >= 0x7c00) magnitude = 0x7f800000u | wide | (rest > 0x7c00 ? 1u << 22 : 0);
+  const uint32_t whole = (uint32_t)(bits & 0x8000) << 16 | magnitude;
+  return load<float>(&whole);
+#endif
+}
+
+PACOS_INLINE float half_at(const uint8_t* at) { return half_to_float(load<uint16_t>(at)); }
+
+/* Eight minimums and eight scales of six bits each, packed in 12 bytes as in Q4_K and Q5_K. */
+PACOS_INLINE void six_bit_pairs(const uint8_t* at, S16x16& scales, S16x16& mins) {
+  const uint32_t low = load<uint32_t>(at), mid = load<uint32_t>(at + 4), high = load<uint32_t>(at + 8);
+  const uint32_t s = (high & 0x0f0f0f0f) | (low >> 2 & 0x30303030), m = (high >> 4 & 0x0f0f0f0f) | (mid >> 2 & 0x30303030);
+  scales = widen_twice((low & 0x3f3f3f3f) | (uint64_t)s << 32);
+  mins = widen_twice((mid & 0x3f3f3f3f) | (uint64_t)m << 32);
+}
+
+/* What header() of a 256-weight format gives: one entry of scales and mins per 16 weights, mins only if has_min. */
+struct Header {
+  float d, dmin;
+  S16x16 scales, mins;
+};
+
+/* Finds a format by its type id; PACOS_FORMAT at the end of each cpu.hpp enters it. */
+template <int id>
+struct FormatOf {
+  using type = void;
+};
+#define PACOS_FORMAT(name) \
+  template <>              \
+  struct FormatOf<name::type_id> { \
+    using type = name;     \
+  };
+
+}  // namespace pacos::PACOS_ISA
