@@ -6,6 +6,7 @@ Source: the magic numbers of the formats' own specifications. Such files are nev
 from __future__ import annotations
 
 from pacos.errors import FormatError
+from pacos.formats.wording import shown
 
 HEAD_BYTES = 512
 
@@ -59,7 +60,9 @@ def identify(head: bytes) -> tuple[str, str]:
         return "a tar archive", _UNPACK
     if head and not head.strip(b"\0"):
         return "filled with zeros (an unfinished download?)", "download it again"
-    return f"of no known kind: it begins with {head[:8].hex(' ')}", _MODELS
+    if all(byte >= 0x20 or byte in b"\t\r\n" for byte in head):
+        return f"a text: {shown(head[:40].decode('utf-8', 'replace'))}", _MODELS
+    return f"something that begins with the bytes {head[:8].hex(' ')}", _MODELS
 
 
 def wrong_magic(path: object, head: bytes, wanted: str) -> FormatError:

@@ -50,8 +50,7 @@ def read_gguf(path: str | os.PathLike[str]) -> GgufArchive:
         paths = part_paths(given, number, count)
         first = files.pop()
         first.close()
-        for part in paths:
-            files.append(MappedFile(part))
+        files.extend(map(MappedFile, paths))  # one by one: the part that fails leaves the others to be closed
         headers = [read_header(file, index) for index, file in enumerate(files)]
         _check_parts(files, headers)
         return GgufArchive(paths[0], files, headers)

@@ -227,8 +227,7 @@ def _write_data(stream: BinaryIO, tensor: TensorData, nbytes: int) -> None:
         written += len(view)
         if written > nbytes:
             break
-        for start in range(0, len(view), _WRITE_BYTES):
-            stream.write(view[start : start + _WRITE_BYTES])
+        stream.writelines(view[start : start + _WRITE_BYTES] for start in range(0, len(view), _WRITE_BYTES))
     if written != nbytes:
         count = f"more than {nbytes}" if written > nbytes else written
         what = f"{tensor.type} of shape {shown(tuple(tensor.shape))}"

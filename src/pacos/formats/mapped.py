@@ -84,7 +84,7 @@ class MappedFile:
     def close(self) -> None:
         """Unmap the file now, or when the last view of it goes."""
         self.view.release()
-        if isinstance(self.buffer, mmap.mmap):
+        if not isinstance(self.buffer, bytes):
             with contextlib.suppress(BufferError):  # somebody still holds a view; the mapping ends with it
                 self.buffer.close()
         self.buffer = b""

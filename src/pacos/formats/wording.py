@@ -15,8 +15,9 @@ def shown(text: object, limit: int = SHOWN_CHARACTERS) -> str:
     except RecursionError:
         raw = f"a deeply nested {type(text).__name__}"
     cut = raw[:limit]
-    safe = "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in cut)
-    return f"{safe}… ({len(raw)} characters)" if len(raw) > limit else safe
+    if not cut.isprintable():
+        cut = "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in cut)
+    return f"{cut}… ({len(raw)} characters)" if len(raw) > limit else cut
 
 
 def sized(nbytes: int) -> str:
