@@ -109,11 +109,11 @@ class StringArray(Sequence[str]):
         return self.encoded(index).decode("utf-8", "surrogateescape")
 
     def __iter__(self) -> Iterator[str]:
-        unpack, raw, at = _LENGTH.unpack_from, self.raw, 0
+        unpack, raw, at = _LENGTH.unpack_from, bytes(self.raw), 0  # slices of bytes are faster than of a view
         for _ in range(self._count):
             start = at + _LENGTH_BYTES
             at = start + unpack(raw, at)[0]
-            yield str(raw[start:at], "utf-8", "surrogateescape")
+            yield raw[start:at].decode("utf-8", "surrogateescape")
 
     def __eq__(self, other: object) -> bool:
         if isinstance(other, StringArray):
