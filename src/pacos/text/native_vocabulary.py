@@ -19,9 +19,8 @@ MAX_TEXT_BYTES = 1 << 30
 _MAX_ARRAY_BYTES = (1 << 32) - 1
 
 # The order of failures.hpp.
-_OUT_OF_MEMORY, _BAD_STRINGS, _PIECE_TOO_LONG, _NO_SPACE, _TWO_SPACES, _UNKNOWN_PIECES, _BAD_EXPRESSION = range(
-    -1, -8, -1
-)
+_OUT_OF_MEMORY, _BAD_STRINGS, _PIECE_TOO_LONG, _NO_SPACE = range(-1, -5, -1)
+_TWO_SPACES, _UNKNOWN_PIECES, _BAD_EXPRESSION = range(-5, -8, -1)
 
 _POINTER, _SIZE, _COUNT, _ID = ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint32, ctypes.c_int32
 _SIGNATURES: dict[str, tuple[Any, list[Any]]] = {

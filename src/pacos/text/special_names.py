@@ -76,12 +76,7 @@ ENDING_ROLES = ("eos", "eot", "eom", "fim_pad", "fim_rep", "fim_sep")
 ALWAYS_SHOWN = ("<|channel|>", "<|message|>", "<|start|>", "<|constrain|>")
 
 # Where all tokens of one group end generation, "<|end|>" only closes a part of a turn.
-END_IS_INNER = (
-    {"<|return|>", "<|call|>"},
-    {"<|return|>", "<|calls|>"},
-    {"<|call|>", "<|flush|>"},
-    {"<|calls|>", "<|flush|>"},
-)
+END_IS_INNER = tuple({first, second} for first in ("<|return|>", "<|flush|>") for second in ("<|call|>", "<|calls|>"))
 
 # Where one of these ends generation, "</s>" is plain text.
 S_IS_TEXT = ("<|tool_response>", "<|plamo:eos|>")

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from pacos.errors import FormatError, UsageError
 from pacos.text.encodings import Facts, find_encoding
-from pacos.text.native_vocabulary import NativeVocabulary, PackedStrings
+from pacos.text.native_vocabulary import NativeVocabulary
 from pacos.text.token_policy import (
     CONTROL,
     UNKNOWN,
@@ -193,10 +193,10 @@ class Tokenizer:
         """Tokens as native code wants them, each proved to be one of ours."""
         try:
             ids = array("i", tokens)
+            bad: object = next((t for t in ids if not 0 <= t < self.vocab_size), None)
         except (TypeError, OverflowError):
-            ids = array("i", [-1])
-        if len(ids) and not (0 <= min(ids) and max(ids) < self.vocab_size):
-            bad = next((t for t in tokens if not isinstance(t, int) or not 0 <= t < self.vocab_size), tokens)
+            bad = tokens
+        if bad is not None:
             raise UsageError(f"{bad!r} is not a token id", hint=f"ids of this model are 0 to {self.vocab_size - 1}")
         return ids
 

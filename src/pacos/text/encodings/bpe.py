@@ -32,7 +32,7 @@ def defaults(metadata: Mapping[str, Any]) -> Defaults:
     special = {} if metadata.get("tokenizer.ggml.model") == "gemma4" else {"bos": 11, "eos": 11}
     if not splitter.default_bos:
         special.pop("bos", None)
-    warnings = ()
+    warnings: tuple[str, ...] = ()
     if not metadata.get("tokenizer.ggml.pre") and name == "default":
         warnings = ("the file does not name its pre-tokenizer; 'default' is used, which may cost quality",)
     return Defaults(
