@@ -1,0 +1,322 @@
+"""Turn a plan into the arrays of C structures that make a native program.
+
+Every address, size and shape that native code will trust is proved here.
+Shapes: a value is [rows, heads, width] to native code; rows are fixed, or those of the step ("T"), or its outputs ("R").
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from pacos import native, quants
+from pacos.backends.cpu.arena import Lifetime, place
+from pacos.backends.cpu.pages import STORAGE_CODES, CpuPages
+from pacos.errors import ShapeError, UnsupportedModel
+from pacos.ir.graph import Node, Value
+from pacos.ir.plan import Plan
+
+_ROWS = {"T": -1, "R": -2}
+_ARENA, _WEIGHT = 0, 1
+_INPUTS = {"tokens": 2, "positions": 3, "outputs": 4}
+_I32 = 26  # ggml type id
+_VIEWS = ("heads", "columns")
+_OPERANDS = {"linear": 3, "layer_norm": 3, "rope_angles": 2}  # operands that native code counts on, None included
+
+
+class CValue(ctypes.Structure):
+    """pacos_value of pacos.h."""
+
+    _fields_ = (
+        ("place", ctypes.c_int64),
+        ("stride", ctypes.c_int64),
+        *((name, ctypes.c_int32) for name in ("kind", "type", "rows", "heads", "width", "unused")),
+    )
+
+
+class CInstruction(ctypes.Structure):
+    """pacos_instruction of pacos.h."""
+
+    _fields_ = (
+        *((name, ctypes.c_int32) for name in ("op", "first_operand", "inputs", "results")),
+        ("attributes", ctypes.c_double * 6),
+        ("table", ctypes.c_void_p),
+    )
+
+
+class CLayer(ctypes.Structure):
+    """pacos_layer of pacos.h."""
+
+    _fields_ = (
+        ("keys", ctypes.c_void_p),
+        ("values", ctypes.c_void_p),
+        ("key_page_bytes", ctypes.c_int64),
+        ("value_page_bytes", ctypes.c_int64),
+    )
+
+
+class CPlan(ctypes.Structure):
+    """pacos_plan of pacos.h."""
+
+    _fields_ = (
+        *((name, ctypes.c_void_p) for name in ("values", "instructions", "operands", "layers")),
+        ("arena_bytes", ctypes.c_int64),
+        *((name, ctypes.c_int32) for name in ("values_count", "instructions_count", "layers_count", "result")),
+        *((name, ctypes.c_int32) for name in ("max_tokens", "page_tokens", "page_count", "type_k", "type_v", "unused")),
+    )
+
+
+@dataclass(slots=True)
+class Seen:
+    """How a value of the plan lies in memory: `root` owns the bytes, a view starts `offset` floats into each row."""
+
+    root: int
+    offset: int
+    rows: int | str
+    heads: int
+    width: int
+    stride: int = 0
+
+    @property
+    def row_width(self) -> int:
+        """Floats of a row."""
+        return self.heads * self.width
+
+
+@dataclass(slots=True)
+class Compiled:
+    """What pacos_program_create takes, with everything that must stay alive as long as the program."""
+
+    plan: CPlan
+    labels: list[str]  # one readable line per instruction
+    result_rows: int | str
+    result_width: int
+    logits_bytes: int
+    keep: list[Any] = field(default_factory=list)
+
+
+def compile_plan(plan: Plan, address: Callable[[Value], int], pages: CpuPages, max_tokens: int) -> Compiled:
+    """Lay out values and encode instructions.
+
+    Errors: UnsupportedModel for an op or a weight type that this backend lacks, ShapeError for operands that do not fit.
+    """
+    return _Compilation(plan, address, pages, max_tokens).compiled()
+
+
+class _Compilation:
+    def __init__(self, plan: Plan, address: Callable[[Value], int], pages: CpuPages, max_tokens: int) -> None:
+        self._address = address
+        self._pages = pages
+        self._max_tokens = max_tokens
+        self._values = list(plan.values)
+        self._nodes = list(plan.nodes)
+        self._seen = [self._see(number, value) for number, value in enumerate(self._values)]
+        for node in self._nodes:
+            if node.op in _VIEWS:
+                self._seen[node.outputs[0]] = self._view(node)
+        self._nodes = [node for node in self._nodes if node.op not in _VIEWS]
+        self._result = self._own_result(plan.result)
+        self._tables: list[Any] = []
+
+    # ---- values ----
+
+    def _see(self, number: int, value: Value) -> Seen:
+        shape = value.shape
+        if not 1 <= len(shape) <= 3 or any(not isinstance(dim, int) for dim in shape[1:]):
+            raise UnsupportedModel(f"{value.name} has shape {shape}; up to three axes, of which the first may vary")
+        sizes = [int(dim) for dim in shape[1:]]
+        if any(size < 1 for size in sizes):
+            raise ShapeError(f"{value.name} has an empty axis: {shape}")
+        if len(shape) == 1 and value.dtype != "i32" and value.dtype != "I32":  # a vector is one row
+            seen = Seen(number, 0, 1, 1, int(shape[0]))
+        else:
+            heads, width = (sizes[0], sizes[1]) if len(sizes) == 2 else (1, sizes[0] if sizes else 1)
+            seen = Seen(number, 0, shape[0], heads, width)
+        seen.stride = seen.row_width if value.kind != "node" else -(-seen.row_width // 16) * 16
+        return seen
+
+    def _view(self, node: Node) -> Seen:
+        source = self._seen[_number(node, 0)]
+        shape = self._values[node.outputs[0]].shape
+        if source.heads != 1:
+            raise UnsupportedModel(f"{node.op} of heads", hint="take columns before heads")
+        offset = source.offset + (int(node.attribute("start")) if node.op == "columns" else 0)
+        heads, width = (int(shape[1]), int(shape[2])) if node.op == "heads" else (1, int(shape[1]))
+        return Seen(source.root, offset, source.rows, heads, width, source.stride)
+
+    def _own_result(self, result: int) -> int:
+        """The result must be rows without gaps that a node has written."""
+        seen = self._seen[result]
+        if self._values[seen.root].kind == "node" and seen.root == result:
+            seen.stride = seen.row_width
+            return result
+        self._values.append(Value("node", "copy", self._values[result].shape, "f32"))
+        self._seen.append(Seen(len(self._seen), 0, seen.rows, seen.heads, seen.width, seen.row_width))
+        self._nodes.append(Node("copy", (result,), (), (len(self._values) - 1,)))
+        return len(self._values) - 1
+
+    def _rows(self, rows: int | str) -> int:
+        return rows if isinstance(rows, int) else self._max_tokens
+
+    def _places(self) -> tuple[dict[int, int], int, int]:
+        """Offsets of all values that nodes write, the buffer's size, and the bytes of the result in it."""
+        first: dict[int, int] = {}
+        last: dict[int, int] = {}
+        for i, node in enumerate(self._nodes):
+            for number in node.outputs:
+                first[number] = last[number] = i
+            for operand in node.inputs:
+                if operand is not None:
+                    last[self._seen[operand].root] = i
+        lifetimes = []
+        for number, start in first.items():
+            seen = self._seen[number]
+            if number != self._result:
+                lifetimes.append(Lifetime(number, self._rows(seen.rows) * seen.stride * 4, start, last[number]))
+        offsets, total = place(lifetimes)
+        seen = self._seen[self._result]
+        offsets[self._result] = total  # behind all others: rows of it that no step asks for are never touched
+        size = self._rows(seen.rows) * seen.stride * 4
+        return offsets, total + size, size
+
+    def _c_values(self, offsets: dict[int, int]) -> Any:
+        made = (CValue * len(self._values))()
+        for number, seen in enumerate(self._seen):
+            one = made[number]
+            root = self._values[seen.root]
+            one.stride, one.heads, one.width = seen.stride, seen.heads, seen.width
+            one.rows = seen.rows if isinstance(seen.rows, int) else _ROWS[seen.rows]
+            if root.kind == "input":
+                one.kind = _INPUTS[root.name]
+            elif root.kind == "weight":
+                one.kind = _WEIGHT
+                one.type = _I32 if root.dtype == "I32" else quants.block_format(root.dtype).type_id
+                one.place = self._address(root) + seen.offset * 4
+                if seen.offset and root.dtype != "F32":
+                    raise UnsupportedModel(f"columns of {root.name}, which is {root.dtype}")
+            elif seen.root in offsets:
+                one.kind, one.place = _ARENA, offsets[seen.root] + seen.offset * 4
+        return made
+
+    # ---- instructions ----
+
+    def compiled(self) -> Compiled:
+        offsets, total, logits = self._places()
+        values = self._c_values(offsets)
+        operands: list[int] = []
+        instructions = (CInstruction * len(self._nodes))()
+        code = native.function("pacos_op_code", ctypes.c_int32, [ctypes.c_char_p])
+        for node, one in zip(self._nodes, instructions, strict=True):
+            one.op = code(node.op.encode())
+            if one.op < 0:
+                raise UnsupportedModel(f"the cpu backend has no op {node.op!r}")
+            self._check(node)
+            inputs = [-1 if number is None else number for number in node.inputs]
+            inputs += [-1] * (_OPERANDS.get(node.op, 0) - len(inputs))
+            one.first_operand, one.inputs, one.results = len(operands), len(inputs), len(node.outputs)
+            operands += [*inputs, *node.outputs]
+            self._encode(node, one)
+        numbers = (ctypes.c_int32 * max(1, len(operands)))(*operands)
+        layers = self._layers()
+        made = CPlan(
+            ctypes.addressof(values), ctypes.addressof(instructions), ctypes.addressof(numbers), ctypes.addressof(layers)
+        )
+        made.arena_bytes = total
+        made.values_count, made.instructions_count = len(values), len(instructions)
+        made.layers_count, made.result = len(layers), self._result
+        layout = self._pages.layout
+        made.max_tokens, made.page_tokens, made.page_count = self._max_tokens, layout.page_tokens, self._pages.count
+        made.type_k, made.type_v = STORAGE_CODES[layout.type_k], STORAGE_CODES[layout.type_v]
+        seen = self._seen[self._result]
+        labels = [f"{node.op} {self._label(node)}".rstrip() for node in self._nodes]
+        keep = [values, instructions, numbers, layers, *self._tables]
+        return Compiled(made, labels, seen.rows, seen.row_width, logits, keep)
+
+    def _label(self, node: Node) -> str:
+        weights = [self._values[number] for number in node.inputs if number is not None]
+        return " ".join(f"{value.name}:{value.dtype}" for value in weights if value.kind == "weight")
+
+    def _layers(self) -> Any:
+        pages = self._pages
+        made = (CLayer * max(1, pages.layout.layers))()
+        for i in range(pages.layout.layers):
+            made[i] = CLayer(pages.keys[i], pages.values[i], pages.key_page_bytes[i], pages.value_page_bytes[i])
+        return made
+
+    def _encode(self, node: Node, one: CInstruction) -> None:
+        given = dict(node.attributes)
+        numbers: list[float] = []
+        if node.op == "attention":
+            numbers = [given.pop("cache").layer, given.pop("scale"), given.pop("window"), given.pop("softcap")]
+        elif node.op == "rope_angles":
+            spec = given.pop("spec")
+            frequencies = spec.frequencies()
+            table = (ctypes.c_double * len(frequencies))(*frequencies)
+            self._tables.append(table)
+            one.table = ctypes.addressof(table)
+            numbers = [spec.magnitude()]
+        elif node.op == "rotate":
+            style = given.pop("style")
+            if style not in ("pairs", "halves"):
+                raise UnsupportedModel(f"rotation of style {style!r}")
+            numbers = [float(style == "halves")]
+        else:
+            numbers = [given.pop(name) for name in ("eps", "factor", "cap") if name in given]
+        if given:
+            raise UnsupportedModel(f"the cpu backend does not know {node.op}'s {', '.join(given)}")
+        one.attributes[: len(numbers)] = numbers
+
+    # ---- what native code trusts ----
+
+    def _check(self, node: Node) -> None:
+        """Operand shapes beyond what the op itself has checked. Errors: ShapeError, UnsupportedModel."""
+        inputs = [None if number is None else self._seen[number] for number in node.inputs]
+        output = self._seen[node.outputs[0]]
+        first = inputs[0]
+        if node.op in ("linear", "linears"):
+            for number in node.inputs[1::2]:
+                self._check_matrix(node, number)
+            _require(first is not None and first.heads == 1, f"{node.op} of heads")
+        elif node.op == "embed":
+            self._check_matrix(node, node.inputs[1])
+        elif node.op == "attention":
+            self._check_attention(node, [seen for seen in inputs if seen is not None])
+        elif node.op in ("add", "mul", "silu_mul", "gelu_tanh_mul"):
+            other = inputs[1]
+            fits = other is not None and other.row_width in (output.row_width, output.width)
+            _require(fits and other is not None and other.rows in (output.rows, 1), f"{node.op} of unequal rows")
+        elif node.op == "rotate":
+            _require(inputs[1] is not None and inputs[1].rows == output.rows, "rotate by angles of other rows")
+        if node.op not in ("take", "linears"):
+            _require(first is not None and first.rows == output.rows, f"{node.op} that changes the number of rows")
+
+    def _check_matrix(self, node: Node, number: int | None) -> None:
+        value = self._values[number] if number is not None else None
+        if value is None or value.kind != "weight" or len(value.shape) != 2:
+            raise UnsupportedModel(f"{node.op} by something that is no matrix of the file")
+        known = native.function("pacos_cpu_has_type", ctypes.c_int32, [ctypes.c_int32])
+        if not known(quants.block_format(value.dtype).type_id):
+            raise UnsupportedModel(f"tensor '{value.name}' is {value.dtype}, which the cpu backend lacks")
+
+    def _check_attention(self, node: Node, inputs: list[Seen]) -> None:
+        q, k, v = inputs
+        layer, layout = node.attribute("cache").layer, self._pages.layout
+        _require(all(seen.rows == "T" for seen in inputs), "attention whose rows are not the step's tokens")
+        _require(0 <= layer < layout.layers, f"layer {layer} of a cache of {layout.layers} layers")
+        wanted = (k.heads * k.width, k.heads * v.width)
+        held = (layout.key_width[layer], layout.value_width[layer])
+        _require(wanted == held, f"layer {layer} has keys and values {wanted} wide, its cache {held}")
+
+
+def _number(node: Node, index: int) -> int:
+    number = node.inputs[index]
+    if number is None:
+        raise ShapeError(f"{node.op} without operand {index}")
+    return number
+
+
+def _require(condition: bool, what: str) -> None:
+    if not condition:
+        raise ShapeError(f"the cpu backend cannot run {what}")

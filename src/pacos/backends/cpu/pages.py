@@ -1,0 +1,67 @@
+"""The KV cache in main memory: one anonymous mapping, which costs nothing until pages are written."""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+from itertools import accumulate
+
+from pacos.backends.cpu.resources import free_memory
+from pacos.errors import CapacityError, ShapeError, UnsupportedModel
+from pacos.types import PageLayout
+
+_ELEMENT_BYTES = {"F32": 4, "F16": 2}
+STORAGE_CODES = {"F32": 0, "F16": 1}  # ggml type ids
+_CHUNK_TOKENS = 256  # kChunkKeys of row_kernels.hpp: a softmax piece is a whole number of pages
+_SLACK_BYTES = 4096  # a load of sixteen may run past the last value
+
+
+class CpuPages:
+    """Pages of keys and values, layer by layer; row_kernels.hpp says how one is laid out.
+
+    Errors: CapacityError with the bytes needed and free; UnsupportedModel for a storage type; ShapeError for a page size.
+    """
+
+    def __init__(self, count: int, layout: PageLayout) -> None:
+        for stored in (layout.type_k, layout.type_v):
+            if stored not in _ELEMENT_BYTES:
+                raise UnsupportedModel(f"a KV cache of type {stored} is not supported", hint="use F16 or F32")
+        tokens = layout.page_tokens
+        if tokens < 16 or tokens % 16 or _CHUNK_TOKENS % tokens:
+            raise ShapeError(f"pages of {tokens} tokens: 16, 32, 64, 128 or 256 are possible")
+        if not 1 <= count < 1 << 31:
+            raise ShapeError(f"{count} pages: at least one is needed")
+        self.count = count
+        self.layout = layout
+        self.key_page_bytes = [tokens * width * _ELEMENT_BYTES[layout.type_k] for width in layout.key_width]
+        self.value_page_bytes = [tokens * width * _ELEMENT_BYTES[layout.type_v] for width in layout.value_width]
+        sizes = [size * count for pair in zip(self.key_page_bytes, self.value_page_bytes, strict=True) for size in pair]
+        self.bytes = sum(sizes)
+        free = free_memory()
+        if self.bytes > free:
+            raise CapacityError(
+                f"the KV cache of {count * tokens} tokens needs {self.bytes / 1e9:.2f} GB, {free / 1e9:.2f} GB are free",
+                hint="use a smaller context (--ctx-size), or F16 instead of F32",
+            )
+        self._memory = _anonymous(self.bytes + _SLACK_BYTES)
+        self.address = ctypes.addressof(ctypes.c_char.from_buffer(self._memory))
+        starts = [0, *accumulate(sizes)]
+        self.keys = [self.address + start for start in starts[0:-1:2]]
+        self.values = [self.address + start for start in starts[1::2]]
+
+    def copy(self, source: int, target: int) -> None:
+        """Copy a whole page. Errors: ShapeError for a page that is not there."""
+        for page in (source, target):
+            if not 0 <= page < self.count:
+                raise ShapeError(f"page {page} is not one of {self.count}")
+        for start, size in (*zip(self.keys, self.key_page_bytes), *zip(self.values, self.value_page_bytes)):
+            ctypes.memmove(start + target * size, start + source * size, size)
+
+
+def _anonymous(size: int) -> mmap.mmap:
+    try:
+        if hasattr(mmap, "MAP_PRIVATE"):
+            return mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        return mmap.mmap(-1, size)
+    except (OSError, OverflowError, ValueError) as error:
+        raise CapacityError(f"no address space for {size / 1e9:.2f} GB of pages", hint="use a smaller context") from error

@@ -1,0 +1,145 @@
+"""A native program: one call runs a whole step, without the GIL."""
+
+from __future__ import annotations
+
+import ctypes
+import threading
+from typing import Any
+
+from pacos import native
+from pacos.backends.cpu.compile import Compiled
+from pacos.errors import Cancelled, CapacityError, NativeError, ShapeError
+from pacos.types import Step
+
+_CANCELLED = 1
+_NO_MEMORY = -12
+_FAULTS = {
+    -1: "a step of {value} tokens, 1 to {last} are possible",
+    -2: "sequence_starts are wrong at {at}: {value}; they must rise from 0 to the number of tokens",
+    -3: "token {value} at {at} is not one of {bound}",
+    -4: "position {value} at {at} is not below {bound}",
+    -5: "position {value} at {at} does not follow {bound}; positions rise within a sequence",
+    -6: "sequence {at} has pages for {bound} positions, its last one is {value}",
+    -7: "sequence {at} uses page {value} of {bound}",
+    -8: "output {value} at {at} is not one of the step's {bound} tokens",
+    -9: "an index picks from rows whose number is not fixed",
+}
+
+
+class CStep(ctypes.Structure):
+    """pacos_step of pacos.h."""
+
+    _fields_ = (
+        *((name, ctypes.c_void_p) for name in ("tokens", "positions", "sequence_starts", "outputs")),
+        ("page_tables", ctypes.c_void_p),
+        ("page_table_lengths", ctypes.c_void_p),
+        *((name, ctypes.c_int32) for name in ("tokens_count", "sequences_count", "outputs_count")),
+    )
+
+
+class CFault(ctypes.Structure):
+    """pacos_fault of pacos.h."""
+
+    _fields_ = (("at", ctypes.c_int64), ("value", ctypes.c_int64), ("bound", ctypes.c_int64))
+
+
+def _fault_text(code: int, fault: CFault) -> str:
+    text = _FAULTS.get(code, f"the native program failed with code {code}")
+    return text.format(at=fault.at, value=fault.value, bound=fault.bound, last=fault.bound - 1)
+
+
+class CpuProgram:
+    """A compiled plan; steps run one at a time.
+
+    Units: `bytes` counts activations and scratch, and sixteen rows of logits; further rows take memory when used.
+    """
+
+    def __init__(self, compiled: Compiled, pool: int, isa: str, owners: tuple[Any, ...]) -> None:
+        self._compiled = compiled
+        self._owners = owners  # weights and pages whose addresses the program holds
+        self._lock = threading.Lock()
+        self.max_tokens: int = compiled.plan.max_tokens
+        self.vocab_size = compiled.result_width
+        self._handle = self._create(pool, isa)
+        call = native.function("pacos_program_bytes", ctypes.c_int64, [ctypes.c_void_p])
+        rows = max(1, compiled.logits_bytes // (4 * self.vocab_size))
+        self.bytes = int(call(self._handle)) - compiled.logits_bytes // rows * (rows - min(rows, 16))
+        self._run = native.function(
+            "pacos_program_run", ctypes.c_int32, [ctypes.c_void_p, ctypes.POINTER(CStep), ctypes.POINTER(CFault)]
+        )
+        result = native.function("pacos_program_result", ctypes.c_void_p, [ctypes.c_void_p])(self._handle)
+        self._logits = memoryview((ctypes.c_float * (rows * self.vocab_size)).from_address(result)).cast("B").cast("f")
+
+    def _create(self, pool: int, isa: str) -> int:
+        arguments = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_char_p, ctypes.POINTER(ctypes.c_int32)]
+        create = native.function("pacos_program_create", ctypes.c_void_p, arguments)
+        code = ctypes.c_int32(0)
+        handle = create(ctypes.addressof(self._compiled.plan), pool, isa.encode(), ctypes.byref(code))
+        if handle:
+            return int(handle)
+        if code.value == _NO_MEMORY:
+            size = self._compiled.plan.arena_bytes
+            raise CapacityError(f"no memory for {size / 1e9:.2f} GB of activations", hint="use a smaller --ubatch-size")
+        raise ShapeError(_fault_text(code.value, CFault()))
+
+    def run(self, step: Step) -> memoryview:
+        """One forward pass; logits f32 [R * V], valid until the next run.
+
+        Errors: ShapeError saying what is wrong with the step; Cancelled after cancel().
+        """
+        lengths = [len(table) for table in step.page_tables]
+        arrays = (step.tokens, step.positions, step.sequence_starts, step.outputs, *step.page_tables)
+        sequences = len(step.sequence_starts) - 1
+        if any(array.typecode != "i" for array in arrays):
+            raise ShapeError('the arrays of a step must be array("i")')
+        if len(step.positions) != len(step.tokens) or sequences != len(lengths) or sequences < 1:
+            raise ShapeError(
+                f"a step of {len(step.tokens)} tokens has {len(step.positions)} positions, "
+                f"{len(step.sequence_starts)} sequence starts and {len(lengths)} page tables"
+            )
+        tables = (ctypes.c_void_p * sequences)(*(table.buffer_info()[0] for table in step.page_tables))
+        c_lengths = (ctypes.c_int32 * sequences)(*lengths)
+        addresses = [array.buffer_info()[0] for array in arrays[:4]]
+        made = CStep(*addresses, ctypes.addressof(tables), ctypes.addressof(c_lengths))
+        made.tokens_count, made.sequences_count = len(step.tokens), sequences
+        made.outputs_count = len(step.outputs)
+        fault = CFault()
+        with self._lock:
+            if not self._handle:
+                raise NativeError("the program is closed")
+            code = self._run(self._handle, ctypes.byref(made), ctypes.byref(fault))
+        if code == _CANCELLED:
+            raise Cancelled("the step was cancelled")
+        if code:
+            raise ShapeError(_fault_text(code, fault))
+        rows = self._compiled.result_rows
+        count = rows if isinstance(rows, int) else len(step.outputs) if rows == "R" else len(step.tokens)
+        return self._logits[: count * self.vocab_size]
+
+    def cancel(self) -> None:
+        """End the run that is going on, or the next one, early; from any thread."""
+        if self._handle:
+            native.function("pacos_program_cancel", None, [ctypes.c_void_p])(self._handle)
+
+    def profile(self, on: bool) -> None:
+        """Start timing every instruction from zero, or stop."""
+        call = native.function("pacos_program_profile", None, [ctypes.c_void_p, ctypes.c_int32])
+        with self._lock:
+            call(self._handle, int(on))
+
+    def times(self) -> list[tuple[str, float]]:
+        """Each instruction with its weights, and its seconds since profile(True)."""
+        labels = self._compiled.labels
+        seconds = (ctypes.c_double * max(1, len(labels)))()
+        call = native.function("pacos_program_seconds", None, [ctypes.c_void_p, ctypes.c_void_p])
+        with self._lock:
+            call(self._handle, ctypes.addressof(seconds))
+        return list(zip(labels, seconds, strict=False))
+
+    def close(self) -> None:
+        """Free the program's memory; logits handed out are dead."""
+        with self._lock:
+            if self._handle:
+                native.function("pacos_program_free", None, [ctypes.c_void_p])(self._handle)
+            self._handle = 0
+            self._owners = ()
