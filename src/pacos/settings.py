@@ -26,7 +26,7 @@ STOP_STRING_BYTES_MAX = 1024
 
 # llama.cpp's names in its default order (common/common.h), and the other spellings that its parser takes.
 SAMPLERS = ("penalties", "dry", "top_n_sigma", "top_k", "typ_p", "top_p", "min_p", "xtc", "temperature")
-_SAMPLER_SPELLINGS = {"nucleus": "top_p", "typical": "typ_p", "typical_p": "typ_p", "typ": "typ_p", "temp": "temperature"}
+_SPELLINGS = {"nucleus": "top_p", "typical": "typ_p", "typical_p": "typ_p", "typ": "typ_p", "temp": "temperature"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,7 +205,7 @@ def sampler_names(value: Any) -> Any:
     chain = []
     for name in names:
         spelled = name.strip().replace("-", "_") if isinstance(name, str) else name
-        spelled = _SAMPLER_SPELLINGS.get(spelled, spelled) if isinstance(spelled, str) else spelled
+        spelled = _SPELLINGS.get(spelled, spelled) if isinstance(spelled, str) else spelled
         if spelled == "":
             continue
         if spelled not in SAMPLERS:
@@ -230,7 +230,9 @@ def logit_biases(value: Any) -> Any:
         token, bias = entry
         numbers = all(isinstance(n, (int, float)) and not isinstance(n, bool) for n in entry)
         if not numbers or not isinstance(token, int) or not 0 <= token <= INT_MAX:
-            raise UsageError(f"logit_bias has the entry {_shown(entry)}", hint="use a token id of 0 or more and a number")
+            raise UsageError(
+                f"logit_bias has the entry {_shown(entry)}", hint="use a token id of 0 or more and a number"
+            )
         if not (-100 <= bias <= 100 or bias == -math.inf):
             raise UsageError(f"logit_bias of token {token} is {bias}", hint="use -100 to 100, or -inf to ban it")
         pairs[token] = float(bias)
@@ -269,29 +271,29 @@ class SamplingOptions:
     """How the next token is chosen; names and defaults are llama.cpp's."""
 
     temp: float = option(
-        0.8, flags=("--temp", "--temperature"), minimum=0, maximum=1000, help="Temperature; 0 takes the likeliest token."
+        0.8, flags=("--temp", "--temperature"), minimum=0, maximum=1000, help="Temperature; 0 is greedy."
     )
-    top_k: int = option(40, flags=("--top-k",), minimum=-1, maximum=INT_MAX, help="Keep the k likeliest tokens; 0 is off.")
+    top_k: int = option(40, flags=("--top-k",), minimum=-1, maximum=INT_MAX, help="Keep the k likeliest; 0 is off.")
     top_p: float = option(
-        0.95, flags=("--top-p",), minimum=0, maximum=1, help="Keep the likeliest tokens up to this probability; 1 is off."
+        0.95, flags=("--top-p",), minimum=0, maximum=1, help="Keep the likeliest up to this probability; 1 is off."
     )
     min_p: float = option(
-        0.05, flags=("--min-p",), minimum=0, maximum=1, help="Drop tokens below this part of the likeliest one's; 0 is off."
+        0.05, flags=("--min-p",), minimum=0, maximum=1, help="Drop below this part of the likeliest; 0 is off."
     )
     typical_p: float = option(
         1.0, flags=("--typical", "--typical-p"), minimum=0, maximum=1, help="Keep locally typical tokens; 1 is off."
     )
     repeat_penalty: float = option(
-        1.0, flags=("--repeat-penalty",), above=0, maximum=1000, help="Divide repeated tokens' logits by this; 1 is off."
+        1.0, flags=("--repeat-penalty",), above=0, maximum=1000, help="Divide repeated tokens' logits; 1 is off."
     )
     repeat_last_n: int = option(
-        64, flags=("--repeat-last-n",), minimum=-1, maximum=INT_MAX, help="Tokens that penalties look back; -1 is all."
+        64, flags=("--repeat-last-n",), minimum=-1, maximum=INT_MAX, help="Tokens to look back; -1 is all."
     )
     presence_penalty: float = option(
-        0.0, flags=("--presence-penalty",), minimum=-100, maximum=100, help="Lower tokens that appeared by this; 0 is off."
+        0.0, flags=("--presence-penalty",), minimum=-100, maximum=100, help="Lower what appeared."
     )
     frequency_penalty: float = option(
-        0.0, flags=("--frequency-penalty",), minimum=-100, maximum=100, help="Lower tokens by this per appearance."
+        0.0, flags=("--frequency-penalty",), minimum=-100, maximum=100, help="Lower per appearance."
     )
     logit_bias: tuple[tuple[int, float], ...] = option(
         (),
@@ -352,15 +354,11 @@ class LoadOptions:
     ctx_size: int = option(
         0, flags=("--ctx-size", "-c"), minimum=0, maximum=INT_MAX, help="Context in tokens; 0 is the model's own."
     )
-    batch_size: int = option(
-        512, flags=("--batch-size", "-b"), minimum=1, maximum=65536, help="Tokens computed in one step, at most."
-    )
+    batch_size: int = option(512, flags=("--batch-size", "-b"), minimum=1, maximum=65536, help="Most tokens in a step.")
     parallel: int = option(
-        4, flags=("--parallel", "-np"), minimum=1, maximum=4096, help="Full contexts that the cache has room for."
+        0, flags=("--parallel", "-np"), minimum=0, maximum=4096, help="Contexts that the cache has room for; 0 is some."
     )
-    threads: int = option(
-        0, flags=("--threads", "-t"), minimum=0, maximum=1024, help="Threads that compute; 0 is one per physical core."
-    )
+    threads: int = option(0, flags=("--threads", "-t"), minimum=0, maximum=1024, help="0 is one per physical core.")
     backend: str = option("cpu", flags=("--backend",), help="What computes: cpu or reference.")
     cache_type_k: str = option(
         "f16", flags=("--cache-type-k", "-ctk"), choices=("f16", "f32"), help="Type of cached keys."
@@ -369,7 +367,10 @@ class LoadOptions:
         "f16", flags=("--cache-type-v", "-ctv"), choices=("f16", "f32"), help="Type of cached values."
     )
     rope_scaling: str = option(
-        "", flags=("--rope-scaling",), choices=("", "none", "linear", "yarn"), help="Rotary scaling; default the model's."
+        "",
+        flags=("--rope-scaling",),
+        choices=("", "none", "linear", "yarn"),
+        help="Rotary scaling; default the model's.",
     )
     rope_scale: float = option(
         0.0, flags=("--rope-scale",), minimum=0, maximum=1e6, help="Stretch the context by this; 0 is the model's."

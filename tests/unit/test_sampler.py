@@ -75,7 +75,9 @@ def test_native_chain_equals_its_definition(logits: Any, tokens: list[int], opti
 
 
 @pytest.mark.parametrize("size", [1, 7, 8, 17, 300, 5000, 70000])
-@pytest.mark.parametrize("changed", [{}, {"top_k": 0}, {"top_k": 2000}, {"top_k": 0, "min_p": 0.0}, {"top_p": 1.0, "top_k": 0}])
+@pytest.mark.parametrize(
+    "changed", [{}, {"top_k": 0}, {"top_k": 2000}, {"top_k": 0, "min_p": 0.0}, {"top_p": 1.0, "top_k": 0}]
+)
 def test_large_rows_equal_the_definition(size: int, changed: dict[str, Any]) -> None:
     """Partial selection gives what a full sort gives, ties included."""
     random = np.random.default_rng(size)
@@ -142,7 +144,7 @@ def test_not_finite_logits_are_refused(bad: float, place: int, temp: float) -> N
 def test_everything_banned_is_an_error(temp: float) -> None:
     with pytest.raises(NumericalError, match="every token is banned"):
         choose(np.full(V, -math.inf, np.float32), [], SamplingOptions(temp=temp))
-    banned = {token: -math.inf for token in range(V)}
+    banned = dict.fromkeys(range(V), -math.inf)
     with pytest.raises(NumericalError, match="every token is banned"):
         choose(np.zeros(V, np.float32), [], SamplingOptions(temp=temp, logit_bias=banned))
 
@@ -160,7 +162,8 @@ def test_seed_and_position_decide() -> None:
     logits = np.zeros(V, np.float32)
     options = SamplingOptions(temp=1.0, seed=7)
     runs = [[choose(logits, [0] * n, options) for n in range(40)] for _ in range(2)]
-    assert runs[0] == runs[1] and len(set(runs[0])) > 10
+    assert runs[0] == runs[1]
+    assert len(set(runs[0])) > 10
     drawn = Sampler(SamplingOptions(), _SCRATCH).options.seed
     assert drawn >= 0
     assert Sampler(SamplingOptions(), _SCRATCH).options.seed != drawn

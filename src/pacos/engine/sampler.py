@@ -6,9 +6,10 @@ Shapes: V vocabulary entries, one row of f32 logits.
 from __future__ import annotations
 
 import ctypes
+import math
 import secrets
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -64,13 +65,14 @@ class Sampler:
     sequence that was preempted, or runs beside others, gets the same text.
     """
 
-    def __init__(self, options: SamplingOptions, scratch: SamplerScratch) -> None:
+    def __init__(self, options: SamplingOptions, scratch: SamplerScratch, banned: Iterable[int] = ()) -> None:
         if options.seed < 0:
             options = replace(options, seed=secrets.randbits(32))
         self.options = options
         self._scratch = scratch
-        self._bias_ids = array("i", [token for token, _ in options.logit_bias])
-        self._bias_values = array("f", [bias for _, bias in options.logit_bias])
+        biases = {**dict(options.logit_bias), **dict.fromkeys(sorted(banned), -math.inf)}
+        self._bias_ids = array("i", biases)
+        self._bias_values = array("f", biases.values())
         for token in self._bias_ids:
             if token >= scratch.vocab_size:
                 raise UsageError(f"logit_bias names token {token}", hint=f"the model has {scratch.vocab_size} tokens")
@@ -105,7 +107,7 @@ class Sampler:
             self._address, logits, scratch.vocab_size, where, count, scratch.address, None, None, None
         )
         if chosen < 0:
-            raise _failure(chosen)
+            raise _failure(chosen, f" after {count} tokens")
         return chosen
 
     def candidates(self, logits: int, tokens: array[int]) -> tuple[int, list[int], list[float]]:
@@ -123,11 +125,11 @@ class Sampler:
         return chosen, list(ids[: kept.value]), list(weights[: kept.value])
 
 
-def _failure(code: int) -> PacosError:
+def _failure(code: int, where: str = "") -> PacosError:
     if code == -1:
-        return NumericalError("the model gave a logit that is not a finite number")
+        return NumericalError(f"the model gave a logit that is not a finite number{where}")
     if code == -2:
-        return NumericalError("every token is banned", hint="the biases leave no token to choose")
+        return NumericalError(f"every token is banned{where}", hint="the biases leave no token to choose")
     return NativeError(f"sampling failed with code {code}")
 
 

@@ -1,0 +1,74 @@
+"""Put the parts of a step along one axis: the arrays that a program runs over."""
+
+from __future__ import annotations
+
+from array import array
+
+from pacos.engine.scheduler import Part
+from pacos.engine.sequence import Sequence
+from pacos.types import Step
+
+_MAX_ROW_BYTES = 64 << 20  # of logits in one step, when a sequence wants many
+
+
+class Batch:
+    """Builds steps; while the same sequences generate on, the last step's arrays serve again."""
+
+    def __init__(self, vocab_size: int) -> None:
+        self._rows_max = max(1, _MAX_ROW_BYTES // (4 * vocab_size))
+        self._generating: list[Sequence] = []
+        self._step: Step | None = None
+
+    def build(self, parts: list[Part]) -> tuple[Step, list[Part], list[int]]:
+        """The step, its parts (those that want many rows of logits may be cut shorter), and rows of each part."""
+        step = self._step
+        if step is not None and len(parts) == len(self._generating) and self._again(step, parts):
+            return step, parts, [1] * len(parts)
+        return self._fresh(parts)
+
+    def _again(self, step: Step, parts: list[Part]) -> bool:
+        tokens, positions, tables = step.tokens, step.positions, step.page_tables
+        for place, (sequence, count) in enumerate(parts):
+            if sequence is not self._generating[place] or count != 1 or sequence.pages is not tables[place]:
+                return False
+            positions[place] = sequence.computed
+            tokens[place] = sequence.tokens[sequence.computed]
+        return True
+
+    def _fresh(self, parts: list[Part]) -> tuple[Step, list[Part], list[int]]:
+        tokens, positions, outputs, starts = array("i"), array("i"), array("i"), array("i", (0,))
+        kept: list[Part] = []
+        rows: list[int] = []
+        for sequence, wanted_count in parts:
+            places, count = self._outputs(sequence, wanted_count, self._rows_max - len(outputs))
+            if count == 0:
+                continue
+            first = sequence.computed
+            outputs.extend(len(tokens) + place - first for place in places)
+            tokens.extend(sequence.tokens[first : first + count])
+            positions.extend(range(first, first + count))
+            starts.append(len(tokens))
+            kept.append((sequence, count))
+            rows.append(len(places))
+        step = Step(tokens, positions, starts, tuple(sequence.pages for sequence, _ in kept), outputs)
+        generating = all(count == 1 and sequence.sampler is not None for sequence, count in kept) and all(rows)
+        self._step, self._generating = (step, [sequence for sequence, _ in kept]) if generating else (None, [])
+        return step, kept, rows
+
+    @staticmethod
+    def _outputs(sequence: Sequence, count: int, free_rows: int) -> tuple[list[int], int]:
+        """Places in the sequence whose logits are wanted, and how many tokens to compute for at most `free_rows`."""
+        end = sequence.computed + count
+        if sequence.sampler is not None:
+            return ([end - 1] if end == len(sequence.tokens) else []), count
+        if sequence.sink is None:
+            return [], count
+        wanted = sequence.sink.wanted
+        last = sequence.rows_done
+        while last < len(wanted) and wanted[last] < end:
+            last += 1
+        places = list(wanted[sequence.rows_done : last])
+        if len(places) > free_rows:
+            places = places[: max(0, free_rows)]
+            count = places[-1] + 1 - sequence.computed if places else 0
+        return places, count

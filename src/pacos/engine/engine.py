@@ -1,0 +1,239 @@
+"""The engine: one thread that steps while there is work, and the sequences that others hand to it.
+
+    engine.submit(request) -> Sequence          from any thread
+    for event in sequence.events(): ...         on the consumer's thread
+
+A step is: drop what was cancelled, choose parts, run the program once, then choose a token for each sequence that
+came to its end. What goes wrong for one sequence fails that sequence; the others do not notice.
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from array import array
+from collections import deque
+from collections.abc import Callable
+from collections.abc import Sequence as TokenList
+
+from pacos.backends import Pages, Program
+from pacos.engine.batch import Batch
+from pacos.engine.pages import PagePool
+from pacos.engine.sampler import Sampler, SamplerScratch, address_of, log_probabilities
+from pacos.engine.scheduler import Part, Scheduler
+from pacos.engine.sequence import RowSink, Sequence, SequenceRequest
+from pacos.errors import Cancelled, ContextFull, PacosError, UsageError
+from pacos.log import logger
+from pacos.settings import GenerateOptions
+
+
+class Engine:
+    """Computes sequences over one program and its pages; safe from many threads; close it."""
+
+    def __init__(
+        self, program: Program, pages: Pages, context_tokens: int, *, on_close: Callable[[], None] | None = None
+    ) -> None:
+        self.program = program
+        self.pages = pages
+        self.context_tokens = context_tokens
+        self.vocab_size = program.vocab_size
+        self.pool = PagePool(pages.count, pages.layout.page_tokens, pages.copy)
+        if pages.count * pages.layout.page_tokens < context_tokens:
+            raise UsageError(f"{pages.count} pages do not hold a context of {context_tokens} tokens")
+        self._on_close = on_close
+        self._scratch = SamplerScratch(program.vocab_size)
+        self._scheduler = Scheduler(self.pool, program.max_tokens)
+        self._batch = Batch(program.vocab_size)
+        self._inbox: deque[Sequence] = deque()
+        self._wake = threading.Condition()
+        self._closed = False
+        self._released = False
+        self._thread = threading.Thread(target=self._work, name="pacos-engine", daemon=True)
+        self._thread.start()
+
+    def submit(self, request: SequenceRequest) -> Sequence:
+        """Start a sequence.
+
+        Errors: ContextFull when its tokens do not fit; UsageError for no tokens, or ids outside the vocabulary.
+        """
+        generate = request.generate
+        self._check_tokens(request.tokens, room=0 if generate.n_predict == 0 else 1)
+        if bad := next((token for token in generate.stop_ids if token >= self.vocab_size), None):
+            raise UsageError(f"stop_ids has token {bad}", hint=f"the model has {self.vocab_size} tokens")
+        last = self.context_tokens
+        if generate.n_predict >= 0:
+            last = min(last, len(request.tokens) + generate.n_predict)
+        sampler = None
+        if generate.n_predict != 0:
+            banned = request.end_ids if generate.ignore_eos else frozenset()
+            sampler = Sampler(request.sampling, self._scratch, banned)
+        return self._enter(Sequence(request, last_tokens=last, sampler=sampler))
+
+    def logits(self, token_ids: TokenList[int], outputs: TokenList[int]) -> array[float]:
+        """Logits after some of the tokens, computed through the same steps as everything else.
+
+        Shapes: T token ids, R places in them, ascending -> f32 [R * V]. Errors: as `submit`.
+        """
+        sink = _CopiedRows(outputs)
+        self._score(token_ids, sink)
+        return sink.rows
+
+    def log_probabilities(self, token_ids: TokenList[int], first: int = 0) -> list[float]:
+        """Log-probability of each token from first + 1 on, given those before it; memory for one step's rows only.
+
+        Units: natural logarithm. Shapes: T token ids -> T - 1 - first numbers. Errors: as `submit`, NumericalError.
+        """
+        sink = _ScoredRows(token_ids, range(first, len(token_ids) - 1))
+        self._score(token_ids, sink)
+        return sink.scores
+
+    def close(self) -> None:
+        """Fail what is not finished, stop the thread and free the program; safe to call twice."""
+        with self._wake:
+            self._closed = True
+            self._wake.notify()
+        if self._thread is not threading.current_thread():
+            self._thread.join()
+        if not self._released:
+            self._released = True
+            self.program.close()
+            if self._on_close is not None:
+                self._on_close()
+
+    def _score(self, token_ids: TokenList[int], sink: RowSink) -> None:
+        self._check_tokens(token_ids, room=0)
+        wanted = sink.wanted
+        if any(later <= place for place, later in itertools.pairwise(wanted)):
+            raise UsageError("outputs are not ascending", hint="name each place once, in order")
+        if len(wanted) and not 0 <= wanted[0] <= wanted[-1] < len(token_ids):
+            raise UsageError(f"outputs run from {wanted[0]} to {wanted[-1]}", hint=f"there are {len(token_ids)} tokens")
+        request = SequenceRequest(token_ids, generate=GenerateOptions(n_predict=0))
+        self._enter(Sequence(request, last_tokens=len(token_ids), sink=sink)).wait()
+
+    def _check_tokens(self, tokens: TokenList[int], room: int) -> None:
+        if len(tokens) == 0:
+            raise UsageError("there are no tokens to start from", hint="give at least one, such as the model's BOS")
+        if len(tokens) + room > self.context_tokens:
+            raise ContextFull(
+                f"{len(tokens)} tokens do not fit a context of {self.context_tokens}",
+                hint=f"at most {self.context_tokens - room} fit; shorten the prompt or raise --ctx-size",
+            )
+        if min(tokens) < 0 or max(tokens) >= self.vocab_size:
+            bad = next(token for token in tokens if not 0 <= token < self.vocab_size)
+            raise UsageError(f"token {bad} is not in the vocabulary", hint=f"use 0 to {self.vocab_size - 1}")
+
+    def _enter(self, sequence: Sequence) -> Sequence:
+        with self._wake:
+            if self._closed:
+                raise UsageError("the engine is closed")
+            self._inbox.append(sequence)
+            self._wake.notify()
+        return sequence
+
+    # On the engine's thread.
+
+    def _work(self) -> None:
+        scheduler, inbox = self._scheduler, self._inbox
+        reason: BaseException = Cancelled("the engine was closed")
+        try:
+            while not self._closed:
+                while inbox:
+                    scheduler.waiting.append(inbox.popleft())
+                if scheduler.idle:
+                    self._sleep()
+                else:
+                    self._step()
+        except BaseException as error:  # noqa: BLE001 - consumers must hear of it instead of waiting for ever
+            reason = error
+            logger(__name__).exception("the engine stopped")
+        with self._wake:
+            self._closed = True
+        for sequence in [*scheduler, *inbox]:
+            sequence.fail(reason)
+            scheduler.retire(sequence)
+        scheduler.waiting.clear()
+        inbox.clear()
+
+    def _sleep(self) -> None:
+        with self._wake:
+            while not self._inbox and not self._closed:
+                self._wake.wait()
+
+    def _step(self) -> None:
+        parts = self._scheduler.next_parts()
+        if not parts:
+            return
+        step, parts, rows = self._batch.build(parts)
+        try:
+            logits = self.program.run(step)
+        except Exception as error:  # noqa: BLE001 - find out whose fault it is
+            self._step_apart(parts, error)
+            return
+        self._deliver(parts, rows, logits)
+
+    def _step_apart(self, parts: list[Part], error: Exception) -> None:
+        """After a failed step, run each sequence alone, so that only the one at fault fails."""
+        logger(__name__).warning("a step failed: %s", error)
+        for part in parts:
+            alone = error
+            if len(parts) > 1:
+                step, kept, rows = Batch(self.vocab_size).build([part])
+                try:
+                    self._deliver(kept, rows, self.program.run(step))
+                    continue
+                except Exception as again:  # noqa: BLE001 - it is this sequence's
+                    alone = again
+            self._fail(part[0], alone)
+
+    def _deliver(self, parts: list[Part], rows: list[int], logits: memoryview[float]) -> None:
+        address, row_bytes, row = address_of(logits), 4 * self.vocab_size, 0
+        for (sequence, count), row_count in zip(parts, rows, strict=True):
+            try:
+                self._scheduler.computed(sequence, count)
+                if row_count and sequence.sampler is not None:
+                    sequence.append(sequence.sampler.next_token(address + row * row_bytes, sequence.tokens))
+                else:
+                    self._take_rows(sequence, logits, row, row_count)
+                if sequence.finished:
+                    self._scheduler.retire(sequence)
+            except Exception as error:  # noqa: BLE001 - it is this sequence's alone
+                self._fail(sequence, error)
+            row += row_count
+
+    def _take_rows(self, sequence: Sequence, logits: memoryview[float], row: int, count: int) -> None:
+        if sequence.sink is not None and count:
+            V = self.vocab_size
+            sequence.sink.take(logits[row * V : (row + count) * V], count)
+            sequence.rows_done += count
+        if sequence.remaining == 0:
+            sequence.finish("length")
+
+    def _fail(self, sequence: Sequence, error: Exception) -> None:
+        failure = error if isinstance(error, PacosError) else PacosError(f"a sequence failed: {error!r}")
+        failure.__cause__ = None if failure is error else error
+        sequence.fail(failure)
+        self._scheduler.retire(sequence, keep=False)
+
+
+class _CopiedRows:
+    """Keeps a sequence's rows of logits."""
+
+    def __init__(self, wanted: TokenList[int]) -> None:
+        self.wanted = wanted
+        self.rows = array("f")
+
+    def take(self, rows: memoryview[float], count: int) -> None:
+        self.rows.frombytes(rows.cast("B"))
+
+
+class _ScoredRows:
+    """Keeps the log-probability that each row gives to the token after it."""
+
+    def __init__(self, tokens: TokenList[int], wanted: TokenList[int]) -> None:
+        self.wanted = wanted
+        self.scores: list[float] = []
+        self._next = array("i", tokens[wanted[0] + 1 :] if wanted else ())
+
+    def take(self, rows: memoryview[float], count: int) -> None:
+        done = len(self.scores)
+        self.scores += log_probabilities(rows, self._next[done : done + count])

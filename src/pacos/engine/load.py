@@ -1,0 +1,104 @@
+"""Open a model for computing: plan, weights, pages within the memory there is, program, engine."""
+
+from __future__ import annotations
+
+from pacos.backends import Backend
+from pacos.backends import backend as open_backend
+from pacos.engine.engine import Engine
+from pacos.errors import CapacityError, UsageError
+from pacos.log import logger
+from pacos.models import Hparams, RopeOverrides, build_plan, page_layout
+from pacos.settings import LoadOptions
+from pacos.types import Archive, PageLayout
+
+_ELEMENT_BYTES = {"F32": 4, "F16": 2}
+_SPARE_PART = 16  # of the memory for pages stays free: activations, logits, the rest of the machine
+_LEAST_PART = 4  # weights larger than memory are paged in from the file; pages may still have this part
+_AUTOMATIC_CONTEXTS = 16  # when the user names no number: so many, while those beyond the first take little memory
+_AUTOMATIC_BYTES = 512 << 20
+_CONTEXT_STEP = 256  # a context cut to fit memory is a multiple of this
+
+
+def load_engine(archive: Archive, options: LoadOptions | None = None, backend: Backend | None = None) -> Engine:
+    """Make an engine of a model file. Closing it closes the backend too, unless that was given.
+
+    Errors: UnsupportedModel, FormatError; CapacityError saying what would fit; UsageError.
+    """
+    options = options or LoadOptions()
+    opened = backend or open_backend(options.backend, threads=options.threads)
+    try:
+        return _engine(archive, options, opened, owns=backend is None)
+    except BaseException:
+        if backend is None:
+            opened.close()
+        raise
+
+
+def _engine(archive: Archive, options: LoadOptions, backend: Backend, *, owns: bool) -> Engine:
+    hp = Hparams.from_metadata(archive.metadata, archive.tensors, _rope_overrides(options))
+    plan = build_plan(archive, hp)
+    layout = page_layout(hp, options.cache_type_k.upper(), options.cache_type_v.upper())
+    free = backend.memory()
+    weights = backend.upload(archive, plan.weight_names())
+    room = max(free - weights.bytes, free // _LEAST_PART)
+    asked = _asked_context(options, hp)
+    context, count = plan_pages(layout, asked or hp.context_length, options.parallel, room, fixed=bool(asked))
+    pages = backend.pages(count, layout)
+    program = backend.compile(plan, weights, pages, min(options.batch_size, count * layout.page_tokens))
+    return Engine(program, pages, context, on_close=backend.close if owns else None)
+
+
+def _rope_overrides(options: LoadOptions) -> RopeOverrides:
+    return RopeOverrides(
+        scaling=options.rope_scaling,
+        base=options.rope_freq_base,
+        scale=options.rope_scale,
+        frequency_scale=options.rope_freq_scale,
+        original_context=options.yarn_orig_ctx,
+    )
+
+
+def _asked_context(options: LoadOptions, hp: Hparams) -> int:
+    if hp.positions and options.ctx_size > hp.positions:
+        raise UsageError(
+            f"ctx_size is {options.ctx_size}, the model has learned {hp.positions} positions",
+            hint=f"use at most {hp.positions}",
+        )
+    scaled = options.rope_scaling or options.rope_scale or options.rope_freq_scale
+    if options.ctx_size > hp.context_length and not scaled:
+        text = "a context of %d tokens is more than the model was trained on (%d)"
+        logger(__name__).warning(text, options.ctx_size, hp.context_length)
+    return options.ctx_size
+
+
+def page_bytes(layout: PageLayout) -> int:
+    """Bytes of one page, all layers together."""
+    k, v = _ELEMENT_BYTES[layout.type_k], _ELEMENT_BYTES[layout.type_v]
+    return layout.page_tokens * (k * sum(layout.key_width) + v * sum(layout.value_width))
+
+
+def plan_pages(layout: PageLayout, context: int, parallel: int, room: int, *, fixed: bool) -> tuple[int, int]:
+    """The context in tokens and the number of pages that fit `room` bytes.
+
+    A `fixed` context must fit; else it is cut to what does. There are pages for `parallel` contexts, as far as they
+    fit; 0 means some. Errors: CapacityError with the bytes needed, those free, and the context that would fit.
+    """
+    size, one_bytes = layout.page_tokens, max(1, page_bytes(layout))
+    fitting = (room - room // _SPARE_PART) // one_bytes
+    needed = -(-context // size) + 1  # one to copy into
+    if needed > fitting:
+        possible = max(0, fitting - 1) * size // _CONTEXT_STEP * _CONTEXT_STEP
+        if fixed or possible == 0:
+            raise CapacityError(
+                f"a context of {context} tokens needs {needed * one_bytes / 1e9:.2f} GB for its cache, "
+                f"{room / 1e9:.2f} GB are free",
+                hint=f"--ctx-size {possible} would fit" if possible else "close other programs or use a smaller model",
+            )
+        logger(__name__).warning("the context is cut from %d to %d tokens: memory has no more room", context, possible)
+        context = possible
+        needed = context // size + 1
+    if parallel == 0:
+        return context, min(fitting, needed * _AUTOMATIC_CONTEXTS, needed + _AUTOMATIC_BYTES // one_bytes)
+    if needed * parallel > fitting:
+        logger(__name__).warning("the cache has room for %d contexts, not %d", fitting // needed, parallel)
+    return context, min(fitting, needed * parallel)

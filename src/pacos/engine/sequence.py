@@ -1,0 +1,181 @@
+"""A sequence: token ids in, token ids out, one at a time, until it ends."""
+
+from __future__ import annotations
+
+import time
+from array import array
+from collections.abc import Hashable, Iterator
+from collections.abc import Sequence as TokenList
+from dataclasses import dataclass, field
+from queue import SimpleQueue
+from typing import Protocol
+
+from pacos.engine.sampler import Sampler
+from pacos.settings import GenerateOptions, SamplingOptions
+from pacos.types import Timings
+
+
+@dataclass(frozen=True, slots=True)
+class SequenceRequest:
+    """What to continue and how.
+
+    `end_ids` are the model's own end tokens. Sequences share computed prompts only with others of their `cache_salt`.
+    """
+
+    tokens: TokenList[int]
+    sampling: SamplingOptions = field(default_factory=SamplingOptions)
+    generate: GenerateOptions = field(default_factory=GenerateOptions)
+    end_ids: frozenset[int] = frozenset()
+    cache_salt: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class TokenEvent:
+    """One more token, or the end: then `finish_reason` is "stop", "length" or "cancelled"."""
+
+    tokens: tuple[int, ...]
+    finish_reason: str | None = None
+
+
+class RowSink(Protocol):
+    """Takes rows of logits of a sequence that scores tokens instead of generating."""
+
+    wanted: TokenList[int]  # places in the sequence whose logits are wanted, ascending
+
+    def take(self, rows: memoryview[float], count: int) -> None:
+        """The next `count` rows in order of `wanted`; f32 [count * V], valid during the call."""
+
+
+class Sequence:
+    """A sequence in the engine. Consumers use `events`, `cancel`, `timings` and `seed`; the rest is the engine's.
+
+    Units: `computed` tokens have their keys and values in `pages`; `published` of those pages are known to the pool.
+    """
+
+    __slots__ = (
+        *("_cancelled", "_first_time", "_last_time", "_queue", "_start_time", "cached_tokens", "computed", "end_ids"),
+        *("finish_reason", "last_tokens", "pages", "parent", "prompt_tokens", "published", "reuse", "rows_done"),
+        *("salt", "sampler", "sink", "tokens"),
+    )
+
+    def __init__(
+        self,
+        request: SequenceRequest,
+        *,
+        last_tokens: int,
+        sampler: Sampler | None = None,
+        sink: RowSink | None = None,
+    ) -> None:
+        generate = request.generate
+        self.tokens = array("i", request.tokens)
+        self.prompt_tokens = len(self.tokens)
+        self.last_tokens = last_tokens
+        self.sampler = sampler
+        self.sink = sink
+        own = frozenset() if generate.ignore_eos else request.end_ids
+        self.end_ids: frozenset[int] = own.union(generate.stop_ids)
+        self.salt = request.cache_salt
+        self.reuse = generate.cache_prompt
+        self.pages: array[int] = array("i")
+        self.parent: Hashable = None
+        self.published = 0
+        self.computed = 0
+        self.cached_tokens = 0
+        self.rows_done = 0
+        self.finish_reason: str | None = None
+        self._queue: SimpleQueue[int | str | BaseException] = SimpleQueue()
+        self._cancelled = False
+        self._start_time = self._first_time = self._last_time = 0.0
+
+    # For consumers, on any thread.
+
+    def events(self) -> Iterator[TokenEvent]:
+        """Tokens as they come, then one event that says why it ended. Leaving the loop early cancels the sequence.
+
+        Errors: what made this sequence fail, such as NumericalError; Cancelled when the engine was closed.
+        """
+        queue = self._queue
+        try:
+            while True:
+                found = queue.get()
+                if isinstance(found, int):
+                    yield TokenEvent((found,))
+                    continue
+                queue.put(found)  # for whoever asks again
+                if isinstance(found, str):
+                    yield TokenEvent((), found)
+                    return
+                raise found
+        finally:
+            self.cancel()
+
+    def wait(self) -> list[int]:
+        """All tokens to come, once it ended. Errors: as `events`."""
+        return [token for event in self.events() for token in event.tokens]
+
+    def cancel(self) -> None:
+        """Stop within one step; no effect when it ended already."""
+        self._cancelled = True
+
+    @property
+    def seed(self) -> int:
+        """The seed in use, also when none was given."""
+        return self.sampler.options.seed if self.sampler is not None else 0
+
+    def timings(self) -> Timings:
+        """What it cost so far."""
+        first = self._first_time or self._last_time
+        return Timings(
+            prompt_tokens=self.prompt_tokens,
+            cached_tokens=self.cached_tokens,
+            prompt_seconds=first - self._start_time if self._start_time else 0.0,
+            generated_tokens=len(self.tokens) - self.prompt_tokens,
+            generate_seconds=self._last_time - first,
+        )
+
+    # For the engine, on its thread.
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether someone asked it to stop."""
+        return self._cancelled
+
+    @property
+    def remaining(self) -> int:
+        """Tokens that are still to compute before the next one can be chosen."""
+        return len(self.tokens) - self.computed
+
+    @property
+    def finished(self) -> bool:
+        """Whether it ended, well or not."""
+        return self.finish_reason is not None
+
+    def started(self) -> None:
+        """Note when it first got pages."""
+        self._start_time = self._start_time or time.perf_counter()
+
+    def append(self, token: int) -> None:
+        """Take the chosen token: give it out, or end."""
+        now = time.perf_counter()
+        self._last_time = now
+        self._first_time = self._first_time or now
+        if token in self.end_ids:
+            self.finish("stop")
+            return
+        self.tokens.append(token)
+        self._queue.put(token)
+        if len(self.tokens) >= self.last_tokens:
+            self.finish("length")
+
+    def finish(self, reason: str) -> None:
+        """End it; consumers get the reason after the last token."""
+        if self.finish_reason is None:
+            self._last_time = self._last_time or time.perf_counter()
+            self.finish_reason = reason
+            self._queue.put(reason)
+
+    def fail(self, error: BaseException) -> None:
+        """End it with an error that consumers get raised."""
+        if self.finish_reason is None:
+            self.finish_reason = "error"
+            self._queue.put(error)
