@@ -12,6 +12,7 @@ from typing import Any
 
 from pacos import quants
 from pacos.errors import UsageError
+from pacos.formats.gguf_types import F32, I32, STRING
 from pacos.formats.gguf_write import TensorData, write_gguf
 from pacos.hub.adopt import AdoptedArchive, adopt_folder
 from pacos.hub.file_types import FILE_TYPES, file_type_metadata
@@ -22,6 +23,14 @@ from pacos.models.names import KEY_ROWS, QUERY_ROWS
 from pacos.types import TensorEntry
 
 OUTPUT_TYPES = ("F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1")
+
+# The types that readers expect, even of lists that are empty or hold whole numbers by chance.
+_TYPED_LISTS = {
+    "tokenizer.ggml.tokens": STRING,
+    "tokenizer.ggml.merges": STRING,
+    "tokenizer.ggml.scores": F32,
+    "tokenizer.ggml.token_type": I32,
+}
 
 Progress = Callable[[float], object]
 
@@ -45,6 +54,7 @@ def convert(
         hp = Hparams.from_metadata(archive.metadata, archive.tensors)
         total = sum(entry.nbytes for entry in archive.tensors.values()) or 1
         metadata = {key: value for key, value in archive.metadata.items() if key != ROPE_STYLE_KEY}
+        metadata |= {key: typed(metadata[key]) for key, typed in _TYPED_LISTS.items() if key in metadata}
         metadata |= file_type_metadata(FILE_TYPES[kind])
         done = 0
         tensors = []

@@ -1,0 +1,81 @@
+"""Every family computes what transformers computes, from the folder itself and from the GGUF file made of it."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from models import running, tiny
+
+from pacos import backends
+from pacos.backends import Backend
+from pacos.hub.adopt import open_model
+from pacos.hub.convert import convert
+
+VECTORS = Path(__file__).parent / "vectors"
+F32_KL_MAX = 1e-6
+COMPUTING = [name for name in backends.names() if name in ("reference", "cpu")]
+
+
+@pytest.fixture(params=COMPUTING)
+def backend(request: pytest.FixtureRequest) -> Iterator[Backend]:
+    opened = backends.backend(request.param)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("tiny")
+
+
+def the_folder(folders: Path, case: str) -> Path:
+    return folders / case if (folders / case).exists() else tiny.write_folder(case, folders / case)
+
+
+def the_file(folders: Path, case: str, kind: str) -> Path:
+    path = folders / f"{case}-{kind}.gguf"
+    if not path.exists():
+        convert(the_folder(folders, case), path, kind)
+    return path
+
+
+def divergence_from_vectors(case: str, path: Path, backend: Backend) -> float:
+    archive = open_model(path)
+    try:
+        found = running.logits(archive, backend, [tiny.prompt(n) for n in tiny.PROMPTS], tiny.KEPT)
+    finally:
+        archive.close()
+    with np.load(VECTORS / f"{case}.npz") as stored:
+        expected = [stored[str(n)] for n in tiny.PROMPTS]
+    return running.divergence(np.concatenate(expected), np.concatenate(found))
+
+
+@pytest.mark.parametrize("case", tiny.CASES)
+def test_folder_agrees_with_transformers(case: str, folders: Path, backend: Backend) -> None:
+    assert divergence_from_vectors(case, the_folder(folders, case), backend) < F32_KL_MAX
+
+
+@pytest.mark.parametrize("case", tiny.CASES)
+def test_converted_file_agrees_with_transformers(case: str, folders: Path, backend: Backend) -> None:
+    assert divergence_from_vectors(case, the_file(folders, case, "F32"), backend) < F32_KL_MAX
+
+
+def test_every_case_has_vectors_and_no_vector_is_left_over() -> None:
+    assert {path.stem for path in VECTORS.glob("*.npz")} == set(tiny.CASES)
+
+
+@pytest.mark.oracle
+@pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="torch is not installed")
+@pytest.mark.parametrize("case", tiny.CASES)
+def test_vectors_are_what_transformers_computes(case: str) -> None:
+    script = Path(__file__).parents[2] / "scripts" / "vectors"
+    loader = importlib.machinery.SourceFileLoader("vectors_script", str(script))
+    module = importlib.util.module_from_spec(importlib.util.spec_from_loader("vectors_script", loader))
+    loader.exec_module(module)
+    with np.load(VECTORS / f"{case}.npz") as stored:
+        for tokens, logits in module.transformers_logits(case).items():
+            np.testing.assert_allclose(logits, stored[tokens], atol=1e-4)
