@@ -36,6 +36,7 @@ PACKAGE = ROOT / "src" / "pacos"
 CACHE = ROOT / "build" / "cache"
 GENERATED = ROOT / "build" / "generated"
 INCLUDE_FOLDERS = (PACKAGE, PACKAGE / "native", GENERATED)
+SHOWN_LINES = 40  # of what a compiler says when it fails
 KEEP_SECONDS = 86400.0  # of objects that the last build did not use
 
 AVX2 = ("-mavx2", "-mfma", "-mf16c", "-mbmi2")
@@ -295,7 +296,11 @@ def _write(path: Path, text: str) -> None:
 def _run(command: Sequence[str], what: str) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
     if done.returncode:
-        raise BuildError(f"{what} failed: {' '.join(command)}\n{done.stdout}{done.stderr}")
+        said = (done.stdout + done.stderr).splitlines()
+        shown = (
+            [*said[:SHOWN_LINES], f"... and {len(said) - SHOWN_LINES} lines more"] if len(said) > SHOWN_LINES else said
+        )
+        raise BuildError("\n".join([f"{what} failed: {' '.join(command)}", *shown]))
     sys.stderr.write(done.stderr)
 
 
