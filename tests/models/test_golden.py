@@ -1,0 +1,36 @@
+"""The plan of each family is what it was: a change here means that the model computes something else.
+
+After a wanted change, write the files anew:  PACOS_UPDATE_GOLDEN=1 .venv/bin/python -m pytest tests/models/test_golden.py
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from models import tiny
+
+from pacos.hub.adopt import open_model
+from pacos.hub.convert import convert
+from pacos.models import Hparams, architectures, build_plan
+
+GOLDEN = Path(__file__).parent / "golden"
+PLANS = ("llama", "llama-biases", "llama-factors", "mistral", "qwen2", "qwen3", "gemma", "gemma2", "gemma3", "gpt2")
+
+
+@pytest.mark.parametrize("case", PLANS)
+def test_plan_is_the_golden_one(case: str, tmp_path: Path) -> None:
+    convert(tiny.write_folder(case, tmp_path / case), tmp_path / "model.gguf", "F32")
+    archive = open_model(tmp_path / "model.gguf")
+    text = build_plan(archive, Hparams.from_metadata(archive.metadata, archive.tensors)).text()
+    archive.close()
+    path = GOLDEN / f"{case}.txt"
+    if os.environ.get("PACOS_UPDATE_GOLDEN"):
+        path.write_text(text)
+    assert text == path.read_text()
+
+
+def test_every_family_has_a_golden_plan() -> None:
+    assert {entry.name for entry in architectures()} <= set(PLANS)
+    assert {path.stem for path in GOLDEN.glob("*.txt")} == set(PLANS)
