@@ -36,11 +36,17 @@ PACOS_INLINE I32x8 sums8(const I32x8 (&v)[8]) {
 }
 
 /* ---- integer dots of 32 codes; the lanes of a result only mean something in sum ---- */
+/* Ends an expression: compilers turn chains of integer additions into trees that do not fit the registers. */
+PACOS_INLINE __m256i settle(__m256i v) {
+  __asm__("" : "+x"(v));
+  return v;
+}
+
 PACOS_INLINE __m256i add_pairs(__m256i acc, __m256i a, __m256i b) {
 #if defined(__AVX512VNNI__) && defined(__AVX512VL__)
   return _mm256_dpwssd_epi32(acc, a, b);
 #else
-  return _mm256_add_epi32(acc, _mm256_madd_epi16(a, b));
+  return settle(_mm256_add_epi32(acc, _mm256_madd_epi16(a, b)));
 #endif
 }
 

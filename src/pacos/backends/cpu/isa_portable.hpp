@@ -186,10 +186,14 @@ PACOS_INLINE I32x8 panel_scale_high(I32x8 pairs) { return pairs >> 16; }
 constexpr bool kSplitBytes = false;
 #if defined(__aarch64__)
 constexpr bool kSignedBytes = true;
-constexpr int kTileColumns = 4, kDirectColumns = 4, kFloatRows = 2, kFloatColumns = 3;
+template <class F>
+constexpr int kTileColumns = 4;
+constexpr int kDirectColumns = 4, kFloatRows = 2, kFloatColumns = 3;
 #else
 constexpr bool kSignedBytes = false;
-constexpr int kTileColumns = 1, kDirectColumns = 1, kFloatRows = 1, kFloatColumns = 1;
+template <class F>
+constexpr int kTileColumns = 1;
+constexpr int kDirectColumns = 1, kFloatRows = 1, kFloatColumns = 1;
 #endif
 }  // namespace pacos::PACOS_ISA
 

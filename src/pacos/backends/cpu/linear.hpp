@@ -112,6 +112,14 @@ PACOS_INLINE void dot_part(I32x8 (&acc)[columns], const uint8_t* block, const Sc
 template <class F, int columns>
 PACOS_INLINE void dot_blocks(Stretch<columns>& out, int r, int first, int blocks, const uint8_t* weights, const Inputs& in) {
   I32x8 parts[columns][8], min_parts[columns][8];
+  const bool together = F::block == 32 && blocks == 8 && has_halves<F>;
+  if constexpr (F::block == 32 && has_halves<F>) {
+    if (together) {
+      store(out.d[r] + first, halves8([&](int j) { return weights + j * F::bytes + F::scale_at; }));
+      if constexpr (F::has_min) store(out.m[r] + first, halves8([&](int j) { return weights + j * F::bytes + F::min_at; }));
+    }
+  }
+#pragma GCC unroll 1
   for (int j = 0; j < blocks; j++) {
     const uint8_t* block = weights + j * F::bytes;
     const int b = first + j;
@@ -145,6 +153,7 @@ PACOS_INLINE void dot_blocks(Stretch<columns>& out, int r, int first, int blocks
         else
           parts[c][j] = dot_plain<F::top>(u, a);
       }
+      if (together) continue;
       out.d[r][b] = F::scale(block);
       if constexpr (F::has_min) out.m[r][b] = F::minimum(block);
     }
@@ -242,17 +251,18 @@ PACOS_INLINE void tile(const Panel<F>& panel, const Columns& in, int blocks, flo
 }
 
 template <class F, int columns>
-static void tile_columns(const Panel<F>* panels, int count, const Columns& in, int blocks, float (*acc)[16]) {
+static __attribute__((noinline)) void tile_columns(const Panel<F>* panels, int count, const Columns& in, int blocks, float (*acc)[16]) {
   for (int p = 0; p < count; p++) tile<F, columns>(panels[p], in, blocks, acc + p * columns);
 }
 
 /* An even spread of more than kDirectColumns columns has no tile smaller than this. */
-constexpr int kTileLeast = kTileColumns <= kDirectColumns ? 1 : kDirectColumns + 1 < kTileColumns / 2 ? kDirectColumns + 1 : kTileColumns / 2;
+template <class F>
+constexpr int kTileLeast = kTileColumns<F> <= kDirectColumns ? 1 : smaller(kDirectColumns + 1, kTileColumns<F> / 2);
 
 /* Calls the kernel compiled for exactly `columns` of them. */
 template <class F, int most>
 PACOS_INLINE void tile_any(int columns, const Panel<F>* panels, int count, const Columns& in, int blocks, float (*acc)[16]) {
-  if constexpr (most > kTileLeast)
+  if constexpr (most > kTileLeast<F>)
     if (columns < most) return tile_any<F, most - 1>(columns, panels, count, in, blocks, acc);
   tile_columns<F, most>(panels, count, in, blocks, acc);
 }
@@ -263,7 +273,7 @@ PACOS_INLINE int tile_start(int tile, int tiles, int columns) { return (int)((in
 template <class F>
 static void panel_batch(const LinearArgs& args, int64_t row, int rows, int64_t column, int columns, PanelScratch<F>& scratch) {
   const ActLayout at = act_layout(F::acts, args.columns);
-  const int panels = (rows + kPanelRows - 1) / kPanelRows, tiles = (columns + kTileColumns - 1) / kTileColumns;
+  const int panels = (rows + kPanelRows - 1) / kPanelRows, tiles = (columns + kTileColumns<F> - 1) / kTileColumns<F>;
   __builtin_memset(scratch.acc, 0, sizeof(float) * 16 * panels * columns);
   const uint8_t* acts = args.acts + column * args.act_stride;
   for (int64_t k = 0; k < args.columns; k += kPanelWeights) {
@@ -281,7 +291,7 @@ static void panel_batch(const LinearArgs& args, int64_t row, int rows, int64_t c
     for (int t = 0; t < tiles; t++) {
       const int c = tile_start(t, tiles, columns), count = tile_start(t + 1, tiles, columns) - c;
       const Columns in{acts + c * args.act_stride, args.act_stride, k, at.scale + k / F::block * 4, sum};
-      tile_any<F, kTileColumns>(count, scratch.panels, panels, in, blocks, scratch.acc + c * panels);
+      tile_any<F, kTileColumns<F>>(count, scratch.panels, panels, in, blocks, scratch.acc + c * panels);
     }
   }
   for (int t = 0; t < tiles; t++) {

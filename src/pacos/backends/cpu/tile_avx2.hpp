@@ -1,4 +1,4 @@
-/* tile_avx2.hpp: 16 rows x up to 3 columns on AVX2, a panel times quantised activations.
+/* tile_avx2.hpp: 16 rows x up to 3 columns (2 where codes have two planes) on AVX2, a panel times quantised activations.
 
    u8 x s8 products of small codes are summed in 16 bits for as many steps as cannot overflow; one vpmaddwd then applies
    the sub-block scale and widens to 32 bits. That leaves little more than one multiply per 32 products. */
@@ -7,7 +7,8 @@
 
 namespace pacos::PACOS_ISA {
 
-constexpr int kTileColumns = 3;
+template <class F>
+constexpr int kTileColumns = kSplit<F> ? 2 : 3;   // the accumulators fit the registers
 
 /* Steps of four weights whose 16-bit sums cannot overflow: |a| <= 127, two products per lane and step. */
 template <class F>
@@ -20,20 +21,23 @@ constexpr int safe_steps(int most) {
 
 PACOS_INLINE __m256i four(const uint8_t* at) { return _mm256_set1_epi32(load<int32_t>(at)); }
 
-/* t[c][h] = 16-bit sums over `steps` lines. */
-template <int columns, int steps, int planes>
-PACOS_INLINE void multiply_lines(__m256i (&t)[columns][2], const uint8_t (*lines)[64], const uint8_t* const (&codes)[columns],
+/* t[c][h] = 16-bit sums over `steps` lines; h counts the halves of a line, of both planes if there are two. */
+template <int columns, int steps, int parts>
+PACOS_INLINE void multiply_lines(__m256i (&t)[columns][parts], const uint8_t (*lines)[64], const uint8_t* const (&codes)[columns],
                                  int64_t k) {
 #pragma GCC unroll 8
   for (int s = 0; s < steps; s++) {
-    const __m256i low = _mm256_load_si256((const __m256i*)lines[s * planes]);
-    const __m256i high = _mm256_load_si256((const __m256i*)(lines[s * planes] + 32));
+    __m256i u[parts];
+#pragma GCC unroll 4
+    for (int h = 0; h < parts; h++) u[h] = _mm256_load_si256((const __m256i*)lines[s * parts / 2] + h);
 #pragma GCC unroll 3
     for (int c = 0; c < columns; c++) {
       const __m256i a = four(codes[c] + k + 4 * s);
-      const __m256i x = _mm256_maddubs_epi16(low, a), y = _mm256_maddubs_epi16(high, a);
-      t[c][0] = s ? _mm256_add_epi16(t[c][0], x) : x;
-      t[c][1] = s ? _mm256_add_epi16(t[c][1], y) : y;
+#pragma GCC unroll 4
+      for (int h = 0; h < parts; h++) {
+        const __m256i products = _mm256_maddubs_epi16(u[h], a);
+        t[c][h] = s ? settle(_mm256_add_epi16(t[c][h], products)) : products;
+      }
     }
   }
 }
@@ -50,10 +54,10 @@ PACOS_INLINE void tile256(const Panel<F>& panel, const Columns& in, float (*acc)
 #pragma GCC unroll 8
     for (int g = 0; g < lines; g += steps) {
       __m256i t[columns][2];
-      multiply_lines<columns, steps, 1>(t, panel.codes + s * lines + g, codes, (s * lines + g) * 4);
+      multiply_lines<columns, steps, 2>(t, panel.codes + s * lines + g, codes, (s * lines + g) * 4);
       for (int c = 0; c < columns; c++) {
-        sum[c][0] = _mm256_add_epi32(sum[c][0], _mm256_madd_epi16(t[c][0], low));
-        sum[c][1] = _mm256_add_epi32(sum[c][1], _mm256_madd_epi16(t[c][1], high));
+        sum[c][0] = add_pairs(sum[c][0], t[c][0], low);
+        sum[c][1] = add_pairs(sum[c][1], t[c][1], high);
       }
     }
   }
@@ -83,18 +87,16 @@ PACOS_INLINE void tile32(const Panel<F>& panel, const Columns& in, int blocks, f
   const uint8_t* codes[columns];
   for (int c = 0; c < columns; c++) codes[c] = in.acts + c * in.stride + in.codes;
   for (int b = 0; b < blocks; b++) {
-    __m256i sum[columns][2], t[columns][2];
+    __m256i sum[columns][2], t[columns][2 * planes];
     if constexpr (planes == 2) {
-      multiply_lines<columns, 8, 2>(t, panel.codes + 16 * b, codes, 32 * b);
+      multiply_lines<columns, 8, 4>(t, panel.codes + 16 * b, codes, 32 * b);
       for (int c = 0; c < columns; c++)
-        for (int h = 0; h < 2; h++) sum[c][h] = _mm256_madd_epi16(t[c][h], _mm256_set1_epi16(16));
-      multiply_lines<columns, 8, 2>(t, panel.codes + 16 * b + 1, codes, 32 * b);
-      for (int c = 0; c < columns; c++)
-        for (int h = 0; h < 2; h++) sum[c][h] = _mm256_add_epi32(sum[c][h], _mm256_madd_epi16(t[c][h], ones));
+        for (int h = 0; h < 2; h++)
+          sum[c][h] = _mm256_add_epi32(_mm256_madd_epi16(t[c][h], _mm256_set1_epi16(16)), _mm256_madd_epi16(t[c][2 + h], ones));
     } else {
 #pragma GCC unroll 8
       for (int g = 0; g < 8; g += steps) {
-        multiply_lines<columns, steps, 1>(t, panel.codes + 8 * b + g, codes, 32 * b + 4 * g);
+        multiply_lines<columns, steps, 2>(t, panel.codes + 8 * b + g, codes, 32 * b + 4 * g);
         for (int c = 0; c < columns; c++)
           for (int h = 0; h < 2; h++) {
             const __m256i wide = _mm256_madd_epi16(t[c][h], ones);

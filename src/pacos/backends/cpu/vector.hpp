@@ -40,7 +40,7 @@ PACOS_INLINE void store(void* to, T value) {
   __builtin_memcpy(to, &value, sizeof value);
 }
 
-PACOS_INLINE int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
+PACOS_INLINE constexpr int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 
 PACOS_INLINE U8x32 splat(uint8_t value) { return U8x32{} + value; }
 
@@ -111,6 +111,26 @@ PACOS_INLINE float half_to_float(uint16_t bits) {
 }
 
 PACOS_INLINE float half_at(const uint8_t* at) { return half_to_float(load<uint16_t>(at)); }
+
+/* Eight half floats, the j-th at address(j). */
+template <class Address>
+PACOS_INLINE F32x8 halves8(Address address) {
+  typedef uint16_t U16x8 __attribute__((vector_size(16)));
+  const auto at = [&](int j) { return load<uint16_t>(address(j)); };
+#if defined(__F16C__)
+  return (F32x8)_mm256_cvtph_ps((__m128i)U16x8{at(0), at(1), at(2), at(3), at(4), at(5), at(6), at(7)});
+#else
+  F32x8 wide;
+  for (int j = 0; j < 8; j++) wide[j] = half_to_float(at(j));
+  return wide;
+#endif
+}
+
+/* Whether a 32-weight format's scale is a half float at F::scale_at, so that eight can be read at once. */
+template <class F>
+concept HalfScaled = requires { F::scale_at; };
+template <class F>
+constexpr bool has_halves = HalfScaled<F>;
 
 /* Eight minimums and eight scales of six bits each, packed in 12 bytes as in Q4_K and Q5_K. */
 PACOS_INLINE void six_bit_pairs(const uint8_t* at, S16x16& scales, S16x16& mins) {

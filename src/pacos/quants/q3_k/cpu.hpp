@@ -9,9 +9,10 @@ struct Q3_K {
 
   PACOS_INLINE Header header(const uint8_t* at) {
     const uint32_t a = load<uint32_t>(at + 96), b = load<uint32_t>(at + 100), top2 = load<uint32_t>(at + 104);
-    const uint32_t packed[4] = {(a & 0x0f0f0f0f) | (top2 << 4 & 0x30303030), (b & 0x0f0f0f0f) | (top2 << 2 & 0x30303030),
-                                (a >> 4 & 0x0f0f0f0f) | (top2 & 0x30303030), (b >> 4 & 0x0f0f0f0f) | (top2 >> 2 & 0x30303030)};
-    return {half_at(at + 108), 0.f, widen(load<U8x16>(packed)) - 32, S16x16{}};
+    typedef uint32_t U32x4 __attribute__((vector_size(16)));
+    const U32x4 packed = {(a & 0x0f0f0f0f) | (top2 << 4 & 0x30303030), (b & 0x0f0f0f0f) | (top2 << 2 & 0x30303030),
+                          (a >> 4 & 0x0f0f0f0f) | (top2 & 0x30303030), (b >> 4 & 0x0f0f0f0f) | (top2 >> 2 & 0x30303030)};
+    return {half_at(at + 108), 0.f, widen((U8x16)packed) - 32, S16x16{}};
   }
   template <int i>
   PACOS_INLINE U8x32 codes(const uint8_t* at) {
