@@ -1,14 +1,16 @@
-// Merges as pairs of ids in one open-addressing table; short words by scanning, long ones with a heap.
+// Merges as pairs of ids in one open-addressing table; short words by scanning, long ones with a queue.
 #include "bpe.hpp"
 
 #include <algorithm>
 #include <array>
-#include <queue>
 
 #include "failures.hpp"
+#include "merge_queue.hpp"
 
 namespace pacos::text {
 namespace {
+
+constexpr size_t short_word = 48;  // symbols; longer words pay for a queue
 
 struct Alphabet {
     std::array<uint32_t, 256> letter{};
@@ -45,15 +47,8 @@ struct Bpe::Workspace {
     std::string key;
     std::vector<int32_t> ids;
     std::vector<uint32_t> starts;  // only when not byte_level
-    std::vector<int32_t> next, previous;
-    struct Candidate {
-        uint32_t rank, at;
-        int32_t left, right;
-        bool operator<(const Candidate& other) const {
-            return rank != other.rank ? rank > other.rank : at > other.at;
-        }
-    };
-    std::vector<Candidate> heap;
+    std::vector<uint32_t> next, previous;
+    MergeQueue queue;
 };
 
 int32_t Bpe::open(const uint8_t* merges, uint64_t size, uint32_t count, int64_t* where) {
@@ -170,7 +165,7 @@ void Bpe::word(std::string_view word, Workspace& work, std::vector<int32_t>& out
             work.starts.push_back(static_cast<uint32_t>(at));
         }
     }
-    if (work.ids.size() > 1) work.ids.size() <= 24 ? merge_short(work) : merge_long(work);
+    if (work.ids.size() > 1) work.ids.size() <= short_word ? merge_short(work) : merge_long(work);
     for (size_t i = 0; i < work.ids.size(); ++i) {
         if (work.ids[i] >= 0) {
             out.push_back(work.ids[i]);
@@ -190,7 +185,7 @@ void Bpe::unmatched(std::string_view symbol, std::vector<int32_t>& out) const {
 // Best pair first, found again by a scan after each merge: quadratic, but only for a few symbols.
 void Bpe::merge_short(Workspace& work) const {
     constexpr uint32_t never = UINT32_MAX;
-    uint32_t ranks[24] = {}, made[24] = {};
+    uint32_t ranks[short_word] = {}, made[short_word] = {};
     int32_t* ids = work.ids.data();
     size_t n = work.ids.size();
     const auto look = [&](size_t i) {
@@ -219,45 +214,38 @@ void Bpe::merge_short(Workspace& work) const {
     work.ids.resize(n);
 }
 
-// The same with a heap and a linked list. A candidate is stale when its symbols are no longer there.
+// The same with a queue and a linked list. A place is stale when its two symbols no longer reach over its size.
 void Bpe::merge_long(Workspace& work) const {
-    constexpr int32_t gone = -2;
-    const auto n = static_cast<int32_t>(work.ids.size());
-    work.next.resize(work.ids.size());
-    work.previous.resize(work.ids.size());
-    work.heap.clear();
-    for (int32_t i = 0; i < n; ++i) {
-        work.next[static_cast<size_t>(i)] = i + 1 < n ? i + 1 : none;
-        work.previous[static_cast<size_t>(i)] = i - 1;
+    const auto n = static_cast<uint32_t>(work.ids.size());
+    work.next.resize(n + 1);
+    work.previous.resize(n + 1);
+    work.queue.clear();
+    for (uint32_t i = 0; i <= n; ++i) {
+        work.next[i] = i + 1;
+        work.previous[i] = i - 1;  // of the first: above n, as is next of what is gone
     }
     int32_t* ids = work.ids.data();
-    const auto consider = [&](int32_t at, int32_t after) {
-        if (at < 0 || after < 0) return false;
-        const Merge* merge = find(ids[at], ids[after]);
-        if (merge) work.heap.push_back({merge->rank, static_cast<uint32_t>(at), ids[at], ids[after]});
-        return merge != nullptr;
+    const auto consider = [&](uint32_t at) {
+        if (at >= n || work.next[at] >= n) return;
+        const uint32_t after = work.next[at];
+        if (const Merge* merge = find(ids[at], ids[after])) work.queue.push(merge->rank, {at, work.next[after] - at});
     };
-    for (int32_t i = 0; i + 1 < n; ++i) consider(i, i + 1);
-    std::make_heap(work.heap.begin(), work.heap.end());
-    while (!work.heap.empty()) {
-        const Workspace::Candidate best = work.heap.front();
-        std::pop_heap(work.heap.begin(), work.heap.end());
-        work.heap.pop_back();
-        const auto at = static_cast<int32_t>(best.at);
-        const int32_t after = work.next[best.at];
-        if (after < 0 || ids[at] != best.left || ids[after] != best.right) continue;
-        ids[at] = static_cast<int32_t>(find(best.left, best.right)->id);
-        ids[after] = gone;
-        const int32_t beyond = work.next[static_cast<size_t>(after)];
-        work.next[best.at] = beyond;
-        if (beyond >= 0) work.previous[static_cast<size_t>(beyond)] = at;
-        if (consider(work.previous[best.at], at)) std::push_heap(work.heap.begin(), work.heap.end());
-        if (consider(at, beyond)) std::push_heap(work.heap.begin(), work.heap.end());
+    for (uint32_t i = 0; i + 1 < n; ++i) consider(i);
+    for (MergeQueue::Place place; work.queue.pop(place);) {
+        const uint32_t after = work.next[place.at];
+        if (after >= n || work.next[after] - place.at != place.size) continue;
+        ids[place.at] = static_cast<int32_t>(find(ids[place.at], ids[after])->id);
+        const uint32_t beyond = work.next[after];
+        work.next[place.at] = beyond;
+        work.next[after] = UINT32_MAX;
+        work.previous[beyond] = place.at;
+        consider(work.previous[place.at]);
+        consider(place.at);
     }
     size_t to = 0;
-    for (int32_t i = 0; i >= 0; i = work.next[static_cast<size_t>(i)], ++to) {
+    for (uint32_t i = 0; i < n; i = work.next[i], ++to) {
         ids[to] = ids[i];
-        if (!work.starts.empty()) work.starts[to] = work.starts[static_cast<size_t>(i)];
+        if (!work.starts.empty()) work.starts[to] = work.starts[i];
     }
     work.ids.resize(to);
 }

@@ -21,6 +21,11 @@ NUMBER_BITS = 1024
 _SHORT_CHARS = 256  # not counted as live: steps bound their number
 
 
+def new_deadline() -> float:
+    """Say until when a rendering that starts now may take."""
+    return monotonic() + SECONDS
+
+
 class Refused(Exception):
     """A template asked for something that is not allowed or costs too much."""
 
@@ -40,10 +45,10 @@ class Budget:
 
     __slots__ = ("deadline", "live_chars", "steps")
 
-    def __init__(self) -> None:
+    def __init__(self, deadline: float | None = None) -> None:
         self.steps = STEPS
         self.live_chars = 0
-        self.deadline = monotonic() + SECONDS
+        self.deadline = new_deadline() if deadline is None else deadline
 
     def tick(self, steps: int = 1) -> bool:
         """Take steps; True, so that it can stand in an expression."""
@@ -78,6 +83,7 @@ class Budget:
         """Walk a value as an operation on it would; give its size (nodes plus characters) and its depth.
 
         Containers may share parts, so that a small one can stand for 2 ** 40 values when printed or compared.
+        A node here takes as long as several ordinary steps.
         """
         size = depth = 0
         todo = [(value, 1)]
@@ -85,10 +91,10 @@ class Budget:
             item, level = todo.pop()
             depth = max(depth, level)
             if isinstance(item, str):
-                self.tick(1 + len(item) // 64)
+                self.tick(2 + len(item) // 64)
                 size += 1 + len(item)
                 continue
-            self.tick()
+            self.tick(4)
             size += 1
             if level > NESTING:
                 raise Refused(f"it nests data deeper than {NESTING} levels")

@@ -143,18 +143,17 @@ def replace(text: str, old: str, new: str, count: int = -1) -> str:
     return join([*parts, cut(text, slice(gaps, None))])
 
 
-def recase(text: str, method: str) -> str:
-    """Apply `upper`, `lower`, `capitalize`, `title`, `swapcase` or `casefold`.
+def recase(text: str, recased: str) -> str:
+    """Mark what a change of case made of a text.
 
     Case mappings never shorten a string, so an equal length means that characters still correspond. A string
     of markup alone stays so at any length; else a changed length loses the marks.
     """
-    piece: str = getattr(str, method)(text)
     if not isinstance(text, Marked):
-        return piece
-    if len(piece) == len(text):
-        return Marked(piece, text.marks)
-    return markup(piece) if 0 not in text.marks else piece
+        return recased
+    if len(recased) == len(text):
+        return Marked(recased, text.marks)
+    return markup(recased) if 0 not in text.marks else recased
 
 
 def runs(parts: Iterable[str]) -> list[tuple[str, bool]]:

@@ -63,7 +63,9 @@ class Sandbox(ImmutableSandboxedEnvironment):
     code_generator_class = Generator
     intercepted_binops = frozenset(("+", "*", "**", "%"))
 
-    def __init__(self, literals: tuple[Marked, ...] = (), now: datetime | None = None) -> None:
+    def __init__(
+        self, literals: tuple[Marked, ...] = (), now: datetime | None = None, deadline: float | None = None
+    ) -> None:
         super().__init__(
             trim_blocks=True,
             lstrip_blocks=True,
@@ -74,7 +76,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
         )
         self.literals = literals
         self.new_literals: list[Marked] = []
-        self.budget = budget = Budget()
+        self.budget = budget = Budget(deadline)
         self.tick, self.keep, self.room, self.weigh = budget.tick, budget.keep, budget.room, budget.weigh
         self.depth = 0
         self.now = now
@@ -142,10 +144,11 @@ class Sandbox(ImmutableSandboxedEnvironment):
             for kind, names in _ATTRIBUTES:
                 if isinstance(obj, kind) and attribute in names:
                     return getattr(obj, attribute)
-            if isinstance(obj, TemplateReference):
+            if isinstance(obj, TemplateReference) and not attribute.startswith("_"):
                 return obj[attribute]
         if attribute.startswith("_") or hasattr(type(obj), attribute):
-            raise SecurityError(f"access to attribute {attribute!r} of {type(obj).__name__!r} object is unsafe")
+            kind_name = "str" if isinstance(obj, str) else type(obj).__name__
+            raise SecurityError(f"it may not use {attribute!r} of a {kind_name}")
         return self.undefined(obj=obj, name=attribute)
 
     def _of_namespace(self, obj: Namespace | Undefined, attribute: str) -> Any:
@@ -268,9 +271,11 @@ def compile_template(source: str) -> Compiled:
     return Compiled(code, tuple(env.new_literals))
 
 
-def run_template(compiled: Compiled, variables: Mapping[str, Any], now: datetime | None = None) -> list[str]:
+def run_template(
+    compiled: Compiled, variables: Mapping[str, Any], *, now: datetime | None = None, deadline: float | None = None
+) -> list[str]:
     """Render; give the pieces of output in order. TemplateError says what went wrong and where."""
-    env = Sandbox(compiled.literals, now)
+    env = Sandbox(compiled.literals, now, deadline)
     template = env.template_class.from_code(env, compiled.code, env.globals)
     parts: list[str] = []
     chars = 0
@@ -283,6 +288,11 @@ def run_template(compiled: Compiled, variables: Mapping[str, Any], now: datetime
     except Exception as error:
         raise TemplateError(_explain(error, template.get_corresponding_lineno)) from error
     return parts
+
+
+def is_refusal(error: TemplateError) -> bool:
+    """Tell a template that did too much, or what it must not, from one that dislikes the messages."""
+    return isinstance(error.__cause__, (Refused, SecurityError))
 
 
 def _explain(error: Exception, line_of: Callable[[int], int]) -> str:

@@ -2,10 +2,14 @@
 #include "sentencepiece.hpp"
 
 #include <algorithm>
+#include <cstring>
+
+#include "merge_queue.hpp"
 
 namespace pacos::text {
 namespace {
 
+constexpr size_t short_segment = 48;  // symbols; longer ones pay for a queue
 constexpr std::string_view meta = "\xE2\x96\x81";
 
 size_t symbol_size(std::string_view text, size_t at) {
@@ -14,19 +18,20 @@ size_t symbol_size(std::string_view text, size_t at) {
     return std::min(size, text.size() - at);
 }
 
+// Higher scores become lower keys.
+uint32_t key_of(float score) {
+    score += 0.0f;  // -0 equals 0
+    uint32_t bits;
+    std::memcpy(&bits, &score, sizeof bits);
+    return bits & 0x80000000u ? bits : ~bits & 0x7FFFFFFFu;
+}
+
 }  // namespace
 
 struct SentencePiece::Workspace {
     std::vector<uint32_t> starts;  // of the symbols of one segment, and its end
-    std::vector<int32_t> next, previous;
-    struct Candidate {
-        float score;
-        uint32_t at, size;
-        bool operator<(const Candidate& other) const {
-            return score != other.score ? score < other.score : at > other.at;
-        }
-    };
-    std::vector<Candidate> heap;
+    std::vector<uint32_t> next, previous;
+    MergeQueue queue;
 };
 
 SentencePiece::SentencePiece(const Vocabulary& vocabulary, const SentencePieceRules& rules, const float* scores)
@@ -66,7 +71,7 @@ void SentencePiece::encode(std::string_view text, bool fresh, std::vector<int32_
 
 void SentencePiece::segment(std::string_view text, Workspace& work, std::vector<int32_t>& out) const {
     const size_t symbols = work.starts.size() - 1;
-    if (symbols > 1) symbols <= 24 ? merge_short(text, work) : merge_long(text, work);
+    if (symbols > 1) symbols <= short_segment ? merge_short(text, work) : merge_long(text, work);
     for (size_t i = 0; i + 1 < work.starts.size(); ++i) {
         emit(text.substr(work.starts[i], work.starts[i + 1] - work.starts[i]), out);
     }
@@ -88,7 +93,7 @@ void SentencePiece::emit(std::string_view symbol, std::vector<int32_t>& out) con
 }
 
 void SentencePiece::merge_short(std::string_view text, Workspace& work) const {
-    Pair pairs[24];
+    Pair pairs[short_segment];
     uint32_t* starts = work.starts.data();
     size_t n = work.starts.size() - 1;
     const auto look = [&](size_t i) { pairs[i] = pair(text.substr(starts[i], starts[i + 2] - starts[i])); };
@@ -109,45 +114,36 @@ void SentencePiece::merge_short(std::string_view text, Workspace& work) const {
 }
 
 void SentencePiece::merge_long(std::string_view text, Workspace& work) const {
-    const auto n = static_cast<int32_t>(work.starts.size() - 1);
+    const auto n = static_cast<uint32_t>(work.starts.size() - 1);
     const std::vector<uint32_t>& starts = work.starts;
-    work.next.resize(work.starts.size());
-    work.previous.resize(work.starts.size());
-    for (int32_t i = 0; i <= n; ++i) {
-        work.next[static_cast<size_t>(i)] = i + 1;
-        work.previous[static_cast<size_t>(i)] = i - 1;
+    work.next.resize(n + 1);
+    work.previous.resize(n + 1);
+    work.queue.clear();
+    for (uint32_t i = 0; i <= n; ++i) {
+        work.next[i] = i + 1;
+        work.previous[i] = i - 1;  // of the first: above n, as is next of what is gone
     }
-    work.heap.clear();
     // The symbol at i reaches to the start of next[i]; n stands for the end of the segment.
-    const auto consider = [&](int32_t at) {
-        if (at < 0) return false;
-        const int32_t after = work.next[static_cast<size_t>(at)];
-        if (after >= n) return false;
-        const uint32_t from = starts[static_cast<size_t>(at)];
-        const uint32_t to = starts[static_cast<size_t>(work.next[static_cast<size_t>(after)])];
-        const Pair made = pair(text.substr(from, to - from));
-        if (made.id != none) work.heap.push_back({made.score, static_cast<uint32_t>(at), to - from});
-        return made.id != none;
+    const auto consider = [&](uint32_t at) {
+        if (at >= n || work.next[at] >= n) return;
+        const uint32_t size = starts[work.next[work.next[at]]] - starts[at];
+        const Pair made = pair(text.substr(starts[at], size));
+        if (made.id != none) work.queue.push(key_of(made.score), {at, size});
     };
-    for (int32_t i = 0; i + 1 < n; ++i) consider(i);
-    std::make_heap(work.heap.begin(), work.heap.end());
-    while (!work.heap.empty()) {
-        const Workspace::Candidate best = work.heap.front();
-        std::pop_heap(work.heap.begin(), work.heap.end());
-        work.heap.pop_back();
-        const int32_t after = work.next[best.at];
-        if (after < 0 || after >= n) continue;
-        const int32_t beyond = work.next[static_cast<size_t>(after)];
-        if (starts[static_cast<size_t>(beyond)] - starts[best.at] != best.size) continue;
-        work.next[best.at] = beyond;
-        work.next[static_cast<size_t>(after)] = none;
-        work.previous[static_cast<size_t>(beyond)] = static_cast<int32_t>(best.at);
-        if (consider(work.previous[best.at])) std::push_heap(work.heap.begin(), work.heap.end());
-        if (consider(static_cast<int32_t>(best.at))) std::push_heap(work.heap.begin(), work.heap.end());
+    for (uint32_t i = 0; i + 1 < n; ++i) consider(i);
+    for (MergeQueue::Place place; work.queue.pop(place);) {
+        const uint32_t after = work.next[place.at];
+        if (after >= n || starts[work.next[after]] - starts[place.at] != place.size) continue;
+        const uint32_t beyond = work.next[after];
+        work.next[place.at] = beyond;
+        work.next[after] = UINT32_MAX;
+        work.previous[beyond] = place.at;
+        consider(work.previous[place.at]);
+        consider(place.at);
     }
     size_t to = 0;
-    for (int32_t i = 0; i < n; i = work.next[static_cast<size_t>(i)]) work.starts[to++] = starts[static_cast<size_t>(i)];
-    work.starts[to++] = starts[static_cast<size_t>(n)];
+    for (uint32_t i = 0; i < n; i = work.next[i]) work.starts[to++] = starts[i];
+    work.starts[to++] = starts[n];
     work.starts.resize(to);
 }
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from pacos.errors import TemplateError
 from pacos.text import marked
+from pacos.text.budget import new_deadline
 from pacos.text.messages import Message, copy_messages, copy_options, copy_tools, flatten, fold_system, spread
 from pacos.text.templates import guess_template, named_template, recognise_template
 
@@ -150,8 +151,9 @@ class ChatTemplate:
         if tag:
             add_generation_prompt = False
             chat[-1] = _open(chat[-1], tag)
-        chat = self._adapt(chat)
-        whole = self._render(chat, {**given, "add_generation_prompt": add_generation_prompt})
+        deadline = new_deadline()
+        chat = self._adapt(chat, deadline)
+        whole = self._render(chat, {**given, "add_generation_prompt": add_generation_prompt}, deadline)
         if tag:
             whole = _cut_at(whole, tag)
         segments = [Segment(text, is_markup) for text, is_markup in marked.runs([whole])]
@@ -159,7 +161,7 @@ class ChatTemplate:
             raise TemplateError("the chat template printed nothing, so there is no prompt")
         return segments
 
-    def _render(self, chat: list[dict[str, Any]], variables: dict[str, Any]) -> str:
+    def _render(self, chat: list[dict[str, Any]], variables: dict[str, Any], deadline: float) -> str:
         from pacos.text.sandbox import run_template
         from pacos.text.template_filters import Absent
 
@@ -172,11 +174,12 @@ class ChatTemplate:
             "bos_token": marked.markup(self.bos_token),
             "eos_token": marked.markup(self.eos_token),
         }
-        return marked.join(run_template(compiled, given, self.clock() if self.clock else None))
+        now = self.clock() if self.clock else None
+        return marked.join(run_template(compiled, given, now=now, deadline=deadline))
 
-    def _adapt(self, chat: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    def _adapt(self, chat: list[dict[str, Any]], deadline: float) -> list[dict[str, Any]]:
         """Bring messages into the form that this template can print."""
-        abilities = self._abilities or self._try_abilities()
+        abilities = self._abilities or self._try_abilities(deadline)
         self._abilities = abilities
         if chat[0]["role"] in ("system", "developer") and not abilities.takes_system:
             chat = fold_system(chat)
@@ -184,15 +187,19 @@ class ChatTemplate:
             return chat if abilities.takes_text else [spread(message) for message in chat]
         return [flatten(message) for message in chat]
 
-    def _try_abilities(self) -> _Abilities:
+    def _try_abilities(self, deadline: float) -> _Abilities:
         """Find out what the template prints by rendering three tiny chats."""
+        from pacos.text.sandbox import is_refusal
+
         needle = "needle-" + secrets.token_hex(8)
 
         def prints(*messages: tuple[str, Any]) -> str | None:
             chat = [{"role": marked.markup(role), "content": content} for role, content in messages]
             try:
-                text = self._render(chat, {"tools": [], "add_generation_prompt": True})
-            except TemplateError:
+                text = self._render(chat, {"tools": [], "add_generation_prompt": True}, deadline)
+            except TemplateError as error:
+                if is_refusal(error):
+                    raise  # what is too costly for a tiny chat is not tried again with a larger one
                 return None
             return text if needle in text else None
 

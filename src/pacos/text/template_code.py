@@ -69,6 +69,8 @@ class Generator(CodeGenerator):
         """Write a constant; strings are markup."""
         if isinstance(node.value, str):
             self.write(self._literal(node.value))
+        elif isinstance(node.value, float):
+            self.write(f"float({str(node.value)!r})")  # 1e999 is inf, which is not a Python literal
         else:
             super().visit_Const(node, frame)
 
