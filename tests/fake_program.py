@@ -1,0 +1,121 @@
+"""A program that obeys the protocol and computes a toy model, so that any mistake with pages shows in its logits.
+
+The "keys and values" of a position are a hash of its token and of what the page of the position before holds. The
+logits are pseudo-random numbers made from that hash: right only if every page holds what its sequence put there.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import threading
+import zlib
+from array import array
+from collections.abc import Sequence as TokenList
+from types import SimpleNamespace
+
+from pacos.engine.sampler import Sampler, SamplerScratch, address_of
+from pacos.settings import SamplingOptions
+from pacos.types import PageLayout, Step
+
+V = 48
+PAGE_TOKENS = 8
+
+
+def mix(token: int, before: int) -> int:
+    return zlib.crc32(token.to_bytes(4, "little"), before)
+
+
+def toy_logits(state: int) -> list[float]:
+    return [((state * (2 * i + 1) * 2654435761) >> 20 & 0xFFF) / 512 for i in range(V)]
+
+
+def expected(prompt: TokenList[int], options: SamplingOptions, count: int) -> list[int]:
+    """What a sequence must give, computed without engine, pages or steps."""
+    sampler, tokens = Sampler(options, SamplerScratch(V)), array("i", prompt)
+    state = 0
+    for token in prompt:
+        state = mix(token, state)
+    for _ in range(count):
+        logits = array("f", toy_logits(state))
+        tokens.append(sampler.next_token(address_of(logits), tokens))
+        state = mix(tokens[-1], state)
+    return list(tokens[len(prompt) :])
+
+
+class FakePages:
+    """Pages that hold one number a position."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+        self.bytes = 8 * count * PAGE_TOKENS
+        self.layout = PageLayout(PAGE_TOKENS, (1,), (1,), "F32", "F32")
+        self.states = [-1] * (count * PAGE_TOKENS)
+        self.copies = 0
+
+    def copy(self, source: int, target: int) -> None:
+        size = PAGE_TOKENS
+        self.states[target * size : (target + 1) * size] = self.states[source * size : (source + 1) * size]
+        self.copies += 1
+
+
+class FakeProgram:
+    """Faults to order: a token that makes the step raise, one that makes logits NaN; `gate` holds steps back."""
+
+    bytes = 0
+    vocab_size = V
+
+    def __init__(self, pages: FakePages, max_tokens: int = 32) -> None:
+        self.pages = pages
+        self.max_tokens = max_tokens
+        self.steps: list[list[int]] = []  # tokens of each sequence, step by step
+        self.raise_token = self.nan_token = -1
+        self.gate = threading.Event()
+        self.gate.set()
+        self.stepped = threading.Semaphore(0)
+        self.closed = False
+
+    def run(self, step: Step) -> memoryview:
+        self.gate.wait()
+        assert not self.closed
+        assert 1 <= len(step.tokens) <= self.max_tokens
+        states = [0] * len(step.tokens)
+        starts = step.sequence_starts
+        self.steps.append([end - start for start, end in itertools.pairwise(starts)])
+        if self.raise_token in step.tokens:
+            raise RuntimeError("ordered fault")
+        for s, table in enumerate(step.page_tables):
+            assert starts[s] < starts[s + 1]
+            for t in range(starts[s], starts[s + 1]):
+                states[t] = self._append(step.tokens[t], step.positions[t], table)
+        rows = array("f")
+        for t in step.outputs:
+            rows.extend([math.nan] * V if step.tokens[t] == self.nan_token else toy_logits(states[t]))
+        self.stepped.release()
+        return memoryview(rows)
+
+    def _append(self, token: int, position: int, table: TokenList[int]) -> int:
+        assert 0 <= token < V
+        before = self.pages.states[self._slot(position - 1, table)] if position else 0
+        self.pages.states[self._slot(position, table)] = state = mix(token, before)
+        return state
+
+    @staticmethod
+    def _slot(position: int, table: TokenList[int]) -> int:
+        return table[position // PAGE_TOKENS] * PAGE_TOKENS + position % PAGE_TOKENS
+
+    def close(self) -> None:
+        self.closed = True
+
+    @property
+    def tokens_run(self) -> int:
+        return sum(sum(step) for step in self.steps)
+
+
+def null_program(vocab_size: int = 8) -> SimpleNamespace:
+    """A program that costs nothing, to measure what surrounds it."""
+    logits = memoryview(array("f", [0.0] * vocab_size * 64))
+    return SimpleNamespace(
+        bytes=0, vocab_size=vocab_size, max_tokens=512, close=lambda: None,
+        run=lambda step: logits[: len(step.outputs) * vocab_size],
+    )  # fmt: skip
