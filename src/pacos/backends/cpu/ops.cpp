@@ -152,7 +152,7 @@ Phase begin_quantise(Program& program, const Instruction& instruction) {
     }
     state.acts[slot] = program.acts->data() + offset;
     state.act_stride[slot] = act_bytes(kind, K);
-    offset += state.act_stride[slot] * program.max_tokens;
+    offset += state.act_stride[slot] * program.most_rows(x);
     cost += static_cast<double>(K * n) * 0.15;
   }
   return {cost > 0 ? n : 0, cost};

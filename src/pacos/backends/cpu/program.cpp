@@ -118,11 +118,11 @@ void Program::reserve() {
       for (size_t i = 1; i < instruction.in.size(); i += 2) {
         const Value& w = *instruction.in[i];
         const int32_t kind = act_kind(w.type);
-        if (!seen[kind]) needed += act_bytes(kind, w.width) * max_tokens;
+        if (!seen[kind]) needed += act_bytes(kind, w.width) * most_rows(*instruction.in[0]);
         seen[kind] = true;
         for (int64_t n = 1; n <= std::min(max_tokens, 32); n++)
           scratch = std::max(scratch, kernels.linear_scratch(w.type, w.width, n));
-        scratch = std::max(scratch, kernels.linear_scratch(w.type, w.width, max_tokens));
+        scratch = std::max(scratch, kernels.linear_scratch(w.type, w.width, most_rows(*instruction.in[0])));
       }
       acts_bytes = std::max(acts_bytes, needed);
       matrices = std::max(matrices, instruction.out.size());

@@ -120,6 +120,7 @@ class Program final : public Job {
   int64_t rows_of(const Value& value) const {
     return value.rows >= 0 ? value.rows : value.rows == PACOS_ROWS_TOKENS ? step->tokens_count : step->outputs_count;
   }
+  int64_t most_rows(const Value& value) const { return value.rows >= 0 ? value.rows : max_tokens; }
   bool serial(double nanoseconds) const { return pool.threads() == 1 || nanoseconds < kSerialNanoseconds; }
   uint8_t* scratch(int thread) const { return scratch_->data() + thread * scratch_bytes_; }
   float* states(int thread, int64_t size, int which) const {
