@@ -148,7 +148,7 @@ class LLM:
 
         Shapes: T token ids -> numpy f32 [T, V]. Errors: ContextFull, UsageError for an id out of range.
         """
-        rows = self.engine.logits(list(token_ids), range(len(token_ids)))
+        rows = self.engine.logits(token_ids, range(len(token_ids)))
         return np.frombuffer(rows, np.float32).reshape(len(token_ids), -1)
 
     def log_probabilities(self, token_ids: Sequence[int], first: int = 0) -> list[float]:
@@ -156,11 +156,7 @@ class LLM:
 
         Units: natural logarithm. Shapes: T token ids -> T - 1 - first numbers.
         """
-        from pacos.engine.sampler import log_probabilities
-
-        last = len(token_ids) - 1
-        rows = self.engine.logits(list(token_ids), range(first, last))
-        return log_probabilities(rows, list(token_ids[first + 1 :]))
+        return self.engine.log_probabilities(token_ids, first)
 
     def close(self) -> None:
         """Stop computing and release the file; safe to call twice."""
