@@ -17,6 +17,7 @@ NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = 1, 2, 3, 4, 5, 6
 TOKENS_MAX = 1 << 24
 _UNREACHABLE_SCORE = -1e9  # tokens that no merge makes
 _BYTES = frozenset(f"<0x{byte:02X}>" for byte in range(256))
+_OTHER_FORMS = ("tokenizer.model", "vocab.json", "merges.txt", "tokenizer_config.json", "tekken.json")
 _SPECIAL = {"bos": "bos_token", "eos": "eos_token", "unknown": "unk_token", "padding": "pad_token"}
 
 
@@ -27,11 +28,7 @@ def tokenizer_metadata(folder: Path, config: Mapping[str, Any]) -> dict[str, Any
     """
     path = folder / "tokenizer.json"
     if not path.is_file():
-        found = ", ".join(name for name in ("tokenizer.model", "vocab.json") if (folder / name).is_file())
-        raise UnsupportedModel(
-            f"{folder}: there is no tokenizer.json{f', only {found}' if found else ''}",
-            hint="save the tokenizer with transformers' AutoTokenizer(...).save_pretrained, which writes it",
-        )
+        return _without_tokenizer(folder, config)
     spec = read_json(path)
     settings = read_json_if_there(folder / "tokenizer_config.json")
     model = spec.get("model")
@@ -52,6 +49,23 @@ def tokenizer_metadata(folder: Path, config: Mapping[str, Any]) -> dict[str, Any
     }
     template = _chat_template(folder, settings)
     return {**metadata, "tokenizer.chat_template": template} if template else metadata
+
+
+def _without_tokenizer(folder: Path, config: Mapping[str, Any]) -> dict[str, Any]:
+    """A folder of weights alone takes token ids; one with a tokenizer in another form is refused."""
+    found = [name for name in _OTHER_FORMS if (folder / name).is_file()]
+    size = config.get("vocab_size")
+    if found or not isinstance(size, int) or not 1 < size < TOKENS_MAX:
+        raise UnsupportedModel(
+            f"{folder}: there is no tokenizer.json{f', only {found[0]}' if found else ''}",
+            hint="save the tokenizer with transformers' AutoTokenizer(...).save_pretrained, which writes it",
+        )
+    tokens = [f"[PAD{number}]" for number in range(size)]
+    return {
+        "tokenizer.ggml.model": "no_vocab",
+        "tokenizer.ggml.tokens": tokens,
+        "tokenizer.ggml.token_type": [UNUSED] * size,
+    }
 
 
 def _vocabulary(path: Path, spec: Mapping[str, Any], config: Mapping[str, Any]) -> tuple[list[str], list[int]]:

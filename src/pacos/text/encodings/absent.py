@@ -1,0 +1,21 @@
+"""No tokenizer at all: a model that came without one takes and gives token ids alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pacos.text.encodings import Defaults, Facts
+from pacos.text.native_vocabulary import NativeVocabulary
+
+MODELS = ("no_vocab", "none")
+
+
+def defaults(metadata: Mapping[str, Any]) -> Defaults:
+    """Nothing is added to anything."""
+    return Defaults(special={}, warnings=("the model has no tokenizer: it takes token ids alone, no text",))
+
+
+def install(vocabulary: NativeVocabulary, facts: Facts) -> None:
+    """Text becomes no tokens."""
+    vocabulary.use_sentencepiece(None, add_space=facts.add_space, unknown=None)
