@@ -108,58 +108,67 @@ PACOS_INLINE void dot_part(I32x8 (&acc)[columns], const uint8_t* block, const Sc
   for (int c = 0; c < columns; c++) acc[c] = dot_scaled(acc[c], u, load<S8x32>(a + c * stride + 32 * i), spread_scales);
 }
 
-/* The sums of eight (or `blocks`) blocks of one row against all columns. */
+/* The sums of one 256-weight block of one row against all columns. */
 template <class F, int columns>
-PACOS_INLINE void dot_blocks(Stretch<columns>& out, int r, int first, int blocks, const uint8_t* weights, const Inputs& in) {
+PACOS_INLINE void dot_block256(I32x8 (&parts)[columns][8], I32x8 (&min_parts)[columns][8], int j, const uint8_t* block,
+                               const uint8_t* a, const uint8_t* sums, int64_t stride, float& d, float& m) {
+  const Header h = F::header(block);
+  I32x8 acc[columns];
+  for (int c = 0; c < columns; c++) {
+    acc[c] = I32x8{};
+    if constexpr (F::bias != 0) acc[c] -= dot_pairs(h.scales, load<S16x16>(sums + c * stride)) * F::bias;
+    if constexpr (F::has_min) min_parts[c][j] = dot_pairs(h.mins, load<S16x16>(sums + c * stride));
+  }
+  const Scales scales = prepare(h.scales);
+  dot_part<F, columns, 0>(acc, block, scales, a, stride);
+  dot_part<F, columns, 1>(acc, block, scales, a, stride);
+  dot_part<F, columns, 2>(acc, block, scales, a, stride);
+  dot_part<F, columns, 3>(acc, block, scales, a, stride);
+  dot_part<F, columns, 4>(acc, block, scales, a, stride);
+  dot_part<F, columns, 5>(acc, block, scales, a, stride);
+  dot_part<F, columns, 6>(acc, block, scales, a, stride);
+  dot_part<F, columns, 7>(acc, block, scales, a, stride);
+  for (int c = 0; c < columns; c++) parts[c][j] = acc[c];
+  d = h.d;
+  if constexpr (F::has_min) m = h.dmin;
+}
+
+template <class F>
+PACOS_INLINE I32x8 dot_block32(U8x32 u, S8x32 a) {
+  if constexpr (F::top > 127) return dot_signed((S8x32)(u ^ splat(F::bias)), a);
+  else return dot_plain<F::top>(u, a);
+}
+
+/* The sums of blocks first.. of one row against all columns: 8 of them, or `few` < 8 when few is not 0. */
+template <class F, int columns, bool all>
+PACOS_INLINE void dot_blocks(Stretch<columns>& out, int r, int first, int few, const uint8_t* weights, const Inputs& in) {
   I32x8 parts[columns][8], min_parts[columns][8];
-  const bool together = F::block == 32 && blocks == 8 && has_halves<F>;
-  if constexpr (F::block == 32 && has_halves<F>) {
-    if (together) {
+  const int blocks = all ? 8 : few;
+  if constexpr (!all)
+    for (int c = 0; c < columns; c++)
+      for (int j = 0; j < 8; j++) parts[c][j] = min_parts[c][j] = I32x8{};
+  if constexpr (F::block == 256) {
+#pragma GCC unroll 1
+    for (int j = 0; j < blocks; j++)
+      dot_block256<F, columns>(parts, min_parts, j, weights + j * F::bytes, in.codes + 256 * (first + j), in.sum + 32 * (first + j),
+                               in.stride, out.d[r][first + j], out.m[r][first + j]);
+  } else {
+#pragma GCC unroll 8
+    for (int j = 0; j < blocks; j++) {
+      const uint8_t* block = weights + j * F::bytes;
+      const U8x32 u = F::template codes<0>(block);
+      for (int c = 0; c < columns; c++) parts[c][j] = dot_block32<F>(u, load<S8x32>(in.codes + c * in.stride + 32 * (first + j)));
+      if constexpr (!(all && has_halves<F>)) {
+        out.d[r][first + j] = F::scale(block);
+        if constexpr (F::has_min) out.m[r][first + j] = F::minimum(block);
+      }
+    }
+    if constexpr (all && has_halves<F>) {
       store(out.d[r] + first, halves8([&](int j) { return weights + j * F::bytes + F::scale_at; }));
       if constexpr (F::has_min) store(out.m[r] + first, halves8([&](int j) { return weights + j * F::bytes + F::min_at; }));
     }
   }
-#pragma GCC unroll 1
-  for (int j = 0; j < blocks; j++) {
-    const uint8_t* block = weights + j * F::bytes;
-    const int b = first + j;
-    if constexpr (F::block == 256) {
-      const Header h = F::header(block);
-      const uint8_t *a = in.codes + 256 * b, *sums = in.sum + 32 * b;
-      I32x8 acc[columns];
-      for (int c = 0; c < columns; c++) {
-        acc[c] = I32x8{};
-        if constexpr (F::bias != 0) acc[c] -= dot_pairs(h.scales, load<S16x16>(sums + c * in.stride)) * F::bias;
-        if constexpr (F::has_min) min_parts[c][j] = dot_pairs(h.mins, load<S16x16>(sums + c * in.stride));
-      }
-      const Scales scales = prepare(h.scales);
-      dot_part<F, columns, 0>(acc, block, scales, a, in.stride);
-      dot_part<F, columns, 1>(acc, block, scales, a, in.stride);
-      dot_part<F, columns, 2>(acc, block, scales, a, in.stride);
-      dot_part<F, columns, 3>(acc, block, scales, a, in.stride);
-      dot_part<F, columns, 4>(acc, block, scales, a, in.stride);
-      dot_part<F, columns, 5>(acc, block, scales, a, in.stride);
-      dot_part<F, columns, 6>(acc, block, scales, a, in.stride);
-      dot_part<F, columns, 7>(acc, block, scales, a, in.stride);
-      for (int c = 0; c < columns; c++) parts[c][j] = acc[c];
-      out.d[r][b] = h.d;
-      if constexpr (F::has_min) out.m[r][b] = h.dmin;
-    } else {
-      const U8x32 u = F::template codes<0>(block);
-      for (int c = 0; c < columns; c++) {
-        const S8x32 a = load<S8x32>(in.codes + c * in.stride + 32 * b);
-        if constexpr (F::top > 127)
-          parts[c][j] = dot_signed((S8x32)(u ^ splat(F::bias)), a);
-        else
-          parts[c][j] = dot_plain<F::top>(u, a);
-      }
-      if (together) continue;
-      out.d[r][b] = F::scale(block);
-      if constexpr (F::has_min) out.m[r][b] = F::minimum(block);
-    }
-  }
   for (int c = 0; c < columns; c++) {
-    for (int j = blocks; j < 8; j++) parts[c][j] = min_parts[c][j] = I32x8{};
     I32x8 sums = sums8(parts[c]);
     if constexpr (F::block == 32 && F::bias != 0 && F::top < 128)
       sums -= load<I32x8>(in.sum + c * in.stride + 4 * first) * F::bias;
@@ -221,8 +230,9 @@ static void direct_columns(const LinearArgs& args, int64_t row_begin, int64_t ro
                       args.act_stride};
       for (int r = 0; r < rows; r++) {
         const uint8_t* weights = args.weights + (row + r) * args.row_bytes + start * F::bytes;
-        for (int b = 0; b < blocks; b += 8)
-          dot_blocks<F, columns>(stretch, r, b, blocks - b < 8 ? blocks - b : 8, weights + b * F::bytes, in);
+        int b = 0;
+        for (; b + 8 <= blocks; b += 8) dot_blocks<F, columns, true>(stretch, r, b, 0, weights + b * F::bytes, in);
+        if (b < blocks) dot_blocks<F, columns, false>(stretch, r, b, blocks - b, weights + b * F::bytes, in);
       }
       combine<F, columns>(acc, stretch, blocks, in);
     }
