@@ -140,19 +140,23 @@ def _checked(one: Option, value: Any) -> Any:
 def _check_range(one: Option, value: float) -> None:
     low = one.above if one.above is not None else one.minimum
     bad = (
-        math.isnan(value)
+        value != value  # NaN; math.isnan cannot take every whole number
         or (one.minimum is not None and value < one.minimum)
         or (one.above is not None and value <= one.above)
         or (one.maximum is not None and value > one.maximum)
     )
     if bad:
-        lower = f"{'above' if one.above is not None else 'at least'} {low:g}" if low is not None else ""
-        upper = f"at most {one.maximum:g}" if one.maximum is not None else ""
-        raise UsageError(f"{one.name} is {value}", hint=f"use a number {' and '.join(filter(None, (lower, upper)))}")
+        lower = f"{'above' if one.above is not None else 'at least'} {_shown(low)}" if low is not None else ""
+        upper = f"at most {_shown(one.maximum)}" if one.maximum is not None else ""
+        raise UsageError(
+            f"{one.name} is {_shown(value)}", hint=f"use a number {' and '.join(filter(None, (lower, upper)))}"
+        )
 
 
 def _shown(value: Any) -> str:
-    text = repr(value)
+    if isinstance(value, int) and value.bit_length() > 256:
+        return f"a number of {value.bit_length()} bits"  # Python refuses to print the largest
+    text = f"{value:g}" if isinstance(value, float) and math.isfinite(value) and value == round(value) else repr(value)
     return text if len(text) <= 80 else text[:77] + "..."
 
 
