@@ -6,7 +6,7 @@ Source: llama.cpp's convert_hf_to_gguf.py: which tensors stay F32, and the order
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -40,8 +40,11 @@ def convert(
     output: str | os.PathLike[str],
     outtype: str = "F16",
     progress: Progress | None = None,
+    about: Mapping[str, str] | None = None,
 ) -> int:
     """Convert and give the size of the file in bytes; `progress` gets the share done, 0 to 1.
+
+    `about` adds metadata, such as `general.license`.
 
     Errors: UsageError for an unknown type, and what opening the folder raises.
     """
@@ -55,7 +58,7 @@ def convert(
         total = sum(entry.nbytes for entry in archive.tensors.values()) or 1
         metadata = {key: value for key, value in archive.metadata.items() if key != ROPE_STYLE_KEY}
         metadata |= {key: typed(metadata[key]) for key, typed in _TYPED_LISTS.items() if key in metadata}
-        metadata |= file_type_metadata(FILE_TYPES[kind])
+        metadata |= {**file_type_metadata(FILE_TYPES[kind]), **(about or {})}
         done = 0
         tensors = []
         for name, entry in archive.tensors.items():
