@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-
 from held_archive import ONE_TOKEN, HeldArchive
+
 from pacos.backends.cpu import CpuBackend, isas, open_backend
 from pacos.errors import UnsupportedModel
 from pacos.ir import ops
@@ -91,7 +91,7 @@ def arguments_of(name: str, x: np.ndarray) -> list[np.ndarray | None]:
 def test_activations_over_their_whole_range(name: str, backend: CpuBackend) -> None:
     """Tiny, huge and negative values, each to a few ulp of its own result.
 
-    The cubic inside gelu is rounded to f32 before e is raised to it, which costs a few times as many ulp as it is large.
+    The cubic inside gelu is rounded to f32 before e is raised to it, which costs a few ulp times its size.
     """
     sizes = np.float32(10) ** np.arange(-30, 3, 0.01, dtype=np.float32)
     x = np.concatenate([sizes, -sizes, np.linspace(-100, 100, 8001, dtype=np.float32), [0.0]]).astype(np.float32)[None]

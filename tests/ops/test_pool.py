@@ -30,7 +30,9 @@ def expected(phases: int, tasks: int) -> int:
     return phases * tasks * (tasks + 1) // 2 + phases + 1
 
 
-@pytest.mark.parametrize(("phases", "tasks", "work"), [(0, 5, 0), (1, 1, 0), (3000, 2, 0), (300, 7, 200), (20, 1000, 50)])
+@pytest.mark.parametrize(
+    ("phases", "tasks", "work"), [(0, 5, 0), (1, 1, 0), (3000, 2, 0), (300, 7, 200), (20, 1000, 50)]
+)
 def test_every_task_runs_once_and_phases_follow_each_other(pool: int, phases: int, tasks: int, work: int) -> None:
     assert EXERCISE(pool, phases, tasks, work) == expected(phases, tasks)
 

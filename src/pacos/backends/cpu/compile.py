@@ -1,7 +1,7 @@
 """Turn a plan into the arrays of C structures that make a native program.
 
 Every address, size and shape that native code will trust is proved here.
-Shapes: a value is [rows, heads, width] to native code; rows are fixed, or those of the step ("T"), or its outputs ("R").
+Shapes: a value is [rows, heads, width] to native code; rows are fixed, or the step's ("T"), or its outputs ("R").
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ class Compiled:
 def compile_plan(plan: Plan, address: Callable[[Value], int], pages: CpuPages, max_tokens: int) -> Compiled:
     """Lay out values and encode instructions.
 
-    Errors: UnsupportedModel for an op or a weight type that this backend lacks, ShapeError for operands that do not fit.
+    Errors: UnsupportedModel for an op or a type that this backend lacks, ShapeError for operands that do not fit.
     """
     return _Compilation(plan, address, pages, max_tokens).compiled()
 
@@ -221,7 +221,10 @@ class _Compilation:
         numbers = (ctypes.c_int32 * max(1, len(operands)))(*operands)
         layers = self._layers()
         made = CPlan(
-            ctypes.addressof(values), ctypes.addressof(instructions), ctypes.addressof(numbers), ctypes.addressof(layers)
+            ctypes.addressof(values),
+            ctypes.addressof(instructions),
+            ctypes.addressof(numbers),
+            ctypes.addressof(layers),
         )
         made.arena_bytes = total
         made.values_count, made.instructions_count = len(values), len(instructions)
@@ -301,7 +304,7 @@ class _Compilation:
             raise UnsupportedModel(f"tensor '{value.name}' is {value.dtype}, which the cpu backend lacks")
 
     def _check_attention(self, node: Node, inputs: list[Seen]) -> None:
-        q, k, v = inputs
+        _, k, v = inputs
         layer, layout = node.attribute("cache").layer, self._pages.layout
         _require(all(seen.rows == "T" for seen in inputs), "attention whose rows are not the step's tokens")
         _require(0 <= layer < layout.layers, f"layer {layer} of a cache of {layout.layers} layers")

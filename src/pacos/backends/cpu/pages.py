@@ -19,7 +19,7 @@ _SLACK_BYTES = 4096  # a load of sixteen may run past the last value
 class CpuPages:
     """Pages of keys and values, layer by layer; row_kernels.hpp says how one is laid out.
 
-    Errors: CapacityError with the bytes needed and free; UnsupportedModel for a storage type; ShapeError for a page size.
+    Errors: CapacityError with the bytes needed and free, UnsupportedModel for a storage type, ShapeError for a size.
     """
 
     def __init__(self, count: int, layout: PageLayout) -> None:
@@ -40,7 +40,7 @@ class CpuPages:
         free = free_memory()
         if self.bytes > free:
             raise CapacityError(
-                f"the KV cache of {count * tokens} tokens needs {self.bytes / 1e9:.2f} GB, {free / 1e9:.2f} GB are free",
+                f"a KV cache of {count * tokens} tokens needs {self.bytes / 1e9:.2f} GB, {free / 1e9:.2f} GB are free",
                 hint="use a smaller context (--ctx-size), or F16 instead of F32",
             )
         self._memory = _anonymous(self.bytes + _SLACK_BYTES)
@@ -54,7 +54,8 @@ class CpuPages:
         for page in (source, target):
             if not 0 <= page < self.count:
                 raise ShapeError(f"page {page} is not one of {self.count}")
-        for start, size in (*zip(self.keys, self.key_page_bytes), *zip(self.values, self.value_page_bytes)):
+        sizes = self.key_page_bytes + self.value_page_bytes
+        for start, size in zip(self.keys + self.values, sizes, strict=True):
             ctypes.memmove(start + target * size, start + source * size, size)
 
 
@@ -64,4 +65,6 @@ def _anonymous(size: int) -> mmap.mmap:
             return mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
         return mmap.mmap(-1, size)
     except (OSError, OverflowError, ValueError) as error:
-        raise CapacityError(f"no address space for {size / 1e9:.2f} GB of pages", hint="use a smaller context") from error
+        raise CapacityError(
+            f"no address space for {size / 1e9:.2f} GB of pages", hint="use a smaller context"
+        ) from error

@@ -68,7 +68,8 @@ class CpuProgram:
             "pacos_program_run", ctypes.c_int32, [ctypes.c_void_p, ctypes.POINTER(CStep), ctypes.POINTER(CFault)]
         )
         result = native.function("pacos_program_result", ctypes.c_void_p, [ctypes.c_void_p])(self._handle)
-        self._logits = memoryview((ctypes.c_float * (rows * self.vocab_size)).from_address(result)).cast("B").cast("f")
+        floats = (ctypes.c_float * (rows * self.vocab_size)).from_address(result)
+        self._logits: memoryview = memoryview(floats).cast("B").cast("f")  # type: ignore[assignment]
 
     def _create(self, pool: int, isa: str) -> int:
         arguments = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_char_p, ctypes.POINTER(ctypes.c_int32)]

@@ -65,9 +65,8 @@ def _cpu_quota() -> int:
     limits = [os.cpu_count() or 1]
     quotas = [_text(folder / "cpu.max").split() for folder in _cgroup_folders()]
     quotas.append([_text(_CGROUPS / "cpu" / f"cpu.cfs_{part}_us") for part in ("quota", "period")])  # version 1
-    for parts in quotas:
-        if len(parts) == 2 and all(part.isdigit() for part in parts) and int(parts[1]) > 0:
-            limits.append(math.ceil(int(parts[0]) / int(parts[1])))
+    known = [parts for parts in quotas if len(parts) == 2 and all(part.isdigit() for part in parts)]
+    limits += [math.ceil(int(quota) / int(period)) for quota, period in known if int(period)]
     return max(1, min(limits))
 
 

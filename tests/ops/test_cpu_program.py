@@ -1,0 +1,299 @@
+"""Whole programs on the CPU backend: a decoder against the reference, bad steps, cancelling, profiling, memory."""
+
+from __future__ import annotations
+
+import threading
+from array import array
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from held_archive import HeldArchive, make_step
+
+from pacos.backends import reference
+from pacos.backends.cpu import CpuBackend, isas, open_backend
+from pacos.backends.cpu.arena import Lifetime, place
+from pacos.errors import Cancelled, CapacityError, FormatError, NativeError, ShapeError, UnsupportedModel, UsageError
+from pacos.ir import ops
+from pacos.ir.graph import Inputs, WeightTable
+from pacos.ir.ops.rope import RopeSpec
+from pacos.ir.plan import Plan, trace_model
+from pacos.types import PageLayout, Step, TensorEntry
+
+VOCAB, WIDTH, HIDDEN, HEADS, KEY_HEADS, HEAD, LAYERS = 320, 256, 512, 4, 2, 64, 2
+LAYOUT = PageLayout(64, (KEY_HEADS * HEAD,) * LAYERS, (KEY_HEADS * HEAD,) * LAYERS)
+ROPE = RopeSpec(HEAD)
+
+
+def decoder(inputs: Inputs, weights: WeightTable) -> Any:
+    """A llama of two layers with biases and norms on heads, so that most ops occur."""
+    x = ops.embed(inputs.tokens, weights["token_embd"])
+    for i in range(LAYERS):
+        w = weights.block(i)
+        h = ops.rms_norm(x, w["attn_norm"], eps=1e-5)
+        q = ops.heads(ops.linear(h, w["attn_q"], w["attn_q.bias"]), width=HEAD)
+        k, v = (ops.heads(ops.linear(h, w[name]), width=HEAD) for name in ("attn_k", "attn_v"))
+        q = ops.rope(ops.rms_norm(q, w["attn_q_norm"], eps=1e-5), inputs.positions, ROPE)
+        k = ops.rope(k, inputs.positions, ROPE)
+        y = ops.attention(q, k, v, cache=inputs.cache[i], scale=HEAD**-0.5)
+        x = x + ops.linear(y, w["attn_output"])
+        h = ops.layer_norm(x, w["ffn_norm"], None, eps=1e-5)
+        both = ops.linear(h, w["ffn_both"])
+        gate, up = ops.columns(both, start=0, stop=HIDDEN), ops.columns(both, start=HIDDEN, stop=2 * HIDDEN)
+        x = x + ops.linear(ops.silu(gate) * up, w["ffn_down"])
+    x = ops.rms_norm(ops.take(x, inputs.outputs), weights["output_norm"], eps=1e-5)
+    return ops.linear(x, weights["token_embd"])
+
+
+def decoder_archive(kind: str, vectors: str = "F32") -> HeldArchive:
+    rng = np.random.default_rng(11)
+    shapes: dict[str, tuple[int, ...]] = {"token_embd.weight": (VOCAB, WIDTH), "output_norm.weight": (WIDTH,)}
+    for i in range(LAYERS):
+        block = {
+            "attn_norm.weight": (WIDTH,),
+            "attn_q.weight": (HEADS * HEAD, WIDTH),
+            "attn_q.bias": (HEADS * HEAD,),
+            "attn_k.weight": (KEY_HEADS * HEAD, WIDTH),
+            "attn_v.weight": (KEY_HEADS * HEAD, WIDTH),
+            "attn_q_norm.weight": (HEAD,),
+            "attn_output.weight": (WIDTH, HEADS * HEAD),
+            "ffn_norm.weight": (WIDTH,),
+            "ffn_both.weight": (2 * HIDDEN, WIDTH),
+            "ffn_down.weight": (WIDTH, HIDDEN),
+        }
+        shapes |= {f"blk.{i}.{name}": shape for name, shape in block.items()}
+    arrays = {
+        name: rng.standard_normal(shape, np.float32) * 0.1 + (0 if len(shape) > 1 or "bias" in name else 1)
+        for name, shape in shapes.items()
+    }
+    return HeldArchive(arrays, {name: kind if len(shape) > 1 else vectors for name, shape in shapes.items()})
+
+
+def decoder_plan(archive: HeldArchive) -> Plan:
+    return trace_model("decoder", decoder, archive.entries())
+
+
+def open_program(backend: Any, archive: HeldArchive, max_tokens: int = 160, layout: PageLayout = LAYOUT) -> Any:
+    plan = decoder_plan(archive)
+    return backend.compile(plan, backend.upload(archive, plan.weight_names()), backend.pages(16, layout), max_tokens)
+
+
+def prompt(seed: int, count: int, pages: list[int], start: int = 0) -> tuple[list[int], range, list[int]]:
+    tokens = np.random.default_rng(seed).integers(0, VOCAB, 400)[start : start + count]
+    return [int(token) for token in tokens], range(start, start + count), pages
+
+
+def logits(program: Any, *parts: Any, outputs: list[int] | None = None) -> np.ndarray:
+    return np.array(program.run(make_step(parts, outputs)), np.float32).reshape(-1, VOCAB)
+
+
+@pytest.fixture(scope="module", params=isas())
+def backend(request: pytest.FixtureRequest) -> Iterator[CpuBackend]:
+    opened = open_backend(threads=2, isa=request.param)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def program(backend: CpuBackend) -> Iterator[Any]:
+    made = open_program(backend, decoder_archive("Q8_0"))
+    yield made
+    made.close()
+
+
+@pytest.mark.parametrize(
+    ("kind", "bound"), [("F32", 5e-6), ("F16", 5e-6), ("BF16", 5e-6), ("Q8_0", 0.05), ("Q4_K", 0.06)]
+)
+def test_a_decoder_agrees_with_the_reference(kind: str, bound: float, backend: CpuBackend) -> None:
+    """Float weights to rounding; quantised ones to what eight-bit activations cost."""
+    archive = decoder_archive(kind, vectors="F16" if kind == "F16" else "F32")
+    exact = replace(LAYOUT, type_k="F32", type_v="F32")  # a key at the edge of two halves would hide small errors
+    ours, theirs = (open_program(one, archive, layout=exact) for one in (backend, reference.open_backend()))
+    parts = [prompt(1, 70, [3, 1]), prompt(2, 1, [5]), prompt(3, 33, [7])]
+    expected, found = logits(theirs, *parts), logits(ours, *parts)
+    assert np.sqrt(np.mean((found - expected) ** 2) / np.mean(expected**2)) <= bound
+    ours.close()
+
+
+@pytest.mark.parametrize("kind", ["F32", "BF16", "Q8_0", "Q6_K", "Q4_K"])
+def test_batches_chunks_and_threads_change_no_bit(kind: str) -> None:
+    archive = decoder_archive(kind)
+    results = set()
+    for threads, isa in [(1, isas()[0]), *((2, isa) for isa in isas())]:
+        opened = open_backend(threads=threads, isa=isa)
+        program = open_program(opened, archive)
+        whole = logits(program, prompt(1, 100, [3, 1]))
+        pieces = [logits(program, prompt(1, count, [4, 6], start)) for start, count in ((0, 61), (61, 2), (63, 37))]
+        assert np.concatenate(pieces).tobytes() == whole.tobytes()
+        single = [logits(program, prompt(1, 1, [4, 6], i)) for i in range(60, 70)]
+        assert np.concatenate(single).tobytes() == whole[60:70].tobytes()
+        among = logits(program, prompt(2, 1, [5]), prompt(1, 100, [2, 7]), prompt(3, 20, [10]))
+        assert among[1:101].tobytes() == whole.tobytes()
+        results.add(whole.tobytes())
+        program.close()
+        opened.close()
+    assert len(results) == 1
+
+
+def test_outputs_choose_rows(program: Any) -> None:
+    part = prompt(1, 10, [0])
+    every = logits(program, part)
+    assert logits(program, part, outputs=[9, 0]).tobytes() == every[[9, 0]].tobytes()
+    assert len(program.run(make_step([part], []))) == 0
+
+
+def broken_steps() -> list[tuple[str, Step]]:
+    good = make_step([prompt(1, 4, [0]), prompt(2, 2, [1])])
+
+    def with_(**changes: Any) -> Step:
+        return replace(
+            good, **{key: array("i", value) if isinstance(value, list) else value for key, value in changes.items()}
+        )
+
+    huge = make_step([prompt(1, 161, [0, 1, 2])])
+    return [
+        ("161 tokens", huge),
+        ("token 320 at 2", with_(tokens=[1, 2, VOCAB, 3, 4, 5])),
+        ("token -1", with_(tokens=[1, 2, -1, 3, 4, 5])),
+        ("position -1", with_(positions=[-1, 1, 2, 3, 0, 1])),
+        ("does not follow", with_(positions=[0, 1, 1, 3, 0, 1])),
+        ("has pages for 64 positions", with_(positions=[0, 1, 2, 64, 0, 1])),
+        ("has pages for 0 positions", with_(page_tables=(array("i", [0]), array("i")))),
+        ("page 16 of 16", with_(page_tables=(array("i", [16]), array("i", [0])))),
+        ("page -1", with_(page_tables=(array("i", [0]), array("i", [-1])))),
+        ("output 6", with_(outputs=[6])),
+        ("output -1", with_(outputs=[0, -1])),
+        ("sequence_starts", with_(sequence_starts=[0, 4, 5])),
+        ("sequence_starts", with_(sequence_starts=[0, 7, 6])),
+        ("sequence_starts", with_(sequence_starts=[0, 0, 6])),
+        ("sequence_starts", with_(sequence_starts=[0, -4, 6])),
+        ("sequence_starts", with_(sequence_starts=[1, 4, 6])),
+        ("5 positions", with_(positions=[0, 1, 2, 3, 0])),
+        ("1 page tables", with_(page_tables=(array("i", [0]),))),
+        ("0 sequence starts", with_(sequence_starts=array("i"), page_tables=())),
+        ("0 tokens", Step(array("i"), array("i"), array("i", [0, 0]), (array("i", [0]),), array("i"))),
+        ("array", with_(tokens=array("q", [1, 2, 3, 4, 5, 6]))),
+    ]
+
+
+@pytest.mark.parametrize(("message", "step"), broken_steps(), ids=str)
+def test_a_bad_step_is_an_error(message: str, step: Step, program: Any) -> None:
+    with pytest.raises(ShapeError, match=message):
+        program.run(step)
+    assert logits(program, prompt(1, 3, [0])).shape == (3, VOCAB)
+
+
+def test_cancelling_ends_one_run(program: Any) -> None:
+    program.cancel()
+    with pytest.raises(Cancelled):
+        logits(program, prompt(1, 3, [0]))
+    assert logits(program, prompt(1, 3, [0])).shape == (3, VOCAB)
+
+
+def test_profiling_times_every_instruction(program: Any) -> None:
+    program.profile(True)
+    logits(program, prompt(1, 64, [0]))
+    times = program.times()
+    assert [label for label, _ in times if label.startswith("linears ")] == [
+        "linears "
+        + " ".join(f"blk.{i}.attn_{name}" for name in ("q.weight:Q8_0", "q.bias:F32", "k.weight:Q8_0", "v.weight:Q8_0"))
+        for i in range(LAYERS)
+    ]
+    assert all(seconds > 0 for _, seconds in times)
+    program.profile(False)
+    before = program.times()
+    logits(program, prompt(1, 64, [0]))
+    assert program.times() == before
+
+
+def test_programs_in_several_threads_share_the_pool() -> None:
+    backend = open_backend(threads=2)
+    archives = [decoder_archive("Q8_0"), decoder_archive("F32")]
+    programs = [open_program(backend, archive) for archive in archives]
+    expected = [logits(program, prompt(1, 40, [0])).tobytes() for program in programs]
+    wrong: list[int] = []
+
+    def work(number: int) -> None:
+        for _ in range(15):
+            if logits(programs[number], prompt(1, 40, [0])).tobytes() != expected[number]:
+                wrong.append(number)
+
+    workers = [threading.Thread(target=work, args=(number,)) for number in range(2)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert wrong == []
+    for program in programs:
+        program.close()
+    backend.close()
+
+
+def test_a_closed_program_says_so(backend: CpuBackend) -> None:
+    program = open_program(backend, decoder_archive("Q8_0"))
+    program.close()
+    program.close()
+    with pytest.raises(NativeError, match="closed"):
+        logits(program, prompt(1, 3, [0]))
+
+
+def test_memory_grows_with_the_tokens_of_a_step(backend: CpuBackend) -> None:
+    small, large = (open_program(backend, decoder_archive("Q8_0"), tokens) for tokens in (8, 160))
+    assert (small.max_tokens, large.max_tokens, large.vocab_size) == (8, 160, VOCAB)
+    assert small.bytes < large.bytes < 16 << 20
+    small.close()
+    large.close()
+
+
+def test_what_a_backend_cannot_do_is_refused(backend: CpuBackend) -> None:
+    archive = decoder_archive("Q8_0")
+    with pytest.raises(CapacityError, match=r"GB.*free"):
+        backend.pages(1 << 30, LAYOUT)
+    with pytest.raises(ShapeError, match="pages of 48"):
+        backend.pages(1, replace(LAYOUT, page_tokens=48))
+    archive.tensors["strange"] = TensorEntry("strange", (4, 256), "IQ9_X", 0, 0, 100)
+    with pytest.raises(UnsupportedModel, match="'strange' has type IQ9_X"):
+        backend.upload(archive, ("strange",))
+    archive.tensors["short"] = TensorEntry("short", (4, 256), "F32", 0, 0, 100)
+    with pytest.raises(FormatError, match=r"'short'.*4096"):
+        backend.upload(archive, ("short",))
+    other = decoder_archive("F32")
+    plan = decoder_plan(other)
+    with pytest.raises(ShapeError, match="the plan wants"):
+        backend.compile(plan, backend.upload(archive, ()), backend.pages(1, LAYOUT), 8)
+    narrow = PageLayout(64, (64,) * LAYERS, (64,) * LAYERS)
+    with pytest.raises(ShapeError, match="its cache"):
+        backend.compile(plan, backend.upload(other, plan.weight_names()), backend.pages(1, narrow), 8)
+    with pytest.raises(UsageError, match="sse9"):
+        open_backend(isa="sse9")
+    with pytest.raises(UsageError, match="-1 threads"):
+        open_backend(threads=-1)
+
+
+def test_the_environment_chooses_an_instruction_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PACOS_ISA", "portable")
+    opened = open_backend()
+    assert opened.isa == "portable"
+    assert opened.threads >= 1
+    assert opened.memory() > 0
+    opened.close()
+
+
+def test_places_of_values_alive_together_never_overlap() -> None:
+    rng = np.random.default_rng(2)
+    lifetimes = []
+    for value in range(120):
+        first = int(rng.integers(0, 100))
+        lifetimes.append(Lifetime(value, int(rng.integers(0, 5000)), first, first + int(rng.integers(0, 9))))
+    offsets, total = place(lifetimes)
+    for one in lifetimes:
+        assert offsets[one.value] % 64 == 0
+        assert offsets[one.value] + one.size <= total
+        for other in lifetimes:
+            if one.value < other.value and one.first <= other.last and other.first <= one.last:
+                a, b = offsets[one.value], offsets[other.value]
+                assert a + one.size <= b or b + other.size <= a
+    alive = max(sum(one.size for one in lifetimes if one.first <= i <= one.last) for i in range(110))
+    assert total <= 1.6 * (alive + 64 * 20)
