@@ -103,7 +103,7 @@ class Budget:
             elif isinstance(item, (list, tuple)):
                 todo += [(part, level + 1) for part in item]
             elif printable and not _prints(item):
-                raise Refused(f"it prints a {type(item).__name__}")
+                raise TypeError(f"a {type(item).__name__} has no text")
         return size, depth
 
 
