@@ -12,7 +12,8 @@ One LLM may be used from many threads: its sequences are computed together, step
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from array import array
+from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -124,39 +125,39 @@ class LLM:
 
     def chat_tokens(self, messages: Sequence[Message], **template_options: Any) -> list[int]:
         """Token ids of a conversation as the chat template writes it; message text never makes special tokens."""
-        segments = self.template.render([dict(message) for message in messages], **template_options)
-        return self.tokenizer.encode_segments(segments)
+        return self.tokenizer.encode_segments(self.template.render(messages, **template_options))
 
     def generate(self, prompt: Prompt, **options: Any) -> Completion:
         """Continue a text or token ids; `options` are fields of SamplingOptions and GenerateOptions."""
-        return self._collect(self._tokens_of(prompt), options)
+        return _collected(self.stream(prompt, **options))
 
-    def stream(self, prompt: Prompt, **options: Any) -> Iterator[Event]:
-        """Continue a text or token ids, event by event; closing the iterator cancels the sequence."""
-        return self._events(self._tokens_of(prompt), options)
+    def stream(self, prompt: Prompt, **options: Any) -> Stream:
+        """Continue a text or token ids, event by event; closing the stream cancels the sequence."""
+        return self._start(self.tokenize(prompt) if isinstance(prompt, str | bytes) else _token_ids(prompt), options)
 
     def chat(self, messages: Sequence[Message], **options: Any) -> Completion:
         """Answer a conversation of {"role": ..., "content": ...} messages."""
-        return self._collect(self.chat_tokens(messages), options)
+        return _collected(self.stream_chat(messages, **options))
 
-    def stream_chat(self, messages: Sequence[Message], **options: Any) -> Iterator[Event]:
-        """Answer a conversation, event by event; closing the iterator cancels the sequence."""
-        return self._events(self.chat_tokens(messages), options)
+    def stream_chat(self, messages: Sequence[Message], **options: Any) -> Stream:
+        """Answer a conversation, event by event; closing the stream cancels the sequence."""
+        return self._start(self.chat_tokens(messages), options, self.template.stops)
 
     def logits(self, token_ids: Sequence[int]) -> Any:
         """Logits after every token.
 
         Shapes: T token ids -> numpy f32 [T, V]. Errors: ContextFull, UsageError for an id out of range.
         """
-        rows = self.engine.logits(token_ids, range(len(token_ids)))
-        return np.frombuffer(rows, np.float32).reshape(len(token_ids), -1)
+        tokens = _token_ids(token_ids)
+        rows = self.engine.logits(tokens, range(len(tokens)))
+        return np.frombuffer(rows, np.float32).reshape(len(tokens), -1)
 
     def log_probabilities(self, token_ids: Sequence[int], first: int = 0) -> list[float]:
         """Log-probability of each token from first + 1 on, given all before it.
 
         Units: natural logarithm. Shapes: T token ids -> T - 1 - first numbers.
         """
-        return self.engine.log_probabilities(token_ids, first)
+        return self.engine.log_probabilities(_token_ids(token_ids), first)
 
     def close(self) -> None:
         """Stop computing and release the file; safe to call twice."""
@@ -173,49 +174,97 @@ class LLM:
     ) -> None:
         self.close()
 
-    def _tokens_of(self, prompt: Prompt) -> list[int]:
-        return self.tokenize(prompt) if isinstance(prompt, str | bytes) else list(prompt)
-
-    def _collect(self, tokens: list[int], options: Mapping[str, Any]) -> Completion:
-        events = list(self._events(tokens, options))
-        last = events[-1]
-        return Completion(
-            text="".join(event.text for event in events),
-            token_ids=tuple(token for event in events for token in event.token_ids),
-            prompt_token_ids=tuple(tokens),
-            finish_reason=last.finish_reason or "stop",
-            timings=last.timings or Timings(),
-            stop_string=last.stop_string,
-        )
-
-    def _events(self, tokens: list[int], options: Mapping[str, Any]) -> Iterator[Event]:
+    def _start(self, tokens: Sequence[int], options: Mapping[str, Any], stops: tuple[str, ...] = ()) -> Stream:
         from pacos.engine.sequence import SequenceRequest
 
         sampling, generate = read((SamplingOptions, GenerateOptions), options)
-        request = SequenceRequest(tuple(tokens), sampling, generate, self.tokenizer.eog)
-        return self._text_events(self.engine.submit(request), generate.stop)
+        request = SequenceRequest(tokens, sampling, generate, self.tokenizer.eog)
+        return Stream(self.engine.submit(request), self.tokenizer, (*generate.stop, *stops))
 
-    def _text_events(self, sequence: EngineSequence, stop: tuple[str, ...]) -> Iterator[Event]:
-        from pacos.text.stream import StopStrings, Utf8Stream
 
-        decoder, stops = Utf8Stream(), StopStrings(stop)
-        try:
-            for event in sequence.events():
-                text = "".join(decoder.feed(self.tokenizer.piece(token)) for token in event.tokens)
-                shown, stopped = stops.feed(text)
-                reason = event.finish_reason
-                if stopped:
-                    sequence.cancel()
-                    yield Event(shown, event.tokens, "stop", stops.stop, sequence.timings())
-                    return
-                if reason is not None:
-                    tail, stopped = stops.feed(decoder.flush())
-                    shown += tail if stopped else tail + stops.flush()
-                    yield Event(shown, event.tokens, "stop" if stopped else reason, stops.stop, sequence.timings())
-                    return
-                yield Event(shown, event.tokens)
-        finally:
-            sequence.cancel()
+class Stream:
+    """Events of one answer as they come. Closing or dropping it cancels the sequence."""
+
+    def __init__(self, sequence: EngineSequence, tokenizer: Tokenizer, stop: tuple[str, ...]) -> None:
+        self._sequence = sequence
+        self._events = _text_events(sequence, tokenizer, stop)
+        self.prompt_token_ids = tuple(sequence.tokens[: sequence.prompt_tokens])
+
+    @property
+    def seed(self) -> int:
+        """The seed in use, also when none was given."""
+        return self._sequence.seed
+
+    def cancel(self) -> None:
+        """Have the answer end soon with a last event "cancelled"; from any thread."""
+        self._sequence.cancel()
+
+    def close(self) -> None:
+        """Stop; there are no more events."""
+        self._sequence.cancel()
+        self._events.close()
+
+    def __iter__(self) -> Stream:
+        return self
+
+    def __next__(self) -> Event:
+        return next(self._events)
+
+    def __enter__(self) -> Stream:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        self._sequence.cancel()
+
+
+def _text_events(sequence: EngineSequence, tokenizer: Tokenizer, stop: tuple[str, ...]) -> Generator[Event, None, None]:
+    from pacos.text.stream import StopStrings, Utf8Stream
+
+    decoder, stops = Utf8Stream(), StopStrings(stop)
+    try:
+        for event in sequence.events():
+            text = "".join(decoder.feed(tokenizer.piece(token)) for token in event.tokens)
+            shown, stopped = stops.feed(text)
+            reason = event.finish_reason
+            if stopped:
+                sequence.cancel()
+                yield Event(shown, event.tokens, "stop", stops.stop, sequence.timings())
+                return
+            if reason is not None:
+                tail, stopped = stops.feed(decoder.flush())
+                shown += tail if stopped else tail + stops.flush()
+                yield Event(shown, event.tokens, "stop" if stopped else reason, stops.stop, sequence.timings())
+                return
+            yield Event(shown, event.tokens)
+    finally:
+        sequence.cancel()
+
+
+def _collected(stream: Stream) -> Completion:
+    events = list(stream)
+    last = events[-1]
+    return Completion(
+        text="".join(event.text for event in events),
+        token_ids=tuple(token for event in events for token in event.token_ids),
+        prompt_token_ids=stream.prompt_token_ids,
+        finish_reason=last.finish_reason or "stop",
+        timings=last.timings or Timings(),
+        stop_string=last.stop_string,
+    )
+
+
+def _token_ids(values: Sequence[int]) -> array[int]:
+    try:
+        return array("i", values)
+    except (TypeError, OverflowError):
+        text = repr(values)
+        shown = text if len(text) <= 80 else f"{text[:77]}..."
+        raise UsageError(f"{shown} is no list of token ids", hint="give text, or whole numbers") from None
 
 
 def _open_template(archive: Archive, tokenizer: Tokenizer, name: str | None) -> ChatTemplate:

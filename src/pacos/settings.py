@@ -112,12 +112,13 @@ def check(group: Any) -> None:
     """
     for one in options_of(type(group)):
         value = getattr(group, one.name)
-        checked = _checked(one, value)
-        if checked is not value:
-            object.__setattr__(group, one.name, checked)
+        fitting = checked(one, value)
+        if fitting is not value:
+            object.__setattr__(group, one.name, fitting)
 
 
-def _checked(one: Option, value: Any) -> Any:
+def checked(one: Option, value: Any) -> Any:
+    """The value in its normal form. Errors: UsageError naming the option, the value seen and the values allowed."""
     if one.normal is not None:
         value = one.normal(value)
     if one.kind is float and isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63:
@@ -192,7 +193,7 @@ def from_environment(groups: Sequence[type[Any]], environment: Mapping[str, str]
             if text is None or text == "":
                 continue
             try:
-                values[one.name] = _checked(one, one.from_text(text))
+                values[one.name] = checked(one, one.from_text(text))
             except UsageError as error:
                 raise UsageError(f"variable {one.env}: {error.message}", hint=error.hint) from None
     return values

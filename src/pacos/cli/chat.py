@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -10,7 +12,7 @@ import click
 from pacos.cli import render
 from pacos.cli.options import groups_from, with_options
 from pacos.cli.run import DEFAULT_MODEL, interruptible
-from pacos.errors import PacosError
+from pacos.errors import ContextFull, PacosError
 from pacos.settings import GenerateOptions, LoadOptions, SamplingOptions
 
 if TYPE_CHECKING:
@@ -33,7 +35,9 @@ def command(**given: Any) -> None:
 
     sampling, generate, opening = groups_from((SamplingOptions, GenerateOptions, LoadOptions), given)
     options = {one: getattr(group, one) for group in (sampling, generate) for one in group.__slots__}
-    with load(given["model"], options=opening, chat_template=given["chat_template"]) as llm:
+    with render.waiting(f"loading {given['model']} ..."):
+        llm = load(given["model"], options=opening, chat_template=given["chat_template"])
+    with llm:
         llm.template  # a broken template is told at the start  # noqa: B018
         for text in llm.warnings:
             render.warn(text)
@@ -44,48 +48,78 @@ def command(**given: Any) -> None:
 def _converse(llm: LLM, system: str | None, options: dict[str, Any]) -> None:
     start = [{"role": "system", "content": system}] if system else []
     messages = list(start)
-    while (line := _read_line()) is not None:
+    for line in _lines():
         words = line.strip()
         if words in ("/exit", "/quit", "/bye"):
             return
         if words == "/clear":
             messages = list(start)
+            render.note("a new conversation")
         elif words == "/help":
             click.echo(_HELP, err=True)
         elif words.startswith("/"):
-            click.echo(f"no command {words.split()[0]!r}. {_HELP}", err=True)
+            click.echo(f"no command {render.printable(words.split()[0], 40)!r}. {_HELP}", err=True)
         elif words:
             messages.append({"role": "user", "content": line})
             _answer(llm, messages, options)
 
 
-def _read_line() -> str | None:
-    try:
-        if sys.stdin.isatty():
-            import readline  # noqa: F401  # line editing and history for input()
+def _lines() -> Iterator[str]:
+    """What the user types or pipes in, line by line."""
+    if sys.stdin is None:
+        return
+    if not render.stdin_is_terminal():
+        sys.stdin.reconfigure(errors="replace")  # type: ignore[union-attr]  # text streams have it
+        yield from (line.rstrip("\r\n") for line in sys.stdin)
+        return
+    with suppress(ImportError):
+        import readline  # noqa: F401  # line editing and history for input()
+    interrupted = False
+    while True:
+        try:
+            line = _typed_line()
+        except EOFError:
+            click.echo("", err=True)
+            return
+        except KeyboardInterrupt:
+            if interrupted:
+                raise
+            interrupted = True
+            click.echo("", err=True)
+            render.note("Ctrl-C again, Ctrl-D or /exit ends")
+            continue
+        interrupted = False
+        yield line
 
-            return input("> ")
-        line = sys.stdin.readline()
-        return line.rstrip("\n") if line else None
-    except (EOFError, KeyboardInterrupt):
-        click.echo("", err=True)
-        return None
-    except ImportError:
+
+def _typed_line() -> str:
+    if render.stdout_is_terminal():
         return input("> ")
+    click.echo("> ", nl=False, err=True)  # standard output is for answers alone
+    line = sys.stdin.readline()
+    if not line:
+        raise EOFError
+    return line.rstrip("\n")
 
 
 def _answer(llm: LLM, messages: list[dict[str, str]], options: dict[str, Any]) -> None:
-    text, timings = "", None
+    speaker, text, timings = render.Speaker(), "", None
     try:
         for event in interruptible(llm.stream_chat(messages, **options)):
-            render.write(event.text)
+            speaker.say(event.text)
             text += event.text
             timings = event.timings or timings
     except PacosError as error:
         messages.pop()  # the question stays out of the conversation that could not take it
-        click.echo(f"error: {error}", err=True)
+        speaker.end_line()
+        hint = f"{error.hint or ''}; /clear starts anew" if isinstance(error, ContextFull) else error.hint
+        click.echo(f"error: {error.message}" + (f"; {hint}" if hint else ""), err=True)
         return
-    render.write("\n")
+    if not speaker.at_line_start or not text:
+        render.write("\n")
     if timings is not None:
         render.note(render.timings_line(timings))
-    messages.append({"role": "assistant", "content": text})
+    if text:
+        messages.append({"role": "assistant", "content": text})
+    else:
+        messages.pop()  # stopped before it began: templates want answers between questions

@@ -6,24 +6,37 @@ Exit codes: 0 done, 1 failed, 2 wrong option or argument, 3 the model file canno
 
 from __future__ import annotations
 
+import errno
 import importlib
 import importlib.util
 import os
 import pkgutil
-import signal
 import sys
+from typing import Any
 
 import click
 
 import pacos.cli
-from pacos.errors import PacosError
+from pacos.errors import CapacityError, PacosError
+from pacos.log import warnings_to
 
 _PARTS = {"main", "render", "options"}  # modules here that are no commands
 _COMMAND_ORDER = ("run", "chat", "show", "tokenize", "bench", "perplexity", "convert", "quantize")
 
 
+class ReaderLeft(Exception):
+    """Whoever read standard output closed it."""
+
+
 class Commands(click.Group):
     """Load a command's module when it is asked for."""
+
+    def invoke(self, context: click.Context) -> Any:
+        """Run the command; a broken pipe passes click, which would make a failure of it."""
+        try:
+            return super().invoke(context)
+        except BrokenPipeError:
+            raise ReaderLeft from None
 
     def list_commands(self, context: click.Context) -> list[str]:
         """Names of the command files, the everyday ones first."""
@@ -80,36 +93,60 @@ def pacos_group() -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit with its code."""
-    if hasattr(signal, "SIGPIPE") and not arguments:
-        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `pacos run | head` ends quietly
     try:
-        code = pacos_group.main(args=arguments, prog_name="pacos", standalone_mode=False)
-        sys.exit(code if isinstance(code, int) else 0)
-    except click.exceptions.Exit as stop:
-        sys.exit(stop.exit_code)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(2)
-    except (KeyboardInterrupt, click.Abort):
-        sys.exit(_stopped())
-    except PacosError as error:
-        sys.exit(_report(error))
-    except BrokenPipeError:
+        code = _run(arguments)
+    except BaseException as error:  # noqa: BLE001 - nobody shall see a traceback
+        code = _failure(error)
+    sys.exit(code)
+
+
+def _run(arguments: list[str] | None) -> int:
+    warnings_to(lambda text: _line("warning", "yellow", text))
+    code = pacos_group.main(args=arguments, prog_name="pacos", standalone_mode=False)
+    if sys.stdout is not None:
+        sys.stdout.flush()  # a full disk or a reader that left shows here, not after the end
+    return code if isinstance(code, int) else 0
+
+
+def _failure(error: BaseException) -> int:
+    """Say in one line what went wrong; give the exit code."""
+    if isinstance(error, SystemExit | click.exceptions.Exit):
+        code = error.code if isinstance(error, SystemExit) else error.exit_code
+        return code if isinstance(code, int) else int(code is not None)
+    if isinstance(error, BrokenPipeError | ReaderLeft):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
-    except (MemoryError, OSError) as error:
-        click.echo(f"error: {str(error) or 'out of memory'}", err=True)
-        sys.exit(4 if isinstance(error, MemoryError) else 1)
+        return 0  # `pacos run | head` ends quietly
+    if isinstance(error, KeyboardInterrupt | click.Abort):
+        click.echo("", err=True)
+        return 130
+    message, hint, code = _explained(error)
+    _line("error", "red", f"{message}; {hint}" if hint else message)
+    return code
 
 
-def _stopped() -> int:
-    click.echo("", err=True)
-    return 130
+def _explained(error: BaseException) -> tuple[str, str | None, int]:
+    if isinstance(error, PacosError):
+        return error.message, error.hint, error.exit_code
+    if isinstance(error, click.UsageError):
+        path = error.ctx.command_path if error.ctx is not None else "pacos"
+        return error.format_message().rstrip("."), f"`{path} --help` says more", error.exit_code
+    if isinstance(error, click.ClickException):
+        return error.format_message(), None, error.exit_code
+    if isinstance(error, MemoryError):
+        return "out of memory", "use a smaller --ctx-size or a smaller model", CapacityError.exit_code
+    if isinstance(error, OSError):
+        where = f"{error.filename}: " if error.filename else ""
+        full = error.errno in {errno.ENOSPC, errno.EDQUOT}
+        hint = "free some space" if full else None
+        return f"{where}{error.strerror or error}", hint, CapacityError.exit_code if full else 1
+    if os.environ.get("PACOS_TRACEBACK"):
+        raise error
+    return f"a fault inside Pacos: {error!r}", "PACOS_TRACEBACK=1 shows where; please report it", 70
 
 
-def _report(error: PacosError) -> int:
-    line = " ".join(f"error: {error.message}".split())
-    click.echo(click.style("error: ", fg="red") + line.removeprefix("error: "), err=True)
-    if error.hint:
-        click.echo(f"  {error.hint}", err=True)
-    return error.exit_code
+def _line(kind: str, color: str, text: str) -> None:
+    """One line on standard error, safe for a terminal."""
+    one_line = " ".join(text.split())
+    if not one_line.isprintable():
+        one_line = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in one_line)
+    click.echo(click.style(f"{kind}: ", fg=color) + one_line, err=True)

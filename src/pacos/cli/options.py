@@ -5,13 +5,27 @@ Order of precedence: a flag, then its environment variable, then the default.
 
 from __future__ import annotations
 
+import difflib
+import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import click
 
+from pacos.cli import render
 from pacos.errors import UsageError
-from pacos.settings import Option, from_environment, options_of, read
+from pacos.settings import (
+    GenerateOptions,
+    LoadOptions,
+    Option,
+    SamplingOptions,
+    checked,
+    from_environment,
+    options_of,
+    read,
+)
+
+_OTHER_VARIABLES = {"PACOS_HOME", "PACOS_NATIVE_LIBRARY", "PACOS_TRACEBACK"}
 
 
 def with_options(*groups: type) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -49,22 +63,37 @@ def groups_from(groups: Sequence[type], given: dict[str, Any]) -> tuple[Any, ...
 
     Errors: UsageError naming the option, the value seen and the values allowed.
     """
+    _warn_of_unknown_variables()
     values = from_environment(groups)
     for group in groups:
         for one in options_of(group):
             value = given.pop(one.name, None)
             if value is None or value == ():
                 continue
-            values[one.name] = _from_texts(one, value)
+            values[one.name] = _from_flag(one, value)
     return read(groups, values)
 
 
-def _from_texts(one: Option, value: Any) -> Any:
-    if isinstance(value, bool):
-        return value
-    if one.kind is tuple:
-        return tuple(part for text in value for part in one.from_text(text))
-    return one.from_text(value)
+def _warn_of_unknown_variables() -> None:
+    """A misspelt variable shall not be silent."""
+    ours = [name for name in os.environ if name.startswith("PACOS_") and name not in _OTHER_VARIABLES]
+    known = {one.env for group in (SamplingOptions, GenerateOptions, LoadOptions) for one in options_of(group)}
+    for name in sorted(set(ours) - known):
+        near = difflib.get_close_matches(name, sorted(filter(None, known)), 1)
+        render.warn(f"unknown variable {name}" + (f": did you mean {near[0]}?" if near else " has no effect"))
+
+
+def _from_flag(one: Option, value: Any) -> Any:
+    try:
+        if one.kind is tuple:
+            value = tuple(part for text in value for part in one.from_text(text))
+        elif not isinstance(value, bool):
+            value = one.from_text(value)
+        return checked(one, value)
+    except UsageError as error:
+        message = error.message  # it begins with the field's name; on the command line the flag says more
+        message = one.flags[0] + message.removeprefix(one.name) if message.startswith(f"{one.name} ") else message
+        raise UsageError(message, hint=error.hint) from None
 
 
 def read_text_option(path: str, option: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -10,18 +11,32 @@ from typing import Any
 
 import click
 
+from pacos.errors import UsageError
 from pacos.types import Timings
+
+_MOMENT_SECONDS = 0.4
+_ACTING = {chr(code) for code in (*range(32), *range(127, 160))}  # control characters
 
 
 def on_terminal() -> bool:
     """Whether notes and progress have a reader."""
-    return sys.stderr.isatty()
+    return sys.stderr is not None and sys.stderr.isatty()
+
+
+def stdin_is_terminal() -> bool:
+    """Whether somebody types; a closed standard input is none."""
+    return sys.stdin is not None and sys.stdin.isatty()
+
+
+def stdout_is_terminal() -> bool:
+    """Whether standard output is looked at, and not read by a program."""
+    return sys.stdout is not None and sys.stdout.isatty()
 
 
 def note(text: str) -> None:
     """A dim remark on standard error, on a terminal only."""
     if on_terminal():
-        click.echo(click.style(text, dim=True), err=True)
+        click.echo(click.style(printable(text), dim=True), err=True)
 
 
 def warn(text: str) -> None:
@@ -30,14 +45,70 @@ def warn(text: str) -> None:
 
 
 def write(text: str) -> None:
-    """Generated text, at once and as it is."""
-    sys.stdout.write(text.encode(sys.stdout.encoding or "utf-8", "replace").decode(sys.stdout.encoding or "utf-8"))
+    """Generated text, at once; what the stream's encoding lacks is replaced."""
+    if sys.stdout is None:
+        raise UsageError("standard output is closed", hint="redirect it to a file or to /dev/null")
+    encoding = sys.stdout.encoding or "utf-8"
+    sys.stdout.write(text.encode(encoding, "replace").decode(encoding))
     sys.stdout.flush()
+
+
+class Speaker:
+    """Writes generated text; on a terminal without what would act on it, such as escape sequences."""
+
+    def __init__(self) -> None:
+        self._plain = stdout_is_terminal()
+        self.at_line_start = True
+
+    def say(self, text: str) -> None:
+        """The next piece of an answer."""
+        if not text:
+            return
+        self.at_line_start = text.endswith("\n")
+        if self._plain and not text.isprintable():
+            text = "".join(c for c in text if c in "\n\t" or c not in _ACTING)
+        write(text)
+
+    def end_line(self) -> None:
+        """Begin a new line on a terminal, where the text did not."""
+        if self._plain and not self.at_line_start:
+            write("\n")
+        self.at_line_start = True
+
+
+@contextmanager
+def waiting(text: str) -> Iterator[None]:
+    """A dim line on the terminal while something takes longer than a moment; it vanishes afterwards."""
+    if not on_terminal() or os.environ.get("TERM") == "dumb":
+        yield
+        return
+    import threading
+
+    shown = threading.Event()
+
+    def show() -> None:
+        shown.set()
+        sys.stderr.write(f"\x1b[2m{printable(text, 70)}\x1b[0m")
+        sys.stderr.flush()
+
+    timer = threading.Timer(_MOMENT_SECONDS, show)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+        timer.join()
+        if shown.is_set():
+            sys.stderr.write("\r\x1b[K")
+            sys.stderr.flush()
 
 
 def as_json(value: Any) -> None:
     """One JSON document on standard output."""
-    click.echo(json.dumps(value, ensure_ascii=False, allow_nan=False))
+    unicode = sys.stdout is not None and (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
+    text = json.dumps(value, ensure_ascii=not unicode, allow_nan=False)
+    write(text.encode("utf-8", "replace").decode() + "\n")
 
 
 def printable(text: str, most: int = 200) -> str:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,8 +18,8 @@ from pacos.errors import UsageError
 from pacos.settings import GenerateOptions, LoadOptions, SamplingOptions
 
 if TYPE_CHECKING:
-    from pacos.llm import LLM
-    from pacos.types import Event, Timings
+    from pacos.llm import LLM, Stream
+    from pacos.types import Event
 
 DEFAULT_MODEL = "storyteller"
 DEFAULT_PROMPT = "Tell me a story."
@@ -32,6 +35,7 @@ DEFAULT_PROMPT = "Tell me a story."
 @click.option("--raw", is_flag=True, help="Continue the text itself: no chat template.")
 @click.option("--parse-special", is_flag=True, help="With --raw: names of special tokens in the prompt count as such.")
 @click.option("--chat-template", metavar="NAME|FILE", help="Use this chat template instead of the model's own.")
+@click.option("--timings", is_flag=True, help="Print speeds to standard error, also without a terminal.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object at the end instead of streaming text.")
 @with_options(SamplingOptions, GenerateOptions, LoadOptions)
 def command(**given: Any) -> None:
@@ -47,13 +51,14 @@ def command(**given: Any) -> None:
     sampling, generate, opening = groups_from((SamplingOptions, GenerateOptions, LoadOptions), given)
     name, words = _model_and_words(given)
     prompt = _prompt(words, given["prompt"], given["file"])
-    with load(name, options=opening, chat_template=given["chat_template"]) as llm:
+    with render.waiting(f"loading {name} ..."):
+        llm = load(name, options=opening, chat_template=given["chat_template"])
+    with llm:
+        options = {one: getattr(group, one) for group in (sampling, generate) for one in group.__slots__}
+        stream = _stream(llm, name, prompt, given, options)
         for text in llm.warnings:
             render.warn(text)
-        tokens = _prompt_tokens(llm, name, prompt, given)
-        options = {one: getattr(group, one) for group in (sampling, generate) for one in group.__slots__}
-        events = llm.stream(tokens, **options)
-        finish = _print_json(llm, tokens, events) if given["as_json"] else _print_text(events)
+        finish = _print_json(llm, stream) if given["as_json"] else _print_text(stream, timings=given["timings"])
     if finish == "cancelled":
         sys.exit(130)
 
@@ -76,70 +81,80 @@ def _prompt(words: str | None, prompt: str | None, file: str | None) -> str | No
     if file is not None:
         return read_text_option(file, "--file")
     text = words if words is not None else prompt
-    if text == "-" or (text is None and not sys.stdin.isatty()):
+    if text == "-" or (text is None and sys.stdin is not None and not sys.stdin.isatty()):
         piped = read_text_option("-", "standard input")
         return piped.rstrip("\n") or None
     return text
 
 
-def _prompt_tokens(llm: LLM, name: str, prompt: str | None, given: dict[str, Any]) -> list[int]:
+def _stream(llm: LLM, name: str, prompt: str | None, given: dict[str, Any], options: dict[str, Any]) -> Stream:
     if given["raw"] or not llm.has_chat_template:
-        if given["system"]:
+        if given["system"] is not None:
             raise UsageError("--system needs a chat template", hint="drop --raw, or give --chat-template")
-        return llm.tokenize(prompt or "", parse_special=given["parse_special"])
+        return llm.stream(llm.tokenize(prompt or "", parse_special=given["parse_special"]), **options)
+    if given["parse_special"]:
+        raise UsageError("--parse-special needs --raw", hint="in a chat only the template makes special tokens")
     if prompt is None:
         if name != DEFAULT_MODEL:
             raise UsageError("there is no prompt", hint='give -p "TEXT", pipe text in, or use `pacos chat`')
         prompt = DEFAULT_PROMPT
         render.note(f"no prompt given, using: {prompt}")
     messages = [{"role": "system", "content": given["system"]}] if given["system"] else []
-    return llm.chat_tokens([*messages, {"role": "user", "content": prompt}])
+    return llm.stream_chat([*messages, {"role": "user", "content": prompt}], **options)
 
 
-def interruptible(events: Iterator[Event]) -> Iterator[Event]:
-    """Pass events on; Ctrl-C ends them with a last event "cancelled" instead of an exception."""
-    from pacos.types import Event
+def interruptible(stream: Stream) -> Iterator[Event]:
+    """Pass events on. Ctrl-C ends them with a last event "cancelled"; pressed again, it ends the program at once."""
+    pressed = False
 
+    def stop(number: int, frame: object) -> None:
+        nonlocal pressed
+        if pressed:
+            os._exit(130)
+        pressed = True
+        stream.cancel()
+
+    on_main_thread = threading.current_thread() is threading.main_thread()
+    before = signal.signal(signal.SIGINT, stop) if on_main_thread else None
     try:
-        yield from events
-    except KeyboardInterrupt:
-        yield Event("", finish_reason="cancelled")
+        with render.waiting(f"reading {len(stream.prompt_token_ids)} tokens ..."):
+            first = next(stream)
+        yield first
+        yield from stream
     finally:
-        close = getattr(events, "close", None)
-        if close is not None:
-            close()
+        if on_main_thread:
+            signal.signal(signal.SIGINT, before)
+        stream.close()
 
 
-def _print_text(events: Iterator[Event]) -> str:
-    finish, timings, ended_line = "stop", None, True
-    for event in interruptible(events):
-        if event.text:
-            render.write(event.text)
-            ended_line = event.text.endswith("\n")
-        finish, timings = event.finish_reason or finish, event.timings or timings
-    if not ended_line and sys.stdout.isatty():
-        render.write("\n")
-    if timings is not None:
-        render.note(render.timings_line(timings))
+def _print_text(stream: Stream, *, timings: bool) -> str:
+    speaker = render.Speaker()
+    finish, spent = "stop", None
+    for event in interruptible(stream):
+        speaker.say(event.text)
+        finish, spent = event.finish_reason or finish, event.timings or spent
+    speaker.end_line()
+    if spent is not None and timings:
+        click.echo(render.timings_line(spent), err=True)
+    elif spent is not None:
+        render.note(render.timings_line(spent))
     return finish
 
 
-def _print_json(llm: LLM, prompt: list[int], events: Iterator[Event]) -> str:
-    text, tokens = "", list(prompt)
-    finish: str = "stop"
-    timings: Timings | None = None
-    for event in interruptible(events):
-        text += event.text
-        tokens += event.token_ids
-        finish, timings = event.finish_reason or finish, event.timings or timings
+def _print_json(llm: LLM, stream: Stream) -> str:
+    events = list(interruptible(stream))
+    last = events[-1]
+    generated = [token for event in events for token in event.token_ids]
     render.as_json(
         {
             "model": str(llm.path),
-            "text": text,
-            "token_ids": tokens,
-            "prompt_tokens": len(prompt),
-            "finish_reason": finish,
-            "timings": render.timings_data(timings) if timings is not None else None,
+            "text": "".join(event.text for event in events),
+            "token_ids": [*stream.prompt_token_ids, *generated],
+            "prompt_tokens": len(stream.prompt_token_ids),
+            "finish_reason": last.finish_reason,
+            "stop_string": last.stop_string,
+            "seed": stream.seed,
+            "timings": render.timings_data(last.timings) if last.timings is not None else None,
         }
     )
-    return finish
+    return last.finish_reason or "stop"

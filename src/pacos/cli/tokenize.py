@@ -33,7 +33,7 @@ def command(model: str, text: str | None, file: str | None, decode: bool, **give
     if text is not None and file is not None:
         raise UsageError("the text is given twice", hint="use TEXT or --file")
     if text is None:
-        if file is None and sys.stdin.isatty():
+        if file is None and (sys.stdin is None or sys.stdin.isatty()):
             raise UsageError("there is no text", hint="give TEXT, --file FILE, or pipe text in")
         text = read_text_option(file or "-", "--file")
     with load(model, vocab_only=True) as llm:
@@ -46,7 +46,7 @@ def command(model: str, text: str | None, file: str | None, decode: bool, **give
             render.as_json({"token_ids": ids, "pieces": pieces, "count": len(ids)})
         elif given["count"]:
             click.echo(len(ids))
-        elif sys.stdout.isatty():
+        elif render.stdout_is_terminal():
             for token in ids:
                 click.echo(f"{token:>8}  {llm.tokenizer.piece(token) or llm.tokenizer.token_text(token)!r}")
         else:
