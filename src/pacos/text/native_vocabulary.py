@@ -24,26 +24,26 @@ _TWO_SPACES, _UNKNOWN_PIECES, _BAD_EXPRESSION = range(-5, -8, -1)
 
 _POINTER, _SIZE, _COUNT, _ID = ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint32, ctypes.c_int32
 _SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
-    "new": (_ID, [_POINTER, _SIZE, _COUNT, _POINTER, _POINTER]),
-    "free": (None, [_POINTER]),
-    "types": (_ID, [_POINTER, _POINTER]),
-    "bpe": (_ID, [_POINTER, _POINTER, _SIZE, _COUNT, _COUNT, _POINTER]),
-    "splitter": (_ID, [_POINTER, ctypes.c_char_p, _POINTER, _SIZE]),
-    "sentencepiece": (_ID, [_POINTER, _POINTER, _ID, _ID]),
-    "special": (_ID, [_POINTER, _ID, _COUNT]),
-    "find": (_ID, [_POINTER, ctypes.c_char_p, _SIZE]),
-    "of_type": (ctypes.c_int64, [_POINTER, _ID, _POINTER, _SIZE]),
-    "text": (ctypes.c_int64, [_POINTER, _ID, _POINTER, _SIZE]),
-    "pieces": (ctypes.c_int64, [_POINTER, _POINTER, _SIZE, _ID, _POINTER, _SIZE]),
-    "encode": (ctypes.c_int64, [_POINTER, ctypes.c_char_p, _SIZE, _POINTER, _SIZE, _POINTER, _SIZE]),
-    "split": (ctypes.c_int64, [_POINTER, ctypes.c_char_p, _SIZE, _POINTER, _SIZE]),
+    "pacos_tokenizer_new": (_ID, [_POINTER, _SIZE, _COUNT, _POINTER, _POINTER]),
+    "pacos_tokenizer_free": (None, [_POINTER]),
+    "pacos_tokenizer_types": (_ID, [_POINTER, _POINTER]),
+    "pacos_tokenizer_bpe": (_ID, [_POINTER, _POINTER, _SIZE, _COUNT, _COUNT, _POINTER]),
+    "pacos_tokenizer_splitter": (_ID, [_POINTER, ctypes.c_char_p, _POINTER, _SIZE]),
+    "pacos_tokenizer_sentencepiece": (_ID, [_POINTER, _POINTER, _ID, _ID]),
+    "pacos_tokenizer_special": (_ID, [_POINTER, _ID, _COUNT]),
+    "pacos_tokenizer_find": (_ID, [_POINTER, ctypes.c_char_p, _SIZE]),
+    "pacos_tokenizer_of_type": (ctypes.c_int64, [_POINTER, _ID, _POINTER, _SIZE]),
+    "pacos_tokenizer_text": (ctypes.c_int64, [_POINTER, _ID, _POINTER, _SIZE]),
+    "pacos_tokenizer_pieces": (ctypes.c_int64, [_POINTER, _POINTER, _SIZE, _ID, _POINTER, _SIZE]),
+    "pacos_tokenizer_encode": (ctypes.c_int64, [_POINTER, ctypes.c_char_p, _SIZE, _POINTER, _SIZE, _POINTER, _SIZE]),
+    "pacos_tokenizer_split": (ctypes.c_int64, [_POINTER, ctypes.c_char_p, _SIZE, _POINTER, _SIZE]),
 }
 
 
 @functools.cache
 def _function(name: str) -> Callable[..., Any]:
     result, arguments = _SIGNATURES[name]
-    return native.function(f"pacos_tokenizer_{name}", result, arguments)
+    return native.function(name, result, arguments)
 
 
 class PackedStrings:
@@ -52,7 +52,8 @@ class PackedStrings:
     def __init__(self, key: str, strings: Any) -> None:
         if not isinstance(strings, Sequence) or isinstance(strings, (str, bytes, array)):
             raise FormatError(f"{key} is a {type(strings).__name__}, an array of strings is needed")
-        self.source = strings  # keeps the bytes alive
+        self.strings: Sequence[str] = strings
+        self.buffer: object = strings  # what keeps the bytes alive
         self.count = len(strings)
         address, nbytes = getattr(strings, "address", None), getattr(strings, "nbytes", None)
         if not isinstance(address, int) or not isinstance(nbytes, int):
@@ -62,7 +63,7 @@ class PackedStrings:
                 raise FormatError(f"{key} holds elements that are no strings") from None
             packed = b"".join(struct.pack("<Q", len(text)) + text for text in encoded)
             buffer = ctypes.create_string_buffer(packed, len(packed))
-            self.source = buffer
+            self.buffer = buffer
             address, nbytes = ctypes.addressof(buffer), len(packed)
         self.address, self.nbytes = address, nbytes
         if self.nbytes > _MAX_ARRAY_BYTES:
@@ -77,16 +78,18 @@ class NativeVocabulary:
 
     def __init__(self, tokens: PackedStrings) -> None:
         handle, where = ctypes.c_void_p(), ctypes.c_int64(0)
-        code = _function("new")(tokens.address, tokens.nbytes, tokens.count, ctypes.byref(handle), ctypes.byref(where))
+        code = _function("pacos_tokenizer_new")(
+            tokens.address, tokens.nbytes, tokens.count, ctypes.byref(handle), ctypes.byref(where)
+        )
         if code != 0:
             _fail(code, "token", where.value)
         self.size = tokens.count
         self._handle = handle
-        weakref.finalize(self, _function("free"), handle)
+        weakref.finalize(self, _function("pacos_tokenizer_free"), handle)
 
     def set_types(self, types: array[int]) -> None:
         """Give every piece its GGUF token type."""
-        _check(_function("types")(self._handle, types.buffer_info()[0]))
+        _check(_function("pacos_tokenizer_types")(self._handle, types.buffer_info()[0]))
 
     def use_bpe(self, merges: PackedStrings, flags: int, expressions: Sequence[str]) -> None:
         """Encode by ranked merges of words that the expressions cut.
@@ -94,12 +97,14 @@ class NativeVocabulary:
         Errors: FormatError naming a merge that is malformed or speaks of unknown pieces.
         """
         where = ctypes.c_int64(0)
-        code = _function("bpe")(self._handle, merges.address, merges.nbytes, merges.count, flags, ctypes.byref(where))
+        code = _function("pacos_tokenizer_bpe")(
+            self._handle, merges.address, merges.nbytes, merges.count, flags, ctypes.byref(where)
+        )
         if code != 0:
             _fail(code, "merge", where.value, merges)
         message = ctypes.create_string_buffer(1000)
         for expression in expressions:
-            code = _function("splitter")(self._handle, expression.encode(), message, len(message))
+            code = _function("pacos_tokenizer_splitter")(self._handle, expression.encode(), message, len(message))
             if code == _BAD_EXPRESSION:
                 raise NativeError(message.value.decode("utf-8", "replace"))
             _check(code)
@@ -107,31 +112,35 @@ class NativeVocabulary:
     def use_sentencepiece(self, scores: array[float] | None, *, add_space: bool, unknown: int | None) -> None:
         """Encode by scores, with bytes for what is left over."""
         address = scores.buffer_info()[0] if scores is not None else None
-        _check(_function("sentencepiece")(self._handle, address, add_space, -1 if unknown is None else unknown))
+        _check(
+            _function("pacos_tokenizer_sentencepiece")(
+                self._handle, address, add_space, -1 if unknown is None else unknown
+            )
+        )
 
     def add_special(self, token: int, *, markup_only: bool, strip_left: bool, strip_right: bool) -> None:
         """Recognise the text of this token as the token itself."""
         flags = markup_only | strip_left << 1 | strip_right << 2
-        _check(_function("special")(self._handle, token, flags))
+        _check(_function("pacos_tokenizer_special")(self._handle, token, flags))
 
     def find(self, text: str) -> int | None:
         """The id of the piece with this text."""
         encoded = text.encode("utf-8", "surrogateescape")
-        found: int = _function("find")(self._handle, encoded, len(encoded))
+        found: int = _function("pacos_tokenizer_find")(self._handle, encoded, len(encoded))
         return found if found >= 0 else None
 
     def of_type(self, kind: int) -> array[int]:
         """Ids of the tokens of one type, ascending."""
-        return self._numbers("i", 1024, functools.partial(_function("of_type"), self._handle, kind))
+        return self._numbers("i", 1024, functools.partial(_function("pacos_tokenizer_of_type"), self._handle, kind))
 
     def text(self, token: int) -> bytes:
         """The vocabulary's own spelling of a piece."""
-        return self._filled(64, lambda out, size: _function("text")(self._handle, token, out, size))
+        return self._filled(64, lambda out, size: _function("pacos_tokenizer_text")(self._handle, token, out, size))
 
     def pieces(self, tokens: array[int], *, special: bool) -> bytes:
         """The bytes that these tokens add to a text; markup only where `special`."""
         address, count = tokens.buffer_info()
-        call = functools.partial(_function("pieces"), self._handle, address, count, special)
+        call = functools.partial(_function("pacos_tokenizer_pieces"), self._handle, address, count, special)
         return self._filled(16 + 8 * count, call)
 
     def encode(self, text: bytes, markup: Sequence[tuple[int, int]]) -> array[int]:
@@ -140,13 +149,15 @@ class NativeVocabulary:
             raise UsageError(f"the text has {len(text)} bytes, at most {MAX_TEXT_BYTES} can be encoded at once")
         spans = array("Q", [edge for span in markup for edge in span])
         call = functools.partial(
-            _function("encode"), self._handle, text, len(text), spans.buffer_info()[0], len(markup)
+            _function("pacos_tokenizer_encode"), self._handle, text, len(text), spans.buffer_info()[0], len(markup)
         )
         return self._numbers("i", len(text) + 16, call)
 
     def split(self, text: bytes) -> array[int]:
         """Ends in bytes of the words that valid UTF-8 is cut into before merging."""
-        return self._numbers("I", len(text) + 1, functools.partial(_function("split"), self._handle, text, len(text)))
+        return self._numbers(
+            "I", len(text) + 1, functools.partial(_function("pacos_tokenizer_split"), self._handle, text, len(text))
+        )
 
     def _filled(self, guess: int, call: Callable[[Any, int], int]) -> bytes:
         buffer = ctypes.create_string_buffer(guess)
@@ -178,8 +189,8 @@ def _check(code: int) -> int:
 def _fail(code: int, what: str, index: int, merges: PackedStrings | None = None) -> NoReturn:
     """Say what is wrong with a token or merge of the file."""
     name = f"{what} {index}"
-    if merges is not None and isinstance(merges.source, Sequence):
-        name += f" ({merges.source[index][:80]!r})"
+    if merges is not None:
+        name += f" ({merges.strings[index][:80]!r})"
     if code == _PIECE_TOO_LONG:
         raise FormatError(f"{name} is longer than {MAX_PIECE_BYTES} bytes")
     if code == _NO_SPACE:

@@ -38,7 +38,7 @@ void Specials::add(std::string_view text, int32_t id, uint8_t flags) {
     if (nodes_[node].id != none) return;
     nodes_[node].id = id;
     nodes_[node].flags = flags;
-    any_ = true;
+    longest_ = std::max<uint64_t>(longest_, text.size());
 }
 
 Specials::Match Specials::longest(std::string_view text, uint64_t at, uint64_t limit,
@@ -62,7 +62,7 @@ Specials::Match Specials::longest(std::string_view text, uint64_t at, uint64_t l
 Specials::Match Specials::winner(std::string_view text, uint64_t at, uint64_t limit,
                                  const std::vector<Span>& markup) const {
     Match best = longest(text, at, limit, markup);
-    for (uint64_t inner = best.begin + 1; inner < best.end; ++inner) {
+    for (uint64_t inner = best.begin + 1; inner < best.end && best.end - best.begin < longest_; ++inner) {
         const Match other = longest(text, inner, limit, markup);
         if (other.id == none || other.end - other.begin <= best.end - best.begin) continue;
         best = other;
@@ -86,7 +86,7 @@ std::vector<Fragment> Specials::split(std::string_view text, const std::vector<S
             while (plain < text.size() && is_space(text[plain])) ++plain;
         }
     };
-    for (uint64_t at = 0; any_ && at < text.size();) {
+    for (uint64_t at = 0; longest_ > 0 && at < text.size();) {
         if (!won.empty() && at >= won.back().begin) {
             if (won.back().begin >= plain) accept(won.back());
             at = std::max(at, plain);

@@ -45,7 +45,7 @@ class Specials {
     Match winner(std::string_view text, uint64_t at, uint64_t limit, const std::vector<Span>& markup) const;
 
     std::vector<Node> nodes_;  // 1 + b: the first byte b; child and sibling are indices, 0 = none
-    bool any_ = false;
+    uint64_t longest_ = 0;  // bytes; 0 = no tokens
 };
 
 }  // namespace pacos::text
