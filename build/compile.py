@@ -385,7 +385,8 @@ def build(options: Options) -> Path:
     todo = units(target, compiler, extra, folder)
     failures = []
     with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
-        for unit, future in [(unit, pool.submit(compile_unit, unit, compiler)) for unit in todo]:
+        slow_first = reversed(todo)  # kernels of the largest instruction sets take longest
+        for unit, future in [(unit, pool.submit(compile_unit, unit, compiler)) for unit in slow_first]:
             error = future.exception()
             if isinstance(error, BuildError):
                 failures.append((unit, error))
