@@ -3,25 +3,83 @@
 from __future__ import annotations
 
 import math
+import os
 from array import array
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-from pacos.errors import ModelError
+from pacos import quants
+from pacos.errors import ModelError, UnsupportedModel
+from pacos.formats.safetensors import read_safetensors
+from pacos.hub.adopt import CONFIG_NAME, open_model
 from pacos.hub.file_types import FILE_TYPE_KEY, file_type_name
-from pacos.models import Hparams
+from pacos.hub.hf_files import read_json
+from pacos.ir.passes import optimise
+from pacos.ir.plan import Plan
+from pacos.models import Hparams, build_plan
+from pacos.text.templates import recognise_template
+from pacos.text.tokenizer import Tokenizer
 from pacos.types import Archive
 
+_FOLDER = "Hugging Face folder"
 _SHOWN_ELEMENTS = 8
 _SHOWN_CHARACTERS = 200
 _ABOUT = ("name", "basename", "organization", "author", "version", "finetune", "size_label", "license", "description")
+_STATED = {  # what can be said of an architecture that is not known: our word, GGUF's key, config.json's key
+    "context_tokens": ("context_length", "max_position_embeddings"),
+    "layers": ("block_count", "num_hidden_layers"),
+    "width": ("embedding_length", "hidden_size"),
+    "heads": ("attention.head_count", "num_attention_heads"),
+    "key_heads": ("attention.head_count_kv", "num_key_value_heads"),
+    "head_width": ("attention.key_length", "head_dim"),
+    "hidden": ("feed_forward_length", "intermediate_size"),
+    "vocabulary": ("vocab_size", "vocab_size"),
+    "experts": ("expert_count", "num_experts"),
+    "experts_used": ("expert_used_count", "num_experts_per_tok"),
+}
 
 
-def describe(archive: Archive) -> dict[str, Any]:
+def open_any(path: Path) -> tuple[Archive, str | None]:
+    """Open a model to look at, also a Hugging Face folder of a class that cannot run; and why it cannot.
+
+    Errors: as `open_model`, save UnsupportedModel for a folder.
+    """
+    try:
+        return open_model(path), None
+    except UnsupportedModel as error:
+        if not (path / CONFIG_NAME).is_file():
+            raise
+        archive = read_safetensors(path)
+        archive.metadata = _config_metadata(path)
+        return archive, str(error)
+
+
+def _config_metadata(folder: Path) -> dict[str, Any]:
+    config = read_json(folder / CONFIG_NAME)
+    classes = config.get("architectures")
+    name = classes[0] if isinstance(classes, list) and classes else config.get("model_type")
+    stated = {f"{name}.{key}": config[there] for key, there in _STATED.values() if isinstance(config.get(there), int)}
+    return {"general.architecture": str(name), "general.name": folder.resolve().name, **stated}
+
+
+def optimised_plan(archive: Archive) -> Plan:
+    """The plan that a backend would get.
+
+    Errors: UnsupportedModel for architecture or weight types, FormatError for a missing or misshapen tensor.
+    """
+    plan = optimise(build_plan(archive, Hparams.from_metadata(archive.metadata, archive.tensors)))
+    for name in plan.weight_names():
+        quants.block_format(archive.tensors[name].type)
+    return plan
+
+
+def describe(archive: Archive, problem: str | None = None) -> dict[str, Any]:
     """Sections "file", "model", "weights", "tokenizer"; what the file does not say is left out.
 
-    Units: parameters and tokens counted, sizes in bytes. A model that cannot run has "problem" in its section.
+    Units: parameters and tokens counted, sizes in bytes. What cannot be used has "problem" in its section; one that
+    opening it told already can be given.
     """
     metadata = archive.metadata
     warnings = list(getattr(archive, "warnings", ()))
@@ -29,11 +87,11 @@ def describe(archive: Archive) -> dict[str, Any]:
     return {
         "file": {
             "path": str(archive.path),
-            "format": "GGUF" if archive.path.is_file() else "Hugging Face folder",
-            "bytes": sum(entry.nbytes for entry in archive.tensors.values()),
-            **({"warnings": warnings} if warnings else {}),
+            "format": f"GGUF {getattr(archive, 'version', '')}".strip() if archive.path.is_file() else _FOLDER,
+            **_sizes(archive),
+            **_warnings(warnings),
         },
-        "model": {**about, "architecture": metadata.get("general.architecture"), **_form(archive)},
+        "model": {"architecture": metadata.get("general.architecture"), **about, **_form(archive, problem)},
         "weights": _weights(archive),
         "tokenizer": _tokenizer(metadata),
     }
@@ -60,13 +118,37 @@ def shown(value: Any) -> str:
     return f"{value:.9g}" if isinstance(value, float) else str(value)
 
 
-def _form(archive: Archive) -> dict[str, Any]:
+def _sizes(archive: Archive) -> dict[str, int]:
+    parts = getattr(archive, "parts", ())
+    if not parts:
+        return {"bytes": sum(entry.nbytes for entry in archive.tensors.values())}
+    return {"bytes": sum(os.stat(part).st_size for part in parts), **({"parts": len(parts)} if len(parts) > 1 else {})}
+
+
+def _stated(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    prefix = metadata.get("general.architecture")
+    found = {name: metadata.get(f"{prefix}.{key}") for name, (key, _) in _STATED.items()}
+    lists = {name: _one_or_all(list(value)) for name, value in found.items() if isinstance(value, array) and value}
+    return {name: value for name, value in found.items() if isinstance(value, int)} | lists
+
+
+def _form(archive: Archive, problem: str | None) -> dict[str, Any]:
     if not archive.tensors:
-        return {"problem": "the file holds a vocabulary alone"}
+        return {**_stated(archive.metadata), "problem": "the file holds a vocabulary alone"}
+    if problem is not None:
+        return {**_stated(archive.metadata), "problem": problem}
     try:
         hp = Hparams.from_metadata(archive.metadata, archive.tensors)
     except ModelError as error:
-        return {"problem": str(error)}
+        return {**_stated(archive.metadata), "problem": str(error)}
+    try:
+        optimised_plan(archive)
+    except ModelError as error:
+        return {**_hyper_parameters(hp), "problem": str(error)}
+    return _hyper_parameters(hp)
+
+
+def _hyper_parameters(hp: Hparams) -> dict[str, Any]:
     windows = sorted({window for window in hp.windows if window})
     return {
         "context_tokens": hp.context_length,
@@ -87,9 +169,11 @@ def _one_or_all(values: Sequence[int]) -> int | list[int]:
 
 
 def _weights(archive: Archive) -> dict[str, Any]:
+    tensors: Counter[str] = Counter()
     counts: Counter[str] = Counter()
     nbytes: Counter[str] = Counter()
     for entry in archive.tensors.values():
+        tensors[entry.type] += 1
         counts[entry.type] += math.prod(entry.shape)
         nbytes[entry.type] += entry.nbytes
     total = sum(counts.values())
@@ -99,7 +183,10 @@ def _weights(archive: Archive) -> dict[str, Any]:
         "tensors": len(archive.tensors),
         "parameters": total,
         "bits_per_weight": round(8 * sum(nbytes.values()) / total, 2) if total else 0.0,
-        "types": {name: {"parameters": counts[name], "bytes": nbytes[name]} for name in sorted(counts)},
+        "types": {
+            name: {"tensors": tensors[name], "parameters": counts[name], "bytes": nbytes[name]}
+            for name, _ in nbytes.most_common()
+        },
     }
 
 
@@ -114,5 +201,15 @@ def _tokenizer(metadata: Mapping[str, Any]) -> dict[str, Any]:
         if key.startswith(prefix) and key.endswith("_token_id") and isinstance(number, int) and 0 <= number < size:
             name = key.removeprefix(prefix).removesuffix("_token_id")
             found[name] = {"id": number, "text": shown(tokens[number]) if tokens is not None else ""}
-    found["chat_template"] = bool(metadata.get("tokenizer.chat_template"))
-    return found
+    template = metadata.get("tokenizer.chat_template")
+    if isinstance(template, str):
+        found["chat_template"] = recognise_template(template) or "of its own"
+    try:
+        made = Tokenizer.from_metadata(metadata)
+    except ModelError as error:
+        return {**found, "problem": str(error)}
+    return {**found, "add_bos": made.add_bos, "ends": sorted(made.eog), **_warnings(made.warnings)}
+
+
+def _warnings(texts: Sequence[str]) -> dict[str, Any]:
+    return {"warnings": list(texts)} if texts else {}
