@@ -18,7 +18,7 @@ from pacos.types import TensorEntry
 # The type that most matrices get.
 _MOSTLY = {name: name[:4] if name.endswith(("_S", "_M", "_L")) else name for name in FILE_TYPES}
 _FLOATS = ("F32", "F16", "BF16")
-# Where rows are no whole number of blocks. llama.cpp has IQ4_NL where Q4_0 stands.
+# Where rows are no whole number of blocks.
 _SMALLER_BLOCKS = {"Q2_K": "Q4_0", "Q3_K": "Q4_0", "Q4_K": "Q5_0", "Q5_K": "Q5_1", "Q6_K": "Q8_0"}
 _LAYER = re.compile(r"^blk\.(\d+)\.")
 _LAYERS_70B = 80
