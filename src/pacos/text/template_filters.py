@@ -169,7 +169,7 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "lower": _text_filter(TEXT_METHODS["lower"]),
     "replace": _text_filter(_replaced),
     "round": _filter_round,
-    "safe": _text_filter(lambda env, text: text),
+    "safe": _text_filter(lambda env, text: text),  # a prompt is not HTML: nothing is escaped later
     "string": _text_filter(lambda env, text: text),
     "sum": _filter_sum,
     "title": _text_filter(_titled),
