@@ -157,16 +157,26 @@ def test_salt_and_cache_prompt_keep_texts_apart(toy: Toy) -> None:
 
 
 def test_cancel_frees_pages_within_a_step(toy: Toy) -> None:
+    run = toy.program.run
+
+    def cancelling(step: Any) -> Any:
+        toy.program.gate.wait()
+        if len(toy.program.steps) == 20:
+            sequence.cancel()
+        return run(step)
+
+    toy.program.gate.clear()
+    toy.program.run = cancelling  # type: ignore[method-assign]
     other = toy.submit(prompt_of(10, seed=1), n_predict=60)
     sequence = toy.submit(prompt_of(30), n_predict=60)
-    events = sequence.events()
-    first = [next(events).tokens[0] for _ in range(5)]
-    sequence.cancel()
-    rest = list(events)
-    assert rest[-1].finish_reason == "cancelled"
-    tokens = first + [token for event in rest for token in event.tokens]
+    toy.program.gate.set()
+    events = list(sequence.events())
+    assert events[-1].finish_reason == "cancelled"
+    tokens = [token for event in events for token in event.tokens]
     assert tokens == expected(prompt_of(30), GREEDY, len(tokens))
+    assert 15 < len(tokens) < 22
     assert other.wait() == expected(prompt_of(10, seed=1), GREEDY, 60)
+    assert {len(step) for step in toy.program.steps[21:]} == {1}
     toy.settled()
 
 
