@@ -152,7 +152,7 @@ BOMBS = [
     "{% macro m(x) %}{{ m(x) }}{% endmacro %}{{ m(1) }}",
     "{% for x in [1] recursive %}{{ loop([1]) }}{% endfor %}",
     "{% block a %}{{ self.a() }}{% endblock %}",
-    "{% macro m() %}{{ caller() }}{% endmacro %}{% macro k() %}{% call m() %}{{ k() }}{% endcall %}{% endmacro %}{{ k() }}",
+    "{% macro m() %}{{caller()}}{% endmacro %}{% macro k() %}{% call m() %}{{k()}}{% endcall %}{% endmacro %}{{k()}}",
     BIG + "{{ b|list|length }}",
     BIG + "{{ b|select('string')|list|length }}",
     BIG + "{{ b.split('x')|length }}",
