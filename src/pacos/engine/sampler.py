@@ -174,7 +174,11 @@ class _BufferView(ctypes.Structure):
 
 
 def address_of(buffer: Any) -> int:
-    """Where a contiguous buffer lies, read-only ones too (ctypes' own from_buffer refuses those)."""
+    """Where a contiguous buffer lies, also one that is read-only or no memoryview."""
+    try:
+        return ctypes.addressof(ctypes.c_char.from_buffer(buffer))
+    except (TypeError, ValueError):  # read-only, or empty
+        pass
     view = _BufferView()
     ctypes.pythonapi.PyObject_GetBuffer(ctypes.py_object(buffer), ctypes.byref(view), 0)
     try:
