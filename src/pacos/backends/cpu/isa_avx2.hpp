@@ -43,7 +43,7 @@ PACOS_INLINE __m256i settle(__m256i v) {
 }
 
 PACOS_INLINE __m256i add_pairs(__m256i acc, __m256i a, __m256i b) {
-#if defined(__AVX512VNNI__) && defined(__AVX512VL__)
+#if defined(PACOS_AVX512)
   return _mm256_dpwssd_epi32(acc, a, b);
 #else
   return settle(_mm256_add_epi32(acc, _mm256_madd_epi16(a, b)));
@@ -74,7 +74,7 @@ PACOS_INLINE I32x8 dot_scaled(I32x8 acc, U8x32 u, S8x32 a, __m256i spread_scales
 
 template <int top>
 PACOS_INLINE I32x8 dot_plain(U8x32 u, S8x32 a) {
-#if defined(__AVX512VNNI__) && defined(__AVX512VL__)
+#if defined(PACOS_AVX512)
   return (I32x8)_mm256_dpbusd_epi32(_mm256_setzero_si256(), (__m256i)u, (__m256i)a);
 #else
   static_assert(top < 128);
@@ -85,12 +85,16 @@ PACOS_INLINE I32x8 dot_plain(U8x32 u, S8x32 a) {
 /* w . a with signed w: u = |w| and the sign moved to a keeps the 16-bit sums exact. */
 PACOS_INLINE I32x8 dot_signed(S8x32 w, S8x32 a) {
   const __m256i u = _mm256_abs_epi8((__m256i)w), s = _mm256_sign_epi8((__m256i)a, (__m256i)w);
-#if defined(__AVX512VNNI__) && defined(__AVX512VL__)
+#if defined(PACOS_AVX512)
   return (I32x8)_mm256_dpbusd_epi32(_mm256_setzero_si256(), u, s);
 #else
   return (I32x8)_mm256_madd_epi16(_mm256_maddubs_epi16(u, s), _mm256_set1_epi16(1));
 #endif
 }
+
+/* Up to so many columns a direct dot beats unpacking to a panel. */
+template <class F>
+constexpr int kDirectColumns = F::block == 32 && F::top < 128 ? 2 : 4;
 
 /* ---- quantising activations ---- */
 PACOS_INLINE S8x32 pack_s8(I32x8 a, I32x8 b, I32x8 c, I32x8 d) {
@@ -105,7 +109,7 @@ PACOS_INLINE I32x8 sum_fours(S8x32 v) {
 }
 
 /* ---- 16 lanes of floats, the accumulators of unquantised weights ---- */
-#if !defined(__AVX512F__)
+#if !defined(PACOS_AVX512)
 struct F32x16 {
   __m256 low, high;
 };
@@ -137,7 +141,6 @@ PACOS_INLINE float sum16(F32x16 v) {
   return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
 }
 constexpr int kFloatRows = 2, kFloatColumns = 3;   // 12 of 16 registers accumulate
-constexpr int kDirectColumns = 4;                  // up to here a direct dot beats unpacking to a panel
 
 /* ---- 16 rows of a panel: sub-block scales stand twice in a lane, for vpmaddwd ---- */
 PACOS_INLINE I32x8 panel_scale_low(I32x8 pairs) { return (pairs & 0xffff) | pairs << 16; }
@@ -147,6 +150,6 @@ constexpr bool kSplitBytes = true, kSignedBytes = false;
 
 }  // namespace pacos::PACOS_ISA
 
-#if !defined(__AVX512F__)
+#if !defined(PACOS_AVX512)
 #include "tile_avx2.hpp"
 #endif

@@ -188,12 +188,16 @@ constexpr bool kSplitBytes = false;
 constexpr bool kSignedBytes = true;
 template <class F>
 constexpr int kTileColumns = 4;
-constexpr int kDirectColumns = 4, kFloatRows = 2, kFloatColumns = 3;
+template <class F>
+constexpr int kDirectColumns = 4;
+constexpr int kFloatRows = 2, kFloatColumns = 3;
 #else
 constexpr bool kSignedBytes = false;
 template <class F>
 constexpr int kTileColumns = 1;
-constexpr int kDirectColumns = 1, kFloatRows = 1, kFloatColumns = 1;
+template <class F>
+constexpr int kDirectColumns = 1;
+constexpr int kFloatRows = 1, kFloatColumns = 1;
 #endif
 }  // namespace pacos::PACOS_ISA
 

@@ -1,6 +1,7 @@
 /* The kernels for AVX-512 with VNNI. */
 #if defined(__x86_64__)
 #define PACOS_ISA avx512
+#define PACOS_AVX512
 #include "isa_avx512.hpp"
 
 #include "linear.hpp"

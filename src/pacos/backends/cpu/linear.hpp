@@ -267,7 +267,7 @@ static __attribute__((noinline)) void tile_columns(const Panel<F>* panels, int c
 
 /* An even spread of more than kDirectColumns columns has no tile smaller than this. */
 template <class F>
-constexpr int kTileLeast = kTileColumns<F> <= kDirectColumns ? 1 : smaller(kDirectColumns + 1, kTileColumns<F> / 2);
+constexpr int kTileLeast = kTileColumns<F> <= kDirectColumns<F> ? 1 : smaller(kDirectColumns<F> + 1, kTileColumns<F> / 2);
 
 /* Calls the kernel compiled for exactly `columns` of them. */
 template <class F, int most>
@@ -435,7 +435,10 @@ PACOS_INLINE void direct_any(const LinearArgs& args, int64_t row_begin, int64_t 
 }
 
 template <class F>
-constexpr int direct_most() { return F::block == 1 ? kFloatColumns : kDirectColumns; }
+constexpr int direct_most() {
+  if constexpr (F::block == 1) return kFloatColumns;
+  else return kDirectColumns<F>;
+}
 
 template <class F>
 static void linear_of(const LinearArgs& args, int64_t row_begin, int64_t row_end, void* scratch) {

@@ -29,7 +29,7 @@ PACOS_INLINE void multiply_lines(__m256i (&t)[columns][parts], const uint8_t (*l
   for (int s = 0; s < steps; s++) {
     __m256i u[parts];
 #pragma GCC unroll 4
-    for (int h = 0; h < parts; h++) u[h] = _mm256_load_si256((const __m256i*)lines[s * parts / 2] + h);
+    for (int h = 0; h < parts; h++) u[h] = settle(_mm256_load_si256((const __m256i*)lines[s * parts / 2] + h));
 #pragma GCC unroll 3
     for (int c = 0; c < columns; c++) {
       const __m256i a = four(codes[c] + k + 4 * s);

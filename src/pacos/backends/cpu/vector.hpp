@@ -6,6 +6,9 @@
 #include <stdint.h>
 #if defined(__x86_64__)
 #include <immintrin.h>
+#if defined(PACOS_AVX512) && !defined(__AVX512F__)   // tests emulate it where the machine lacks it
+#include "emulated_avx512.hpp"
+#endif
 #elif defined(__aarch64__)
 #include <arm_neon.h>
 #endif
@@ -84,16 +87,20 @@ PACOS_INLINE U8x32 spread_bits(uint32_t bits) {
 #endif
 }
 
+#if defined(__AVX2__)
+PACOS_INLINE S16x16 widen(S8x16 v) { return (S16x16)_mm256_cvtepi8_epi16((__m128i)v); }
+PACOS_INLINE S16x16 widen(U8x16 v) { return (S16x16)_mm256_cvtepu8_epi16((__m128i)v); }
+#else
+PACOS_INLINE S16x16 widen(S8x16 v) { return __builtin_convertvector(v, S16x16); }
+PACOS_INLINE S16x16 widen(U8x16 v) { return __builtin_convertvector(v, S16x16); }
+#endif
+
 /* 8 bytes, each twice, as 16 signed lanes. */
 PACOS_INLINE S16x16 widen_twice(uint64_t eight) {
   typedef uint64_t U64x2 __attribute__((vector_size(16)));
   const U8x16 v = (U8x16)U64x2{eight, eight};
-  const U8x16 twice = __builtin_shufflevector(v, v, 0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7);
-  return __builtin_convertvector(twice, S16x16);
+  return widen(__builtin_shufflevector(v, v, 0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7));
 }
-
-PACOS_INLINE S16x16 widen(S8x16 v) { return __builtin_convertvector(v, S16x16); }
-PACOS_INLINE S16x16 widen(U8x16 v) { return __builtin_convertvector(v, S16x16); }
 
 PACOS_INLINE float half_to_float(uint16_t bits) {
 #if defined(__F16C__)
