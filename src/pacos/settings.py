@@ -247,8 +247,8 @@ def logit_biases(value: Any) -> Any:
 def _bias_text(text: str) -> Any:
     found = re.fullmatch(r"\s*(\d{1,10})\s*([+-].{1,20})", text)
     try:
-        return ((int(found[1]), float(found[2])),) if found else logit_biases([text])
-    except ValueError:
+        return ((int(found[1]), float(found[2])),)  # type: ignore[index]  # no match is refused below
+    except (TypeError, ValueError):
         raise UsageError(f"logit_bias is {text!r}", hint="use TOKEN+BIAS or TOKEN-BIAS, such as 29905-100") from None
 
 
