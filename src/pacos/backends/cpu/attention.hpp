@@ -120,14 +120,14 @@ PACOS_INLINE void score_tile(const float* const* q, const T* K, int64_t E, float
 #pragma GCC unroll 8
     for (int g = 0; g < GROUPS; g++) acc[r][g] = splat(0.0f);
   for (int64_t e = 0; e < E; e++) {
-    f32x16 key[GROUPS];
+    f32x16 x[ROWS];
 #pragma GCC unroll 8
-    for (int g = 0; g < GROUPS; g++) key[g] = load(K + (g * E + e) * kLanes);
+    for (int r = 0; r < ROWS; r++) x[r] = splat(q[r][e]);
 #pragma GCC unroll 8
-    for (int r = 0; r < ROWS; r++) {
-      const f32x16 x = splat(q[r][e]);
+    for (int g = 0; g < GROUPS; g++) {
+      const f32x16 key = load(K + (g * E + e) * kLanes);
 #pragma GCC unroll 8
-      for (int g = 0; g < GROUPS; g++) acc[r][g] = fma(x, key[g], acc[r][g]);
+      for (int r = 0; r < ROWS; r++) acc[r][g] = fma(x[r], key, acc[r][g]);
     }
   }
 #pragma GCC unroll 8
@@ -156,14 +156,14 @@ PACOS_INLINE void mix_tile(const float* p, const T* V, int64_t block_floats, int
 #pragma GCC unroll 8
     for (int b = 0; b < BLOCKS; b++) acc[r][b] = load(out + r * out_stride + b * kLanes);
   for (int64_t key = keys.begin; key < keys.end; key++) {
-    f32x16 value[BLOCKS];
+    f32x16 weight[ROWS];
 #pragma GCC unroll 8
-    for (int b = 0; b < BLOCKS; b++) value[b] = load(V + b * block_floats + key * key_floats);
+    for (int r = 0; r < ROWS; r++) weight[r] = splat(p[r * kChunkKeys + key]);
 #pragma GCC unroll 8
-    for (int r = 0; r < ROWS; r++) {
-      const f32x16 weight = splat(p[r * kChunkKeys + key]);
+    for (int b = 0; b < BLOCKS; b++) {
+      const f32x16 value = load(V + b * block_floats + key * key_floats);
 #pragma GCC unroll 8
-      for (int b = 0; b < BLOCKS; b++) acc[r][b] = fma(weight, value[b], acc[r][b]);
+      for (int r = 0; r < ROWS; r++) acc[r][b] = fma(weight[r], value, acc[r][b]);
     }
   }
 #pragma GCC unroll 8
