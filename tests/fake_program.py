@@ -8,18 +8,25 @@ from __future__ import annotations
 
 import itertools
 import math
+import random
 import threading
+import time
 import zlib
 from array import array
 from collections.abc import Sequence as TokenList
 from types import SimpleNamespace
+from typing import Any
 
+from pacos.engine.engine import Engine
 from pacos.engine.sampler import Sampler, SamplerScratch, address_of
-from pacos.settings import SamplingOptions
+from pacos.engine.sequence import Sequence, SequenceRequest
+from pacos.settings import GenerateOptions, SamplingOptions
 from pacos.types import PageLayout, Step
 
 V = 48
 PAGE_TOKENS = 8
+CONTEXT = 96
+GREEDY = SamplingOptions(temp=0)
 
 
 def mix(token: int, before: int) -> int:
@@ -119,3 +126,29 @@ def null_program(vocab_size: int = 8) -> SimpleNamespace:
         bytes=0, vocab_size=vocab_size, max_tokens=512, close=lambda: None,
         run=lambda step: logits[: len(step.outputs) * vocab_size],
     )  # fmt: skip
+
+
+class Toy:
+    """An engine over the toy program, with what tests look at."""
+
+    def __init__(self, pages: int = 64, context: int = CONTEXT, max_tokens: int = 32) -> None:
+        self.pages = FakePages(pages)
+        self.program = FakeProgram(self.pages, max_tokens)
+        self.engine = Engine(self.program, self.pages, context)
+
+    def submit(self, prompt: list[int], sampling: SamplingOptions = GREEDY, **generate: Any) -> Sequence:
+        salt = generate.pop("cache_salt", "")
+        ends = generate.pop("end_ids", frozenset())
+        return self.engine.submit(SequenceRequest(prompt, sampling, GenerateOptions(**generate), ends, salt))
+
+    def settled(self) -> None:
+        """Wait until nothing runs, then prove that every page came back."""
+        deadline = time.monotonic() + 5
+        while not self.engine._scheduler.idle and time.monotonic() < deadline:
+            time.sleep(0.001)
+        assert self.engine._scheduler.idle
+        self.engine.pool.check([])
+
+
+def prompt_of(length: int, seed: int = 0) -> list[int]:
+    return random.Random(f"{seed}").choices(range(V), k=length)

@@ -6,43 +6,17 @@ import math
 import random
 import threading
 import time
-from array import array
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from fake_program import PAGE_TOKENS, FakePages, FakeProgram, V, expected, mix, null_program, toy_logits
+from fake_program import CONTEXT, GREEDY, PAGE_TOKENS, FakePages, Toy, V, expected, null_program, prompt_of
 
 from pacos.engine.engine import Engine
 from pacos.engine.sampler import NumericalError
-from pacos.engine.sequence import Sequence, SequenceRequest
+from pacos.engine.sequence import SequenceRequest
 from pacos.errors import Cancelled, ContextFull, PacosError, UsageError
 from pacos.settings import GenerateOptions, SamplingOptions
-
-GREEDY = SamplingOptions(temp=0)
-CONTEXT = 96
-
-
-class Toy:
-    """An engine over the toy program, with what tests look at."""
-
-    def __init__(self, pages: int = 64, context: int = CONTEXT, max_tokens: int = 32) -> None:
-        self.pages = FakePages(pages)
-        self.program = FakeProgram(self.pages, max_tokens)
-        self.engine = Engine(self.program, self.pages, context)
-
-    def submit(self, prompt: list[int], sampling: SamplingOptions = GREEDY, **generate: Any) -> Sequence:
-        salt = generate.pop("cache_salt", "")
-        ends = generate.pop("end_ids", frozenset())
-        return self.engine.submit(SequenceRequest(prompt, sampling, GenerateOptions(**generate), ends, salt))
-
-    def settled(self) -> None:
-        """Wait until nothing runs, then prove that every page came back."""
-        deadline = time.monotonic() + 5
-        while not self.engine._scheduler.idle and time.monotonic() < deadline:
-            time.sleep(0.001)
-        assert self.engine._scheduler.idle
-        self.engine.pool.check([])
 
 
 @pytest.fixture
@@ -51,10 +25,6 @@ def toy() -> Iterator[Toy]:
     yield made
     made.program.gate.set()
     made.engine.close()
-
-
-def prompt_of(length: int, seed: int = 0) -> list[int]:
-    return random.Random(f"{seed}").choices(range(V), k=length)
 
 
 @pytest.mark.parametrize("length", [1, 7, 8, 9, 15, 16, 17, 31, 32, 33, 63, 64, 65])
@@ -286,44 +256,6 @@ def test_no_tokens_asked_computes_the_prompt_alone(toy: Toy) -> None:
     sequence = toy.submit(prompt, n_predict=2)
     assert sequence.wait() == expected(prompt, GREEDY, 2)
     assert sequence.timings().cached_tokens == 53
-
-
-def states_of(tokens: list[int]) -> list[int]:
-    states = [0]
-    for token in tokens:
-        states.append(mix(token, states[-1]))
-    return states[1:]
-
-
-@pytest.mark.parametrize("outputs", [range(70), range(35, 69), [0, 40, 69], []])
-def test_logits_come_through_the_same_steps(toy: Toy, outputs: Any) -> None:
-    tokens = prompt_of(70)
-    toy.engine._batch._rows_max = 7  # cut steps short, as a large vocabulary does
-    toy.submit(tokens[:40], n_predict=5).wait()  # the cache holds a part of it
-    rows = toy.engine.logits(tokens, outputs)
-    states = states_of(tokens)
-    assert rows == array("f", [value for place in outputs for value in toy_logits(states[place])])
-    assert max(len(step) for step in toy.program.steps) == 1
-    toy.settled()
-
-
-def test_log_probabilities_are_those_of_the_logits(toy: Toy) -> None:
-    tokens = prompt_of(60)
-    found = toy.engine.log_probabilities(tokens, 20)
-    assert len(found) == 39
-    for place, value in enumerate(found, 20):
-        logits = toy_logits(states_of(tokens[: place + 1])[-1])
-        direct = logits[tokens[place + 1]] - math.log(sum(math.exp(x) for x in logits))
-        assert value == pytest.approx(direct, abs=1e-9)
-    assert toy.engine.log_probabilities([3]) == []
-
-
-def test_scoring_beside_generation_changes_neither(toy: Toy) -> None:
-    prompt, tokens = prompt_of(30), prompt_of(90, seed=4)
-    sequence = toy.submit(prompt, n_predict=60)
-    rows = toy.engine.logits(tokens, range(90))
-    assert sequence.wait() == expected(prompt, GREEDY, 60)
-    assert rows == array("f", [value for state in states_of(tokens) for value in toy_logits(state)])
 
 
 def test_a_long_prompt_does_not_stop_who_generates() -> None:
