@@ -18,12 +18,11 @@ from pacos.quants import block_formats, row_bytes
 ROWS, COLUMNS = 4096, 2048
 SECONDS = 0.15  # per figure
 
-_address = ctypes.c_void_p
+_address, _i32, _i64 = ctypes.c_void_p, ctypes.c_int32, ctypes.c_int64
 _linear = function(
     "pacos_linear",
-    ctypes.c_int32,
-    [ctypes.c_char_p, ctypes.c_int32, _address, ctypes.c_int64, ctypes.c_int64, _address, ctypes.c_int64]
-    + [_address, _address, ctypes.c_int32],
+    _i32,
+    [ctypes.c_char_p, _i32, _address, _i64, _i64, _address, _i64, _address, _address, _i32],
 )
 
 

@@ -18,8 +18,8 @@ NAMES = ["F32", "F16", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q2_K", "Q3_K", "
 QUANTIZED_BY_GGUF = {"F32", "F16", "BF16", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0"}
 
 # Root mean square error on 262,144 normal weights of deviation 1 (seed 5): ggml's reference, measured once with
-# ggml_quantize_chunk of llama.cpp. Ours may lose 1 % more.
-GGML_ERROR = {"Q2_K": 0.0, "Q3_K": 0.0, "Q4_K": 0.0, "Q5_K": 0.0, "Q6_K": 0.0}
+# ggml_quantize_chunk of llama.cpp. Ours may lose 0.1 % more.
+GGML_ERROR = {"Q2_K": 0.295812, "Q3_K": 0.150544, "Q4_K": 0.0712005, "Q5_K": 0.0360410, "Q6_K": 0.0177043}
 
 every_format = pytest.mark.parametrize("fmt", block_formats(), ids=lambda fmt: fmt.name)
 
@@ -68,7 +68,7 @@ def test_quantize_is_bit_exact(name: str) -> None:
 def test_quantize_loses_no_more_than_ggml(name: str) -> None:
     x = np.random.default_rng(5).normal(size=(128, 2048)).astype(np.float32)
     miss = dequantize(name, quantize(name, x), x.shape) - x
-    assert float(np.sqrt(np.mean(miss * miss))) <= 1.01 * GGML_ERROR[name]
+    assert float(np.sqrt(np.mean(miss * miss))) <= 1.001 * GGML_ERROR[name]
 
 
 @every_format
@@ -114,5 +114,5 @@ def test_large_arrays_convert_in_parts() -> None:
 
 
 def test_importing_quants_does_not_import_numpy() -> None:
-    check = "import sys, pacos.quants as q; q.block_format('Q4_K'); q.row_bytes(12, 512); sys.exit('numpy' in sys.modules)"
+    check = "import sys, pacos.quants as q; q.row_bytes('Q4_K', 512); sys.exit('numpy' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", check], check=False).returncode == 0

@@ -38,10 +38,10 @@ def scale_and_minimum(
 
     Tries the grid (top + first + step * i) / range; `absolute` measures |error| in place of its square.
     """
-    low = np.minimum(x.min(axis=1, keepdims=True), np.float32(0))
-    reach = x.max(axis=1, keepdims=True) - low
-    flat = reach <= 0
-    scale, offset = reach / np.float32(top), low.copy()
+    high = x.max(axis=1, keepdims=True)
+    offset = np.minimum(x.min(axis=1, keepdims=True), np.float32(0))
+    flat = high <= offset
+    scale = (high - offset) / np.float32(top)
     wx = weights * x
     sum_w, sum_x = _total(weights), _total(wx)
 
@@ -51,11 +51,14 @@ def scale_and_minimum(
         miss -= x
         return _dot(weights, np.abs(miss, out=miss) if absolute else np.square(miss, out=miss))
 
-    shifted = x - low
-    per_unit = np.float32(1) / np.where(flat, np.float32(1), reach)
-    best = error(integers(shifted * (np.float32(top) * per_unit), 0, top), scale, offset)
+    def codes_at(reach: float) -> Floats:
+        """Codes when the range from the best offset so far is cut into `reach` steps."""
+        width = high - offset
+        return integers((x - offset) * (np.float32(reach) / np.where(width > 0, width, np.float32(1))), 0, top)
+
+    best = error(codes_at(top), scale, offset)
     for i in range(steps + 1):
-        codes = integers(shifted * (np.float32(top + first + step * i) * per_unit), 0, top)
+        codes = codes_at(top + first + step * i)
         wl = weights * codes
         sum_l, sum_l2, sum_xl = _total(wl), _dot(wl, codes), _dot(wx, codes)
         det = sum_w * sum_l2 - sum_l * sum_l
