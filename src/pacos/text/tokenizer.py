@@ -27,7 +27,7 @@ from pacos.text.token_policy import (
 )
 
 
-class Marked(Protocol):
+class PromptPart(Protocol):
     """A piece of a rendered prompt: `markup` may hold special tokens, data never does."""
 
     @property
@@ -119,7 +119,7 @@ class Tokenizer:
         ids = self._native.encode(data, [(0, len(data))] if parse_special else []).tolist()
         return self._framed(ids, add_special=add_special, once=False)
 
-    def encode_segments(self, segments: Iterable[Marked], *, add_special: bool = True) -> list[int]:
+    def encode_segments(self, segments: Iterable[PromptPart], *, add_special: bool = True) -> list[int]:
         """Token ids of a rendered prompt: control tokens are recognised in markup, never in data.
 
         The text is split into tokens as one whole. BOS and EOS are not added where the markup already has them.
