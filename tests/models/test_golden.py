@@ -1,6 +1,6 @@
 """The plan of each family is what it was: a change here means that the model computes something else.
 
-After a wanted change, write the files anew:  PACOS_UPDATE_GOLDEN=1 .venv/bin/python -m pytest tests/models/test_golden.py
+After a wanted change, write the files anew:  PACOS_UPDATE_GOLDEN=1 python -m pytest tests/models/test_golden.py
 """
 
 from __future__ import annotations

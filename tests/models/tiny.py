@@ -117,6 +117,21 @@ def weights(case: str) -> dict[str, np.ndarray]:
     return tensors
 
 
+def rounded_weights(case: str) -> dict[str, np.ndarray]:
+    """The weights as a Q8_0 file holds them, in f32: matrices are rounded, vectors and learned positions are not."""
+    from pacos import quants
+
+    def rounded(name: str, values: np.ndarray) -> np.ndarray:
+        if values.ndim == 1 or name.endswith("wpe.weight"):
+            return values
+        turned = ".c_" in name  # GPT-2 keeps these [in, out]
+        rows = values.T if turned else values
+        packed = quants.dequantize("Q8_0", quants.quantize("Q8_0", rows), rows.shape)
+        return np.ascontiguousarray(packed.T if turned else packed)
+
+    return {name: rounded(name, values) for name, values in weights(case).items()}
+
+
 def _decoder_shapes(config: Config) -> dict[str, tuple[int, ...]]:
     kind = config["model_type"]
     biased = kind == "qwen2" or config.get("attention_bias", False)
@@ -164,14 +179,16 @@ def prompt(tokens: int) -> list[int]:
     return [int(one) for one in random.integers(2, VOCAB, tokens)]
 
 
-def write_folder(case: str, folder: Path) -> Path:
+def write_folder(case: str, folder: Path, *, rounded: bool = False) -> Path:
     """Save the model as transformers would: config.json, model.safetensors, tokenizer.json."""
     from safetensors.numpy import save_file
 
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.json").write_text(json.dumps(CASES[case], indent=1))
     (folder / "tokenizer.json").write_text(json.dumps(_tokenizer(), ensure_ascii=False))
-    save_file(weights(case), folder / "model.safetensors", metadata={"format": "pt"})
+    save_file(
+        rounded_weights(case) if rounded else weights(case), folder / "model.safetensors", metadata={"format": "pt"}
+    )
     return folder
 
 
