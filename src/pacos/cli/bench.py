@@ -53,6 +53,8 @@ def command(model: str | None, **given: Any) -> None:
     if given["make"]:
         _make(Path(model), given["make"], given["make_type"])
         return
+    if not given["n_prompt"] and not given["n_gen"]:
+        raise UsageError("there is nothing to measure", hint="give --n-prompt or --n-gen")
     from dataclasses import replace
 
     from pacos.llm import load
@@ -111,5 +113,7 @@ def _report_machine(threads: int, as_json: bool) -> None:
 def _make(path: Path, preset: str, type_name: str) -> None:
     from pacos.hub.random_model import write_random_model
 
+    if path.exists():
+        raise UsageError(f"{path} exists", hint="give another name")
     write_random_model(path, preset=preset, type=type_name.upper())
     click.echo(f"{path}: {render.size_text(path.stat().st_size)}", err=True)

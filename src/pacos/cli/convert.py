@@ -36,6 +36,6 @@ def check_output(output: Path, force: bool) -> None:
     from pacos.errors import UsageError
 
     if output.exists() and not force:
-        raise UsageError(f"{output} exists", hint="give --force to replace it")
+        raise UsageError(f"{output} exists", hint="give another name, or --force to replace it")
     if not output.parent.is_dir():
         raise UsageError(f"there is no folder {output.parent}", hint="make it first")

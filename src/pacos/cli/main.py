@@ -17,6 +17,7 @@ from typing import Any
 import click
 
 import pacos.cli
+from pacos import __version__
 from pacos.errors import CapacityError, PacosError
 from pacos.log import warnings_to
 
@@ -83,7 +84,7 @@ def _summary(name: str) -> str:
     epilog="Exit codes: 0 done, 1 failed, 2 wrong option, 3 unusable model file, 4 not enough memory or disk, "
     "70 internal fault, 130 stopped by Ctrl-C.",
 )
-@click.version_option(package_name="pacos", message="pacos %(version)s")
+@click.version_option(__version__, message="pacos %(version)s")
 def pacos_group() -> None:
     """Run language models on the machine you have.
 

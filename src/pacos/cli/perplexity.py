@@ -40,6 +40,8 @@ def command(model: str, file: str, chunks: int, as_json: bool, **given: Any) -> 
     size = options.ctx_size or DEFAULT_CONTEXT_TOKENS
     if size < 4:
         raise UsageError(f"a context of {size} tokens has nothing to score", hint="use --ctx-size 4 or more")
+    if chunks == 0:
+        raise UsageError("--chunks is 0", hint="use 1 or more, or -1 for all")
     text = read_text_option(file, "--file")
     with load(model, options=replace(options, ctx_size=size, parallel=1)) as llm:
         tokens = llm.tokenize(text)
