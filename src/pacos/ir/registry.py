@@ -11,7 +11,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from pacos.ir.graph import Shape, Tensor, Trace, require, walk
+from pacos.errors import ShapeError
+from pacos.ir.graph import Shape, Tensor, Trace, walk
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +74,8 @@ def op(
 
 def _record(entry: Op, trace: Trace, operands: tuple[Any, ...], attributes: dict[str, Any]) -> Any:
     for operand in operands:
-        require(operand is None or isinstance(operand, Tensor), f"{entry.name}: operand {operand!r} is not traced")
+        if operand is not None and not isinstance(operand, Tensor):
+            raise ShapeError(f"{entry.name}: operand {operand!r} is not traced")
     attributes = {**(entry.body.__kwdefaults__ or {}), **attributes}
     shapes = entry.shape(*operands, **attributes)
     plain = tuple(sorted(attributes.items()))
