@@ -60,7 +60,8 @@ int32_t Bpe::open(const uint8_t* merges, uint64_t size, uint32_t count, int64_t*
     Strings source(merges, size);
     struct Pending {
         std::string_view left, right;
-        uint64_t left_hash, right_hash;
+        uint64_t left_hash, right_hash, pair;
+        uint32_t made;
     };
     constexpr uint32_t batch = 32;
     Pending pending[batch];
@@ -83,12 +84,16 @@ int32_t Bpe::open(const uint8_t* merges, uint64_t size, uint32_t count, int64_t*
             vocabulary_.prefetch(pending[i].right_hash);
         }
         for (uint32_t i = 0; i < n; ++i) {
+            vocabulary_.prefetch_place(pending[i].left_hash);
+            vocabulary_.prefetch_place(pending[i].right_hash);
+        }
+        for (uint32_t i = 0; i < n; ++i) {
             vocabulary_.prefetch_text(pending[i].left_hash);
             vocabulary_.prefetch_text(pending[i].right_hash);
         }
         for (uint32_t i = 0; i < n; ++i) {
             *where = first + i;
-            const Pending& rule = pending[i];
+            Pending& rule = pending[i];
             const int32_t left = vocabulary_.find_hashed(rule.left, rule.left_hash);
             const int32_t right = vocabulary_.find_hashed(rule.right, rule.right_hash);
             joined.assign(rule.left).append(rule.right);
@@ -98,9 +103,11 @@ int32_t Bpe::open(const uint8_t* merges, uint64_t size, uint32_t count, int64_t*
                 guess = static_cast<uint32_t>(made);
             }
             if (left == none || right == none) return merge_of_unknown_pieces;
-            add(static_cast<uint64_t>(left) << 32 | static_cast<uint32_t>(right), first + i, guess);
-            ++guess;
+            rule.pair = static_cast<uint64_t>(left) << 32 | static_cast<uint32_t>(right);
+            rule.made = guess++;
+            will_read(&table_[slot(rule.pair)]);
         }
+        for (uint32_t i = 0; i < n; ++i) add(pending[i].pair, first + i, pending[i].made);
     }
     if (!source.done()) return bad_strings;
 

@@ -8,7 +8,6 @@ Source: tokenizer.json of each model family; the names are those that llama.cpp'
 
 from __future__ import annotations
 
-import difflib
 import functools
 from dataclasses import dataclass
 
@@ -195,6 +194,8 @@ def find_splitter(name: str) -> Splitter:
     names = splitter_names()
     if name in names:
         return names[name]
+    import difflib
+
     near = difflib.get_close_matches(name[:100], names, n=5, cutoff=0.4) or sorted(names)
     raise UnsupportedModel(
         f"the file's pre-tokenizer is {name[:100]!r}, which Pacos does not know",

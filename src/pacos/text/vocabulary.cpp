@@ -22,6 +22,8 @@ uint64_t fresh_seed() {
     return (now ^ static_cast<uint64_t>(reinterpret_cast<uintptr_t>(&local)) << 17) * 0x9E3779B97F4A7C15u;
 }
 
+}  // namespace
+
 void will_read(const void* address) {
 #if defined(__GNUC__)
     __builtin_prefetch(address);
@@ -29,8 +31,6 @@ void will_read(const void* address) {
     (void)address;
 #endif
 }
-
-}  // namespace
 
 uint64_t hash_of(const char* text, size_t size, uint64_t seed) {
     constexpr uint64_t k = 0x9FB21C651E98DF25u;
@@ -110,6 +110,11 @@ void Vocabulary::set_types(const int32_t* types) {
 }
 
 void Vocabulary::prefetch(uint64_t hash) const { will_read(&slots_[hash & mask_]); }
+
+void Vocabulary::prefetch_place(uint64_t hash) const {
+    const uint32_t id = slots_[hash & mask_].id_plus_one;
+    if (id > 1) will_read(&ends_[id - 2]);
+}
 
 void Vocabulary::prefetch_text(uint64_t hash) const {
     const uint32_t id = slots_[hash & mask_].id_plus_one;

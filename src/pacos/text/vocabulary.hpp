@@ -28,6 +28,8 @@ class Strings {
     uint64_t left_;
 };
 
+void will_read(const void* address);
+
 class Vocabulary {
   public:
     // 0, or the error with `where` the piece: see tokenizer.cpp for the codes.
@@ -56,8 +58,10 @@ class Vocabulary {
     void find_bytes(int32_t* ids) const;
 
     uint64_t hash(std::string_view text) const { return hash_of(text.data(), text.size(), seed_); }
-    void prefetch(uint64_t hash) const;       // the slot
-    void prefetch_text(uint64_t hash) const;  // what the slot points to
+    // Fetch into the cache what finding a piece will read, one hop at a time: the slot, the place of its text, the text.
+    void prefetch(uint64_t hash) const;
+    void prefetch_place(uint64_t hash) const;
+    void prefetch_text(uint64_t hash) const;
     int32_t find_hashed(std::string_view text, uint64_t hash) const;
 
   private:
