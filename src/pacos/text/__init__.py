@@ -1,0 +1,1 @@
+"""Strings and tokens: tokenizers, chat templates, streaming text. Knows no engine."""
