@@ -9,7 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from shared_files import shared
 from vocabularies import BOS, EOS, PARAGRAPH, TURN, byte_level, sentencepiece, texts
@@ -111,6 +111,7 @@ def test_sentencepiece_round_trip(text: str) -> None:
 
 
 @given(data=st.binary(max_size=40))
+@example(data=b"\xc0 ")
 def test_bytes_that_are_no_text(data: bytes) -> None:
     byte_vocabulary, byte_fallback = bpe("llama-bpe"), spm(add_space_prefix=False)
     decoded = byte_vocabulary.decode(byte_vocabulary.encode(data))

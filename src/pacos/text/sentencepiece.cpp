@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "merge_queue.hpp"
+#include "unicode.hpp"
 
 namespace pacos::text {
 namespace {
@@ -12,10 +13,9 @@ namespace {
 constexpr size_t short_segment = 48;  // symbols; longer ones pay for a queue
 constexpr std::string_view meta = "\xE2\x96\x81";
 
+// A symbol is one character; a byte that belongs to none stands alone.
 size_t symbol_size(std::string_view text, size_t at) {
-    const auto b = static_cast<uint8_t>(text[at]);
-    const size_t size = b < 0xC0 ? 1 : b < 0xE0 ? 2 : b < 0xF0 ? 3 : 4;
-    return std::min(size, text.size() - at);
+    return std::max<size_t>(1, valid_length(reinterpret_cast<const uint8_t*>(text.data()), text.size(), at));
 }
 
 // Higher scores become lower keys.
