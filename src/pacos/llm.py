@@ -18,7 +18,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from pacos.errors import UsageError
+from pacos.errors import FormatError, ModelError, UsageError
+from pacos.formats.wording import shown
 from pacos.lazy import np
 from pacos.settings import GenerateOptions, LoadOptions, SamplingOptions, read
 from pacos.types import Archive, Completion, Event, Timings
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 
 Message = Mapping[str, Any]
 Prompt = str | Sequence[int]
+
+_SHOW_HINT = "`pacos show` tells what is in it"
 
 
 def load(
@@ -54,12 +57,23 @@ def load(
         (options,) = read((LoadOptions,), settings)
     elif settings:
         raise UsageError("load got both options and single settings", hint="give one of them")
-    archive = open_model(resolve(path_or_name))
+    path = resolve(path_or_name)
     try:
-        return LLM(archive, options, vocab_only=vocab_only, chat_template=chat_template)
-    except BaseException:
-        archive.close()
-        raise
+        archive = open_model(path)
+        try:
+            return LLM(archive, options, vocab_only=vocab_only, chat_template=chat_template)
+        except BaseException:
+            archive.close()
+            raise
+    except ModelError as error:
+        raise _located(error, path) from error.__cause__
+
+
+def _located(error: ModelError, path: Path) -> ModelError:
+    """The same error, saying in which file and what to do."""
+    known = path.name in error.message
+    hint = "get it again, or another conversion of the model" if isinstance(error, FormatError) else _SHOW_HINT
+    return type(error)(error.message if known else f"{shown(path)}: {error.message}", hint=error.hint or hint)
 
 
 class LLM:
