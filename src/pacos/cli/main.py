@@ -22,6 +22,7 @@ from pacos.errors import CapacityError, PacosError
 from pacos.log import warnings_to
 
 _PARTS = {"main", "render", "options"}  # modules here that are no commands
+_LINE_CHARACTERS = 2000
 _COMMAND_ORDER = ("run", "chat", "show", "tokenize", "bench", "perplexity", "convert", "quantize")
 
 
@@ -117,8 +118,7 @@ def _failure(error: BaseException) -> int:
     if isinstance(error, BrokenPipeError | ReaderLeft):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0  # `pacos run | head` ends quietly
-    if isinstance(error, KeyboardInterrupt | click.Abort):
-        click.echo("", err=True)
+    if isinstance(error, KeyboardInterrupt | click.Abort):  # click wrote a newline already
         return 130
     message, hint, code = _explained(error)
     _line("error", "red", f"{message}; {hint}" if hint else message)
@@ -147,7 +147,8 @@ def _explained(error: BaseException) -> tuple[str, str | None, int]:
 
 def _line(kind: str, color: str, text: str) -> None:
     """One line on standard error, safe for a terminal."""
-    one_line = " ".join(text.split())
-    if not one_line.isprintable():
-        one_line = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in one_line)
-    click.echo(click.style(f"{kind}: ", fg=color) + one_line, err=True)
+    from pacos.cli import render
+
+    click.echo(
+        render.styled(f"{kind}: ", fg=color) + render.printable(" ".join(text.split()), _LINE_CHARACTERS), err=True
+    )

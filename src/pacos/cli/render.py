@@ -33,15 +33,21 @@ def stdout_is_terminal() -> bool:
     return sys.stdout is not None and sys.stdout.isatty()
 
 
+def styled(text: str, **style: Any) -> str:
+    """Text with colour or weight, unless the user wants none (NO_COLOR) or the terminal has none."""
+    plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
+    return text if plain else click.style(text, **style)
+
+
 def note(text: str) -> None:
     """A dim remark on standard error, on a terminal only."""
     if on_terminal():
-        click.echo(click.style(printable(text), dim=True), err=True)
+        click.echo(styled(printable(text), dim=True), err=True)
 
 
 def warn(text: str) -> None:
     """A warning on standard error, wherever it goes."""
-    click.echo(click.style("warning: ", fg="yellow") + printable(text), err=True)
+    click.echo(styled("warning: ", fg="yellow") + printable(text), err=True)
 
 
 def write(text: str) -> None:
@@ -88,7 +94,7 @@ def waiting(text: str) -> Iterator[None]:
 
     def show() -> None:
         shown.set()
-        sys.stderr.write(f"\x1b[2m{printable(text, 70)}\x1b[0m")
+        sys.stderr.write(styled(printable(text, 70), dim=True))
         sys.stderr.flush()
 
     timer = threading.Timer(_MOMENT_SECONDS, show)

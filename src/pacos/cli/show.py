@@ -90,7 +90,7 @@ def _overview(archive: Archive, problem: str | None) -> None:
     for section, values in found.items():
         rows = list(_rows(values))
         if rows:
-            click.echo(click.style(section, bold=True))
+            click.echo(render.styled(section, bold=True))
         for label, text in rows:
             click.echo(f"  {label:16} {render.printable(text)}")
     if types:

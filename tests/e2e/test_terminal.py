@@ -1,0 +1,172 @@
+"""The program on a terminal: notes and progress, a typed conversation, Ctrl-C, a dumb terminal."""
+
+from __future__ import annotations
+
+import os
+import re
+import select
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+from commands import PROGRAM, environment
+
+pytestmark = [pytest.mark.e2e, pytest.mark.skipif(os.name != "posix", reason="terminals are another matter elsewhere")]
+SECONDS_MAX = 30.0
+ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\r")
+
+
+class Terminal:
+    """A program on a pseudo-terminal, and everything that it showed."""
+
+    def __init__(self, process: subprocess.Popen[bytes], fd: int) -> None:
+        self.process = process
+        self.fd = fd
+        self.raw = ""
+
+    @property
+    def seen(self) -> str:
+        """What was shown, without escape sequences."""
+        return ESCAPES.sub("", self.raw)
+
+    def type(self, text: str) -> None:
+        os.write(self.fd, text.encode())
+
+    def until(self, words: str, times: int = 1) -> str:
+        """Read until the words were seen so often, or the program ended."""
+        deadline = time.monotonic() + SECONDS_MAX
+        while self.seen.count(words) < times:
+            assert time.monotonic() < deadline, f"waited for {words!r}, saw {self.seen!r}"
+            if not self._read(0.2) and self.process.poll() is not None:
+                break
+        assert self.seen.count(words) >= times, self.seen
+        return self.seen
+
+    def end(self) -> int:
+        """Read to the end; the exit code."""
+        deadline = time.monotonic() + SECONDS_MAX
+        while (self._read(0.2) or self.process.poll() is None) and time.monotonic() < deadline:
+            pass
+        return self.process.wait(timeout=1)
+
+    def _read(self, seconds: float) -> bool:
+        if not select.select([self.fd], [], [], seconds)[0]:
+            return False
+        try:
+            piece = os.read(self.fd, 4096)
+        except OSError:  # Linux says so when the other side is gone
+            return False
+        self.raw += piece.decode(errors="replace")
+        return bool(piece)
+
+
+@contextmanager
+def terminal(*arguments: str, **variables: str) -> Iterator[Terminal]:
+    import pty
+
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [*PROGRAM, *arguments],
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        env=environment(**{"TERM": "xterm", **variables}),
+        start_new_session=True,
+        preexec_fn=lambda: _own_terminal(theirs),
+    )
+    os.close(theirs)
+    try:
+        yield Terminal(process, ours)
+    finally:
+        process.kill()
+        process.wait()
+        os.close(ours)
+
+
+def _own_terminal(fd: int) -> None:
+    import fcntl
+    import termios
+
+    fcntl.ioctl(fd, termios.TIOCSCTTY, 0)
+
+
+def test_run_tells_its_speed() -> None:
+    with terminal("run", "--seed", "1", "-n", "12") as screen:
+        assert screen.end() == 0
+    assert screen.seen.startswith("no prompt given, using: Tell me a story.\n")
+    assert "\nprompt " in screen.seen  # on a line of its own, although the answer ended in the middle of one
+    assert "generated 12 tokens" in screen.seen
+
+
+def test_no_colour_and_dumb_terminals_get_plain_text() -> None:
+    with terminal("run", "nosuch", TERM="dumb") as screen:
+        assert screen.end() == 3
+    assert "\x1b" not in screen.raw
+    assert screen.seen.startswith("error: no model")
+
+
+def test_a_conversation() -> None:
+    with terminal("chat", "--temp", "0", "-n", "12") as screen:
+        screen.until("> ")
+        assert "1024 tokens of context" in screen.seen
+        screen.type("Tell me a story about a dragon.\n")
+        screen.until("generated 12 tokens")
+        assert "Once upon a time" in screen.seen
+        screen.until("> ", 2)
+        screen.type("/clear\n")
+        screen.until("a new conversation")
+        screen.until("> ", 3)
+        screen.type("/exit\n")
+        assert screen.end() == 0
+
+
+def test_ctrl_c_stops_the_answer_and_not_the_conversation() -> None:
+    with terminal("chat", "--seed", "1", "--ignore-eos", "-c", "100000", "--rope-scale", "100") as screen:
+        screen.until("> ")
+        screen.type("Tell me a story.\n")
+        screen.until(" a ", 3)
+        screen.type("\x03")
+        screen.until("tokens/s")
+        screen.until("> ", 2)
+        screen.type("/bye\n")
+        assert screen.end() == 0
+
+
+def test_ctrl_c_twice_and_ctrl_d_end_a_conversation() -> None:
+    with terminal("chat") as screen:
+        screen.until("> ")
+        screen.type("half a line\x03")
+        screen.until("Ctrl-C again")
+        screen.until("> ", 2)
+        screen.type("\x03")
+        assert screen.end() == 130
+    with terminal("chat") as screen:
+        screen.until("> ")
+        screen.type("\x04")
+        assert screen.end() == 0
+    assert "Traceback" not in screen.seen
+
+
+def test_ctrl_c_stops_a_run() -> None:
+    with terminal("run", "--seed", "1", "--ignore-eos", "-c", "100000", "--rope-scale", "100") as screen:
+        screen.until(" a ", 3)
+        screen.type("\x03")
+        assert screen.end() == 130
+    assert "generated" in screen.seen
+    assert "Traceback" not in screen.seen
+
+
+def test_a_terminal_that_goes_away_ends_the_program() -> None:
+    with terminal("chat") as screen:
+        screen.until("> ")
+        screen.process.send_signal(signal.SIGHUP)
+        assert screen.end() != 0
+
+
+def test_tokens_are_listed_with_their_pieces() -> None:
+    with terminal("tokenize", "storyteller", "Once upon") as screen:
+        assert screen.end() == 0
+    assert "b' upon'" in screen.seen
