@@ -40,7 +40,8 @@ class Terminal:
         deadline = time.monotonic() + SECONDS_MAX
         while self.seen.count(words) < times:
             assert time.monotonic() < deadline, f"waited for {words!r}, saw {self.seen!r}"
-            if not self._read(0.2) and self.process.poll() is not None:
+            ended = self.process.poll() is not None  # before reading: what it wrote last must be read too
+            if not self._read(0.2) and ended:
                 break
         assert self.seen.count(words) >= times, self.seen
         return self.seen
@@ -48,8 +49,9 @@ class Terminal:
     def end(self) -> int:
         """Read to the end; the exit code."""
         deadline = time.monotonic() + SECONDS_MAX
-        while (self._read(0.2) or self.process.poll() is None) and time.monotonic() < deadline:
-            pass
+        ended = False
+        while (self._read(0.2) or not ended) and time.monotonic() < deadline:
+            ended = self.process.poll() is not None  # then once more: what it wrote last
         return self.process.wait(timeout=1)
 
     def _read(self, seconds: float) -> bool:
