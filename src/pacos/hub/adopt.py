@@ -19,7 +19,7 @@ from pacos.formats import open_archive
 from pacos.formats.mapped import address_of
 from pacos.formats.safetensors import SafetensorsArchive, read_safetensors
 from pacos.hub.hf_config import is_tied, llama3_factors, metadata_of
-from pacos.hub.hf_files import read_json
+from pacos.hub.hf_files import read_json, well_formed
 from pacos.hub.hf_tokenizer import tokenizer_metadata
 from pacos.lazy import np
 from pacos.models import Architecture, model_for_class
@@ -97,10 +97,12 @@ def adopt_folder(folder: Path) -> AdoptedArchive:
         raise FormatError(f"{folder / CONFIG_NAME}: architectures is {classes!a}, needed: a list with a class name")
     entry = model_for_class(classes[0])
     metadata = {"general.architecture": entry.name, "general.name": folder.resolve().name.removesuffix("-hf")}
-    metadata |= metadata_of(entry.name, config)
+    with well_formed(str(folder / CONFIG_NAME)):
+        metadata |= metadata_of(entry.name, config)
     if entry.rope == "pairs":
         metadata[ROPE_STYLE_KEY] = "halves"
-    metadata |= tokenizer_metadata(folder, config)
+    with well_formed(str(folder / "tokenizer.json")):
+        metadata |= tokenizer_metadata(folder, config)
     source = read_safetensors(folder)
     try:
         return _present(source, entry, config, metadata)
@@ -128,7 +130,8 @@ def _present(
             made[gguf] = _transposed_maker(source, hf)
         else:
             tensors[gguf] = TensorEntry(gguf, there.shape, there.type, there.part, there.offset, there.nbytes)
-    factors = llama3_factors(config, metadata.get(f"{entry.name}.rope.dimension_count", 0)) if entry.rope else None
+    with well_formed(str(source.path / CONFIG_NAME)):
+        factors = llama3_factors(config, metadata.get(f"{entry.name}.rope.dimension_count", 0)) if entry.rope else None
     if factors:
         tensors["rope_freqs.weight"] = TensorEntry(
             "rope_freqs.weight", (len(factors),), "F32", _MADE_IN_MEMORY, 0, 4 * len(factors)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from pacos.errors import FormatError, UnsupportedModel
+from pacos.models.hparams import HEAD_WIDTH_MAX, LAYERS_MAX
 
 Config = Mapping[str, Any]
 
@@ -127,6 +128,8 @@ def _windows(architecture: str, config: Config) -> dict[str, Any]:
     layers = config.get("num_hidden_layers")
     if not window or not isinstance(layers, int) or config.get("use_sliding_window") is False:
         return {}
+    if layers > LAYERS_MAX:
+        raise FormatError(f"config.json: {layers} layers, at most {LAYERS_MAX} are supported")
     kinds = config.get("layer_types")
     if isinstance(kinds, list) and len(kinds) == layers:
         pattern: Any = [kind == "sliding_attention" for kind in kinds]
@@ -232,6 +235,8 @@ def llama3_factors(config: Config, width: int) -> list[float] | None:
     base = _number(settings, "rope_theta")
     if low >= high:
         raise FormatError(f"config.json: low_freq_factor {low:g} is not below high_freq_factor {high:g}")
+    if not 0 < width <= HEAD_WIDTH_MAX:
+        raise FormatError(f"config.json: heads of width {width}, at most {HEAD_WIDTH_MAX} are supported")
     factors = []
     for i in range(width // 2):
         wavelength = 2 * math.pi * base ** (2 * i / width)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -35,3 +37,16 @@ def read_json(path: Path) -> dict[str, Any]:
 def read_json_if_there(path: Path) -> dict[str, Any]:
     """The JSON object in a file, empty when there is no file."""
     return read_json(path) if path.is_file() else {}
+
+
+@contextmanager
+def well_formed(what: str) -> Iterator[None]:
+    """Turn what an unforeseen JSON type breaks into one error; every value that matters is checked by its reader.
+
+    Errors: FormatError naming `what`.
+    """
+    try:
+        yield
+    except (TypeError, AttributeError, LookupError, ValueError, ArithmeticError, RecursionError) as error:
+        hint = "download it again, or save it anew with transformers"
+        raise FormatError(f"{what}: not in the form that transformers writes: {error}", hint=hint) from error

@@ -15,6 +15,7 @@ from pacos.hub.hf_splitters import splitter_name
 
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = 1, 2, 3, 4, 5, 6
 TOKENS_MAX = 1 << 24
+_UNNAMED_MAX = 1 << 18  # ids without a name, as padded embeddings have
 _UNREACHABLE_SCORE = -1e9  # tokens that no merge makes
 _BYTES = frozenset(f"<0x{byte:02X}>" for byte in range(256))
 _OTHER_FORMS = ("tokenizer.model", "vocab.json", "merges.txt", "tokenizer_config.json", "tekken.json")
@@ -83,7 +84,11 @@ def _vocabulary(path: Path, spec: Mapping[str, Any], config: Mapping[str, Any]) 
     for entry in added:
         types[entry["id"]] = CONTROL if entry.get("special") else USER_DEFINED
     size = config.get("vocab_size")
-    count = max(max(named, default=-1) + 1, size if isinstance(size, int) and size < TOKENS_MAX else 0)
+    count = max(max(named, default=-1) + 1, size if isinstance(size, int) else 0)
+    if count > len(named) + _UNNAMED_MAX:
+        raise FormatError(
+            f"{path}: {len(named)} tokens are named, config.json speaks of {size!a}, ids go up to {count - 1}"
+        )
     tokens = [named.get(number, f"[PAD{number}]") for number in range(count)]
     return tokens, [types.get(number, NORMAL if number in named else UNUSED) for number in range(count)]
 
