@@ -46,6 +46,11 @@ class Terminal:
         assert self.seen.count(words) >= times, self.seen
         return self.seen
 
+    def settle(self) -> None:
+        """Read until the program waits: between its prompt and its first look at the keys Python misses Ctrl-C."""
+        while self._read(0.5):
+            pass
+
     def end(self) -> int:
         """Read to the end; the exit code."""
         deadline = time.monotonic() + SECONDS_MAX
@@ -140,9 +145,11 @@ def test_ctrl_c_stops_the_answer_and_not_the_conversation() -> None:
 def test_ctrl_c_twice_and_ctrl_d_end_a_conversation() -> None:
     with terminal("chat") as screen:
         screen.until("> ")
+        screen.settle()
         screen.type("half a line\x03")
         screen.until("Ctrl-C again")
         screen.until("> ", 2)
+        screen.settle()
         screen.type("\x03")
         assert screen.end() == 130
     with terminal("chat") as screen:
