@@ -141,6 +141,30 @@ PACOS_INLINE float sum16(F32x16 v) {
   return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
 }
 constexpr int kFloatRows = 2, kFloatColumns = 3;   // 12 of 16 registers accumulate
+constexpr bool kLanesInHalves = true;
+
+/* acc[r][c] += weights of row r times activations of column c, the low lanes first, then the high ones: so each
+   activation is loaded once and everything fits the registers. */
+template <int rows, int columns>
+PACOS_INLINE void fma_halves(F32x16 (&acc)[rows][columns], const uint8_t* const (&weights)[rows], const float* acts,
+                             int64_t stride, int64_t count) {
+  const auto step = [&](int64_t k, __m256 F32x16::*half) {
+    __m256 w[rows];
+#pragma GCC unroll 4
+    for (int r = 0; r < rows; r++) w[r] = _mm256_loadu_ps((const float*)weights[r] + k);
+#pragma GCC unroll 4
+    for (int c = 0; c < columns; c++) {
+      __m256 a = _mm256_loadu_ps(acts + c * stride + k);
+      __asm__("" : "+x"(a));   // in a register for all rows
+#pragma GCC unroll 4
+      for (int r = 0; r < rows; r++) acc[r][c].*half = _mm256_fmadd_ps(w[r], a, acc[r][c].*half);
+    }
+  };
+  for (int64_t k = 0; k < count; k += 16) {
+    step(k, &F32x16::low);
+    step(k + 8, &F32x16::high);
+  }
+}
 
 /* ---- 16 rows of a panel: sub-block scales stand twice in a lane, for vpmaddwd ---- */
 PACOS_INLINE I32x8 panel_scale_low(I32x8 pairs) { return (pairs & 0xffff) | pairs << 16; }

@@ -51,6 +51,7 @@ PACOS_INLINE I32x8 panel_scale_high(I32x8 pairs) { return pairs >> 16; }
 constexpr bool kSplitBytes = false, kSignedBytes = false;
 template <class F>
 constexpr int kTileColumns = 12;
+constexpr bool kLanesInHalves = false;
 constexpr int kFloatRows = 4, kFloatColumns = 5;   // 20 of 32 registers accumulate
 
 }  // namespace pacos::PACOS_ISA

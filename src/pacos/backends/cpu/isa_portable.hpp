@@ -183,7 +183,7 @@ PACOS_INLINE F32x16 to_float16(Ints16 v) { return {to_float(v.low), to_float(v.h
 PACOS_INLINE I32x8 panel_scale_low(I32x8 pairs) { return pairs << 16 >> 16; }
 PACOS_INLINE I32x8 panel_scale_high(I32x8 pairs) { return pairs >> 16; }
 
-constexpr bool kSplitBytes = false;
+constexpr bool kSplitBytes = false, kLanesInHalves = false;
 #if defined(__aarch64__)
 constexpr bool kSignedBytes = true;
 template <class F>

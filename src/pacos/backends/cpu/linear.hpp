@@ -215,6 +215,19 @@ PACOS_INLINE void put(const LinearArgs& args, int64_t column, int64_t row, float
   args.y[column * args.ld_y + row] = args.bias ? value + args.bias[row] : value;
 }
 
+/* Up to 16 rows of one column. */
+PACOS_INLINE void put_rows(const LinearArgs& args, int64_t column, int64_t row, int rows, const float* values) {
+  float* y = args.y + column * args.ld_y + row;
+  if (rows < 16) {
+    for (int r = 0; r < rows; r++) put(args, column, row + r, values[r]);
+    return;
+  }
+  for (int i = 0; i < 16; i += 8) {
+    const F32x8 v = load<F32x8>(values + i);
+    store(y + i, args.bias ? v + load<F32x8>(args.bias + row + i) : v);
+  }
+}
+
 template <class F, int columns>
 static void direct_columns(const LinearArgs& args, int64_t row_begin, int64_t row_end, int64_t column) {
   const ActLayout at = act_layout(F::acts, args.columns);
@@ -308,8 +321,7 @@ static void panel_batch(const LinearArgs& args, int64_t row, int rows, int64_t c
     const int c = tile_start(t, tiles, columns), count = tile_start(t + 1, tiles, columns) - c;
     for (int p = 0; p < panels; p++)
       for (int i = 0; i < count; i++)
-        for (int r = 0; r < smaller(16, rows - 16 * p); r++)
-          put(args, column + c + i, row + 16 * p + r, scratch.acc[c * panels + p * count + i][r]);
+        put_rows(args, column + c + i, row + 16 * p, (int)smaller(16, rows - 16 * p), scratch.acc[c * panels + p * count + i]);
   }
 }
 
@@ -378,7 +390,10 @@ static void float_tiles(FloatScratch& scratch, const float* acts, int64_t stride
       weights[r] = (const uint8_t*)scratch.weights[r0 + r];
       for (int c = 0; c < columns; c++) sums[r][c] = load_f32(acc[r * columns + c]);
     }
-    fma_tile<PackedFloats, kFloatRows, columns>(sums, weights, acts, stride, count);
+    if constexpr (kLanesInHalves)
+      fma_halves(sums, weights, acts, stride, count);
+    else
+      fma_tile<PackedFloats, kFloatRows, columns>(sums, weights, acts, stride, count);
     for (int r = 0; r < kFloatRows; r++)
       for (int c = 0; c < columns; c++) store16(acc[r * columns + c], sums[r][c]);
   }

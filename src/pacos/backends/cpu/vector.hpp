@@ -22,6 +22,7 @@ namespace pacos::PACOS_ISA {
 
 typedef uint8_t U8x16 __attribute__((vector_size(16)));
 typedef int8_t S8x16 __attribute__((vector_size(16)));
+typedef uint16_t U16x8 __attribute__((vector_size(16)));
 typedef uint8_t U8x32 __attribute__((vector_size(32)));
 typedef int8_t S8x32 __attribute__((vector_size(32)));
 typedef uint16_t U16x16 __attribute__((vector_size(32)));
@@ -68,7 +69,6 @@ PACOS_INLINE U8x32 join(U8x16 low, U8x16 high) {
 /* The two nibbles of 16 bytes: low ones first. */
 PACOS_INLINE U8x32 nibbles(const uint8_t* from) {
   const U8x16 packed = load<U8x16>(from);
-  typedef uint16_t U16x8 __attribute__((vector_size(16)));
   return join(packed, (U8x16)((U16x8)packed >> 4)) & splat(15);
 }
 
@@ -122,7 +122,6 @@ PACOS_INLINE float half_at(const uint8_t* at) { return half_to_float(load<uint16
 /* Eight half floats, the j-th at address(j). */
 template <class Address>
 PACOS_INLINE F32x8 halves8(Address address) {
-  typedef uint16_t U16x8 __attribute__((vector_size(16)));
   const auto at = [&](int j) { return load<uint16_t>(address(j)); };
 #if defined(__F16C__)
   return (F32x8)_mm256_cvtph_ps((__m128i)U16x8{at(0), at(1), at(2), at(3), at(4), at(5), at(6), at(7)});
