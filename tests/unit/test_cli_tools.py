@@ -228,6 +228,7 @@ def test_versions_and_help() -> None:
     assert found["pacos"] in good("version").out
     assert good("--version").out == f"pacos {found['pacos']}\n"
     assert good("help", "run").out == good("run", "--help").out
-    assert good("help").out == good("--help").out
+    assert good("help").out == good("--help").out == good().out
+    assert "no command 'frob'; `pacos help` lists them" in here("help", "frob").err
     assert "did you mean show" in here("shwo").err.lower()
     assert here("help", "nothing").code == 2

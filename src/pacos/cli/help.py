@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import click
 
+from pacos.errors import UsageError
+
 
 @click.command()
 @click.argument("name", required=False, metavar="[COMMAND]")
@@ -19,6 +21,6 @@ def command(context: click.Context, name: str | None) -> None:
     group = group_context.command
     found = group.get_command(group_context, name) if isinstance(group, click.Group) else None
     if found is None:
-        raise click.UsageError(f"no command {name!r}; `pacos help` lists them")
+        raise UsageError(f"no command {name!r}", hint="`pacos help` lists them")
     with click.Context(found, info_name=name, parent=group_context) as found_context:
         click.echo(found.get_help(found_context))

@@ -81,16 +81,20 @@ def _summary(name: str) -> str:
 
 @click.group(
     cls=Commands,
+    invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
     epilog="Exit codes: 0 done, 1 failed, 2 wrong option, 3 unusable model file, 4 not enough memory or disk, "
     "70 internal fault, 130 stopped by Ctrl-C.",
 )
 @click.version_option(__version__, message="pacos %(version)s")
-def pacos_group() -> None:
+@click.pass_context
+def pacos_group(context: click.Context) -> None:
     """Run language models on the machine you have.
 
     Try:  pacos run "Tell me a story about a dragon."
     """
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -129,8 +133,8 @@ def _explained(error: BaseException) -> tuple[str, str | None, int]:
     if isinstance(error, PacosError):
         return error.message, error.hint, error.exit_code
     if isinstance(error, click.UsageError):
-        path = error.ctx.command_path if error.ctx is not None else "pacos"
-        return error.format_message().rstrip("."), f"`{path} --help` says more", error.exit_code
+        help_text = f"{error.ctx.command_path} --help" if error.ctx is not None else "pacos help COMMAND"
+        return error.format_message().rstrip("."), f"`{help_text}` says more", error.exit_code
     if isinstance(error, click.ClickException):
         return error.format_message(), None, error.exit_code
     if isinstance(error, MemoryError):

@@ -91,6 +91,8 @@ def _stream(llm: LLM, name: str, prompt: str | None, given: dict[str, Any], opti
     if given["raw"] or not llm.has_chat_template:
         if given["system"] is not None:
             raise UsageError("--system needs a chat template", hint="drop --raw, or give --chat-template")
+        if not given["raw"]:
+            render.note("the model has no chat template: it goes on with the text itself")
         return llm.stream(llm.tokenize(prompt or "", parse_special=given["parse_special"]), **options)
     if given["parse_special"]:
         raise UsageError("--parse-special needs --raw", hint="in a chat only the template makes special tokens")
