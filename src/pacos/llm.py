@@ -12,6 +12,8 @@ One LLM may be used from many threads: its sequences are computed together, step
 from __future__ import annotations
 
 import os
+import sys
+import threading
 from array import array
 from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
@@ -176,9 +178,12 @@ class LLM:
     def close(self) -> None:
         """Stop computing and release the file; safe to call twice."""
         engine, self._engine = self._engine, None
-        if engine is not None:
-            engine.close()
-        self.archive.close()
+        _close(engine, self.archive)
+
+    def __del__(self) -> None:
+        if getattr(self, "_engine", None) is not None and not sys.is_finalizing():
+            # Not here: this may run on the engine's own thread, in the middle of a step.
+            threading.Thread(target=_close, args=(self._engine, self.archive), daemon=True).start()
 
     def __enter__(self) -> LLM:
         return self
@@ -193,15 +198,22 @@ class LLM:
 
         sampling, generate = read((SamplingOptions, GenerateOptions), options)
         request = SequenceRequest(tokens, sampling, generate, self.tokenizer.eog)
-        return Stream(self.engine.submit(request), self.tokenizer, (*generate.stop, *stops))
+        return Stream(self, self.engine.submit(request), (*generate.stop, *stops))
+
+
+def _close(engine: Engine | None, archive: Archive) -> None:
+    if engine is not None:
+        engine.close()
+    archive.close()
 
 
 class Stream:
     """Events of one answer as they come. Closing or dropping it cancels the sequence."""
 
-    def __init__(self, sequence: EngineSequence, tokenizer: Tokenizer, stop: tuple[str, ...]) -> None:
+    def __init__(self, llm: LLM, sequence: EngineSequence, stop: tuple[str, ...]) -> None:
         self._sequence = sequence
-        self._events = _text_events(sequence, tokenizer, stop)
+        self._llm = llm  # kept open while there is a stream
+        self._events = _text_events(sequence, llm.tokenizer, stop)
         self.prompt_token_ids = tuple(sequence.tokens[: sequence.prompt_tokens])
 
     @property

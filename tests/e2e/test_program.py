@@ -197,6 +197,16 @@ def test_numpy_is_not_imported(command: str) -> None:
     assert done.stdout
 
 
+def test_a_script_that_closes_nothing_ends() -> None:
+    code = (
+        "import pacos; llm = pacos.load('storyteller', threads=2)\n"
+        "streams = [llm.stream('Once', ignore_eos=True, seed=seed) for seed in range(4)]\n"
+        "print([next(stream).text for stream in streams])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, env=environment(), timeout=SECONDS_MAX)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
 def test_a_fault_inside_is_one_line() -> None:
     code = (
         "import sys, pacos.llm; from pacos.cli.main import main\n"

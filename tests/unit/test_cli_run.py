@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 from commands import STORYTELLER, Outcome, here
+from shared_files import shared
 
 GREEDY = ("--temp", "0", "-n", "12")
 
@@ -156,6 +158,16 @@ def test_what_cannot_be_used_is_told_in_one_line(arguments: tuple[str, ...], wor
 def test_a_wrong_variable_is_told() -> None:
     done = here("run", "-n", "1", PACOS_TOP_K="many")
     assert (done.code, done.err) == (2, "error: variable PACOS_TOP_K: top_k is 'many'; use a whole number\n")
+
+
+def test_the_golden_story_of_a_small_model() -> None:
+    model, golden = shared("models/stories260K.gguf"), json.loads(shared("golden/stories.json").read_text())
+    found = answer(model, "--temp", "0", "-n", "200", "--raw", "--json").data
+    assert found["token_ids"] == golden["stories260K"]["greedy_ids"]
+    found = answer(
+        shared("models/TinyStories-656K-hf"), "--temp", "0", "-n", "20", "--raw", "--json", "-p", "Once"
+    ).data
+    assert len(found["token_ids"]) == found["prompt_tokens"] + 20
 
 
 def test_a_prompt_that_is_no_text(tmp_path: Path) -> None:

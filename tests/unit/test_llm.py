@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -215,6 +217,19 @@ def test_use_after_close() -> None:
     with pytest.raises(Cancelled):
         list(stream)
     assert opened.tokenize("Once") != []
+
+
+def test_a_model_that_nobody_holds_is_closed() -> None:
+    before = threading.active_count()
+    stream = pacos.load("storyteller", threads=1).stream("Once", **GREEDY)  # the stream holds it
+    assert len(list(stream)) == 25
+    assert threading.active_count() > before
+    del stream
+    gc.collect()
+    deadline = time.monotonic() + 10
+    while threading.active_count() > before and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert threading.active_count() == before
 
 
 @pytest.mark.parametrize(
