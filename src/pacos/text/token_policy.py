@@ -92,7 +92,7 @@ def read_special(metadata: Mapping[str, Any], defaults: Mapping[str, int], size:
 
 def read_suppressed(metadata: Mapping[str, Any], size: int) -> tuple[int, ...]:
     """Ids that must never be generated. Errors: FormatError for one outside the vocabulary."""
-    tokens: Sequence[int] = metadata.get(_PREFIX + "suppress_tokens", ())
+    tokens: Sequence[Any] = metadata.get(_PREFIX + "suppress_tokens", ())
     for token in tokens:
         if not isinstance(token, int) or not 0 <= token < size:
             raise FormatError(f"{_PREFIX}suppress_tokens holds {token!r}, ids of this vocabulary are 0 to {size - 1}")
