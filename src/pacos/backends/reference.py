@@ -166,6 +166,6 @@ class ReferenceBackend:
         """Nothing is held."""
 
 
-def open_backend(threads: int = 0) -> ReferenceBackend:
-    """The reference backend; numpy decides about threads."""
+def open_backend(threads: int = 0, activations: str = "f32") -> ReferenceBackend:
+    """The reference backend: numpy decides about threads, and activations are exact whatever is asked."""
     return ReferenceBackend()

@@ -6,6 +6,7 @@ from pacos.backends import Backend
 from pacos.backends import backend as open_backend
 from pacos.engine.engine import Engine
 from pacos.errors import CapacityError, UsageError
+from pacos.ir.plan import Plan
 from pacos.log import logger
 from pacos.models import Hparams, RopeOverrides, build_plan, page_layout
 from pacos.settings import LoadOptions
@@ -25,7 +26,7 @@ def load_engine(archive: Archive, options: LoadOptions | None = None, backend: B
     Errors: UnsupportedModel, FormatError; CapacityError saying what would fit; UsageError.
     """
     options = options or LoadOptions()
-    opened = backend or open_backend(options.backend, threads=options.threads)
+    opened = backend or open_backend(options.backend, threads=options.threads, activations=options.activations)
     try:
         return _engine(archive, options, opened, owns=backend is None)
     except BaseException:
@@ -37,7 +38,8 @@ def load_engine(archive: Archive, options: LoadOptions | None = None, backend: B
 def _engine(archive: Archive, options: LoadOptions, backend: Backend, *, owns: bool) -> Engine:
     hp = Hparams.from_metadata(archive.metadata, archive.tensors, _rope_overrides(options))
     plan = build_plan(archive, hp)
-    layout = page_layout(hp, options.cache_type_k.upper(), options.cache_type_v.upper())
+    automatic = _automatic_cache_type(plan)
+    layout = page_layout(hp, *(_cache_type(one, automatic) for one in (options.cache_type_k, options.cache_type_v)))
     free = backend.memory()
     weights = backend.upload(archive, plan.weight_names())
     room = max(free - weights.bytes, free // _LEAST_PART)
@@ -46,6 +48,16 @@ def _engine(archive: Archive, options: LoadOptions, backend: Backend, *, owns: b
     pages = backend.pages(count, layout)
     program = backend.compile(plan, weights, pages, min(options.batch_size, count * layout.page_tokens))
     return Engine(program, pages, context, on_close=backend.close if owns else None)
+
+
+def _automatic_cache_type(plan: Plan) -> str:
+    """F32 where every matrix is, so that nothing is rounded; F16 otherwise, which costs less than the matrices do."""
+    types = {value.dtype for value in plan.values if value.kind == "weight" and len(value.shape) == 2}
+    return "F32" if types == {"F32"} else "F16"
+
+
+def _cache_type(option: str, automatic: str) -> str:
+    return automatic if option == "auto" else option.upper()
 
 
 def _rope_overrides(options: LoadOptions) -> RopeOverrides:

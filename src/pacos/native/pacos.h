@@ -110,7 +110,7 @@ typedef struct pacos_plan {
     int64_t arena_bytes;
     int32_t values_count, instructions_count, layers_count, result;
     int32_t max_tokens, page_tokens, page_count, type_k, type_v;
-    int32_t unused;
+    int32_t exact_activations;   /* 1: quantised matrices multiply f32 rows instead of 8-bit ones */
 } pacos_plan;
 typedef struct pacos_step {
     const int32_t *tokens, *positions, *sequence_starts, *outputs;

@@ -56,8 +56,9 @@ class CpuBackend:
 
     name = "cpu"
 
-    def __init__(self, threads: int, isa: str) -> None:
+    def __init__(self, threads: int, isa: str, *, exact: bool = False) -> None:
         self.threads = threads
+        self._exact = exact
         self.isa = isa
         create = native.function("pacos_pool_create", ctypes.c_void_p, [ctypes.c_int32])
         self._pool = int(create(threads) or 0)
@@ -91,7 +92,7 @@ class CpuBackend:
 
         if not 1 <= max_tokens <= 1 << 20:
             raise ShapeError(f"a program for steps of {max_tokens} tokens: 1 to 1048576 are possible")
-        compiled = compile_plan(optimise(plan), weights.address, pages, max_tokens)
+        compiled = compile_plan(optimise(plan), weights.address, pages, max_tokens, exact=self._exact)
         return CpuProgram(compiled, self._pool, self.isa, (weights, pages))
 
     def close(self) -> None:
@@ -107,10 +108,11 @@ def isas() -> list[str]:
     return found.decode().split()
 
 
-def open_backend(threads: int = 0, isa: str | None = None) -> CpuBackend:
+def open_backend(threads: int = 0, isa: str | None = None, activations: str = "q8") -> CpuBackend:
     """The CPU backend; 0 threads means one for each core that this process may use.
 
-    `isa` (or the environment's PACOS_ISA) forces an instruction set. Errors: UsageError for one that is not here.
+    `isa` (or the environment's PACOS_ISA) forces an instruction set. Before quantised matrices `activations` are
+    rounded to 8 bits ("q8", fast) or kept ("f32", exact). Errors: UsageError for one that is not here.
     """
     from pacos.backends.cpu.resources import physical_cores
 
@@ -120,4 +122,4 @@ def open_backend(threads: int = 0, isa: str | None = None) -> CpuBackend:
     chosen = native.function("pacos_cpu_isa", ctypes.c_char_p, [ctypes.c_char_p])(wanted.encode())
     if chosen is None:
         raise UsageError(f"no instruction set {wanted!r} here", hint=f"this machine has: {', '.join(isas())}")
-    return CpuBackend(threads or physical_cores(), chosen.decode())
+    return CpuBackend(threads or physical_cores(), chosen.decode(), exact=activations == "f32")

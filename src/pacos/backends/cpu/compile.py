@@ -64,7 +64,8 @@ class CPlan(ctypes.Structure):
         *((name, ctypes.c_void_p) for name in ("values", "instructions", "operands", "layers")),
         ("arena_bytes", ctypes.c_int64),
         *((name, ctypes.c_int32) for name in ("values_count", "instructions_count", "layers_count", "result")),
-        *((name, ctypes.c_int32) for name in ("max_tokens", "page_tokens", "page_count", "type_k", "type_v", "unused")),
+        *((name, ctypes.c_int32) for name in ("max_tokens", "page_tokens", "page_count", "type_k", "type_v")),
+        ("exact_activations", ctypes.c_int32),
     )
 
 
@@ -97,12 +98,16 @@ class Compiled:
     keep: list[Any] = field(default_factory=list)
 
 
-def compile_plan(plan: Plan, address: Callable[[Value], int], pages: CpuPages, max_tokens: int) -> Compiled:
-    """Lay out values and encode instructions.
+def compile_plan(
+    plan: Plan, address: Callable[[Value], int], pages: CpuPages, max_tokens: int, *, exact: bool = False
+) -> Compiled:
+    """Lay out values and encode instructions; `exact` keeps activations f32 before quantised matrices.
 
     Errors: UnsupportedModel for an op or a type that this backend lacks, ShapeError for operands that do not fit.
     """
-    return _Compilation(plan, address, pages, max_tokens).compiled()
+    compiled = _Compilation(plan, address, pages, max_tokens).compiled()
+    compiled.plan.exact_activations = int(exact)
+    return compiled
 
 
 class _Compilation:

@@ -141,7 +141,7 @@ Phase begin_quantise(Program& program, const Instruction& instruction) {
   double cost = 0;
   state.kind_count = 0;
   for (size_t i = 1; i < instruction.in.size(); i += 2) {
-    const int kind = act_kind(instruction.in[i]->type);
+    const int kind = program.act_kind(instruction.in[i]->type);
     if (std::find(state.kinds, state.kinds + state.kind_count, kind) != state.kinds + state.kind_count) continue;
     const int slot = state.kind_count++;
     state.kinds[slot] = kind;
@@ -180,7 +180,7 @@ Phase begin_panels(Program& program, const Instruction& instruction) {
   for (size_t i = 1; i < instruction.in.size(); i += 2) {
     const Value &w = *instruction.in[i], *bias = instruction.in[i + 1];
     Value& y = *instruction.out[(i - 1) / 2];
-    const int kind = act_kind(w.type);
+    const int kind = program.act_kind(w.type);
     const auto slot = std::find(state.kinds, state.kinds + state.kind_count, kind) - state.kinds;
     const int64_t row_bytes = type_row_bytes(w.type, w.width);
     state.matrices.push_back({{w.data, w.type, w.rows, w.width, row_bytes, state.acts[slot], state.act_stride[slot], n,
@@ -202,13 +202,33 @@ Phase begin_panels(Program& program, const Instruction& instruction) {
   return {tasks, cost};
 }
 
+/* Exact activations: a few quantised rows at a time become f32 in scratch, where the f32 kernel reads them. */
+void multiply_widened(Program& program, const LinearArgs& args, int64_t begin, int64_t end, uint8_t* scratch) {
+  const int64_t K = args.columns;
+  float* rows = reinterpret_cast<float*>(scratch + program.widened_offset(K, args.n));
+  LinearArgs widened = args;
+  widened.weights = reinterpret_cast<const uint8_t*>(rows);
+  widened.type = kTypeF32;
+  widened.row_bytes = K * 4;
+  for (int64_t first = begin; first < end; first += kRowGrain) {
+    widened.rows = std::min(kRowGrain, end - first);
+    for (int64_t r = 0; r < widened.rows; r++)
+      program.kernels.dequantize_row(args.type, args.weights + (first + r) * args.row_bytes, rows + r * K, K);
+    widened.y = args.y + first;
+    widened.bias = args.bias != nullptr ? args.bias + first : nullptr;
+    program.kernels.linear(widened, 0, widened.rows, scratch);
+  }
+}
+
 void multiply(Program& program, int64_t index, int thread) {
   const auto& matrices = program.linear.matrices;
   size_t i = matrices.size() - 1;
   while (matrices[i].first_task > index) i--;
   const int64_t begin = (index - matrices[i].first_task) * matrices[i].rows_per_task;
   const int64_t end = std::min(begin + matrices[i].rows_per_task, matrices[i].args.rows);
-  program.kernels.linear(matrices[i].args, begin, end, program.scratch(thread));
+  const LinearArgs& args = matrices[i].args;
+  if (program.widens(args.type)) multiply_widened(program, args, begin, end, program.scratch(thread));
+  else program.kernels.linear(args, begin, end, program.scratch(thread));
 }
 
 Phase begin_linear(Program& program, const Instruction& instruction, int phase) {

@@ -8,7 +8,6 @@
 namespace pacos {
 namespace {
 
-constexpr int32_t kTypeF32 = 0, kTypeI32 = 26;   // ggml type ids
 constexpr int32_t kNoMemory = -12;
 
 bool multiplies(const Instruction& instruction) { return std::strncmp(instruction.op->name, "linear", 6) == 0; }
@@ -24,6 +23,7 @@ Program::Program(const pacos_plan& plan, Pool& pool_, const Kernels& kernels_, c
       type_k(plan.type_k),
       type_v(plan.type_v),
       max_tokens(plan.max_tokens),
+      exact(plan.exact_activations != 0),
       result_(plan.result) {
   std::fill(std::begin(limits_), std::end(limits_), std::numeric_limits<int64_t>::max());
   arena_ = std::make_unique<Memory>(plan.arena_bytes + 64);
@@ -107,6 +107,12 @@ void Program::bound(const Value& index, const Value& table) {
   }
 }
 
+/* Bytes of a thread's scratch that multiplying n rows by a matrix takes. */
+int64_t Program::matrix_scratch(const Value& w, int64_t n) const {
+  if (!widens(w.type)) return kernels.linear_scratch(w.type, w.width, n);
+  return widened_offset(w.width, n) + kRowGrain * w.width * 4;
+}
+
 /* Allocate what phases need, so that nothing is allocated during a step. */
 void Program::reserve() {
   int64_t acts_bytes = 0, scratch = 0, states = 0;
@@ -120,9 +126,8 @@ void Program::reserve() {
         const int32_t kind = act_kind(w.type);
         if (!seen[kind]) needed += act_bytes(kind, w.width) * most_rows(*instruction.in[0]);
         seen[kind] = true;
-        for (int64_t n = 1; n <= std::min(max_tokens, 32); n++)
-          scratch = std::max(scratch, kernels.linear_scratch(w.type, w.width, n));
-        scratch = std::max(scratch, kernels.linear_scratch(w.type, w.width, most_rows(*instruction.in[0])));
+        for (int64_t n = 1; n <= std::min(max_tokens, 32); n++) scratch = std::max(scratch, matrix_scratch(w, n));
+        scratch = std::max(scratch, matrix_scratch(w, most_rows(*instruction.in[0])));
       }
       acts_bytes = std::max(acts_bytes, needed);
       matrices = std::max(matrices, instruction.out.size());

@@ -33,7 +33,8 @@ class Memory {
   uint8_t* data_;
 };
 
-inline int32_t act_kind(int32_t type) { return format_facts(type)->act_kind; }
+constexpr int32_t kTypeF32 = 0, kTypeI32 = 26;   // ggml type ids
+
 inline int64_t type_row_bytes(int32_t type, int64_t K) {
   const FormatFacts* facts = format_facts(type);
   return K / facts->block * facts->block_bytes;
@@ -121,6 +122,11 @@ class Program final : public Job {
     return value.rows >= 0 ? value.rows : value.rows == PACOS_ROWS_TOKENS ? step->tokens_count : step->outputs_count;
   }
   int64_t most_rows(const Value& value) const { return value.rows >= 0 ? value.rows : max_tokens; }
+  /* What matrices of a type multiply: with exact activations f32, whatever the type. */
+  int32_t act_kind(int32_t type) const { return exact ? int32_t{ACT_F32} : format_facts(type)->act_kind; }
+  bool widens(int32_t type) const { return act_kind(type) != format_facts(type)->act_kind; }
+  /* Where in a thread's scratch the widened rows of a matrix lie, behind what the f32 kernel needs. */
+  int64_t widened_offset(int64_t K, int64_t n) const { return round_up(kernels.linear_scratch(kTypeF32, K, n), 64); }
   bool serial(double nanoseconds) const { return pool.threads() == 1 || nanoseconds < kSerialNanoseconds; }
   uint8_t* scratch(int thread) const { return scratch_->data() + thread * scratch_bytes_; }
   float* states(int thread, int64_t size, int which) const {
@@ -133,6 +139,7 @@ class Program final : public Job {
   const pacos_step* step = nullptr;
   std::vector<Layer> layers;
   int32_t page_tokens, page_count, type_k, type_v, max_tokens;
+  bool exact;   // activations stay f32
   std::unique_ptr<Memory> acts, partials;
   std::unique_ptr<std::atomic<int32_t>[]> unfinished;   // segments of each block and key head
   int64_t unfinished_count = 0;
@@ -154,6 +161,7 @@ class Program final : public Job {
   Value* owned_copy(const Value& value);
   void bound_indices(const Instruction& instruction);
   void bound(const Value& index, const Value& table);
+  int64_t matrix_scratch(const Value& w, int64_t n) const;
   void reserve();
   bool refuse(int32_t code, int64_t at, int64_t value, int64_t bound);
   bool accepts(const pacos_step& step);
