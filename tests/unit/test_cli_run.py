@@ -155,6 +155,12 @@ def test_what_cannot_be_used_is_told_in_one_line(arguments: tuple[str, ...], wor
     assert done.err.count("\n") == 1
 
 
+def test_a_lone_word_is_taken_for_a_model() -> None:
+    done = here("run", "Hello")
+    assert (done.code, done.out) == (3, "")
+    assert "a prompt of one word needs -p" in done.err
+
+
 def test_a_wrong_variable_is_told() -> None:
     done = here("run", "-n", "1", PACOS_TOP_K="many")
     assert (done.code, done.err) == (2, "error: variable PACOS_TOP_K: top_k is 'many'; use a whole number\n")

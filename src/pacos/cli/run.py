@@ -14,7 +14,7 @@ import click
 
 from pacos.cli import render
 from pacos.cli.options import groups_from, read_text_option, with_options
-from pacos.errors import UsageError
+from pacos.errors import ModelNotFound, UsageError
 from pacos.settings import GenerateOptions, LoadOptions, SamplingOptions
 
 if TYPE_CHECKING:
@@ -51,8 +51,13 @@ def command(**given: Any) -> None:
     sampling, generate, opening = groups_from((SamplingOptions, GenerateOptions, LoadOptions), given)
     name, words = _model_and_words(given)
     prompt = _prompt(words, given["prompt"], given["file"])
-    with render.waiting(f"loading {name} ..."):
-        llm = load(name, options=opening, chat_template=given["chat_template"])
+    try:
+        with render.waiting(f"loading {name} ..."):
+            llm = load(name, options=opening, chat_template=given["chat_template"])
+    except ModelNotFound as error:
+        if given["model"] != name or words is not None:
+            raise
+        raise ModelNotFound(error.message, hint=f"{error.hint}; a prompt of one word needs -p") from None
     with llm:
         options = {one: getattr(group, one) for group in (sampling, generate) for one in group.__slots__}
         stream = _stream(llm, name, prompt, given, options)
