@@ -134,7 +134,7 @@ def test_timings_are_printed_when_asked_for() -> None:
         (("--samplers", "top_k;magic"), "unknown sampler 'magic'"),
         (("--logit-bias", "5"), "--logit-bias is '5'; use TOKEN+BIAS"),
         (("--stop", ""), "--stop has the entry ''"),
-        (("--cache-type-k", "q9"), "use one of f16, f32"),
+        (("--cache-type-k", "q9"), "use one of auto, f16, f32"),
         (("--backend", "abacus"), "abacus"),
         (("--chat-template", "nosuch"), "no chat template named 'nosuch'"),
         (("-p", "a", "-f", "b"), "given more than once"),
