@@ -58,7 +58,7 @@ BASELINE = {"x86_64": (), "aarch64": ("-march=armv8-a",)}
 
 COMPILE_FLAGS = (
     *("-std=c++20", "-O3", "-fPIC", "-fvisibility=hidden", "-fvisibility-inlines-hidden", "-ffunction-sections"),
-    *("-fno-math-errno", "-ffp-contract=off", "-Wall", "-Wextra"),
+    *("-fno-math-errno", "-ffp-contract=off", "-Wall", "-Wextra", "-Wno-psabi"),
 )
 PROBE = """
 #include <span>

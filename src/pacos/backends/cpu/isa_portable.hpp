@@ -148,7 +148,9 @@ PACOS_INLINE F32x16 load_bf16(const void* at) {
   return load<F32x16>(wide);
 }
 PACOS_INLINE void store16(float* at, F32x16 v) { store(at, v); }
-PACOS_INLINE F32x16 fma16(F32x16 a, F32x16 b, F32x16 c) { return {fma8(a.low, b.low, c.low), fma8(a.high, b.high, c.high)}; }
+PACOS_INLINE F32x16 fma16(const F32x16& a, const F32x16& b, const F32x16& c) {
+  return {fma8(a.low, b.low, c.low), fma8(a.high, b.high, c.high)};
+}
 PACOS_INLINE float sum16(F32x16 v) {
   const F32x8 eight = v.low + v.high;
   return ((eight[0] + eight[4]) + (eight[2] + eight[6])) + ((eight[1] + eight[5]) + (eight[3] + eight[7]));

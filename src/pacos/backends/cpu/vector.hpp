@@ -13,8 +13,6 @@
 #include <arm_neon.h>
 #endif
 
-/* Every function that passes vectors is inlined, so no call depends on how a machine passes them. */
-#pragma GCC diagnostic ignored "-Wpsabi"
 
 #define PACOS_INLINE static inline __attribute__((always_inline))
 
