@@ -197,7 +197,8 @@ class LLM:
         from pacos.engine.sequence import SequenceRequest
 
         sampling, generate = read((SamplingOptions, GenerateOptions), options)
-        request = SequenceRequest(tokens, sampling, generate, self.tokenizer.eog)
+        banned = frozenset(self.tokenizer.suppressed)
+        request = SequenceRequest(tokens, sampling, generate, self.tokenizer.eog, banned_ids=banned)
         return Stream(self, self.engine.submit(request), (*generate.stop, *stops))
 
 

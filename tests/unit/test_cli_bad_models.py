@@ -140,6 +140,8 @@ def tensor(name: str, shape: tuple[int, ...], kind: str, size: int) -> Callable[
         (without_key("tokenizer.ggml.tokens"), "tokenizer.ggml.tokens"),
         (without_key("tokenizer.ggml.model"), "tokenizer.ggml.model"),
         (metadata(tokenizer__ggml__tokens=["a", "b"]), "token"),
+        (metadata(tokenizer__ggml__suppress_tokens=5), "suppress_tokens"),
+        (metadata(tokenizer__ggml__suppress_tokens=[5000]), "suppress_tokens"),
         (metadata(general__architecture="\x1b[31mred"), "\\x1b[31mred"),
     ],
 )

@@ -16,6 +16,8 @@ from shared_files import shared
 
 import pacos
 from pacos.errors import Cancelled, ContextFull, ModelNotFound, PacosError, TemplateError, UsageError
+from pacos.formats.gguf import read_gguf
+from pacos.formats.gguf_write import TensorData, write_gguf
 from pacos.llm import LLM, Stream
 
 np = pytest.importorskip("numpy")
@@ -195,6 +197,21 @@ def test_log_probabilities_are_those_of_the_logits(llm: LLM) -> None:
     expected = (shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True)))[range(len(tokens) - 1), tokens[1:]]
     np.testing.assert_allclose(llm.log_probabilities(tokens), expected, atol=1e-5)
     np.testing.assert_allclose(llm.log_probabilities(tokens, first=3), expected[3:], atol=1e-5)
+
+
+def test_what_the_file_bans_is_never_said(tmp_path: Path, llm: LLM) -> None:
+    first = llm.generate("Once upon a time", **GREEDY).token_ids
+    path = tmp_path / "quiet.gguf"
+    with read_gguf(STORYTELLER) as archive:
+        tensors = [
+            TensorData(one.name, one.shape, one.type, archive.data(one.name)) for one in archive.tensors.values()
+        ]
+        banned = {"tokenizer.ggml.suppress_tokens": [first[0], first[5]]}
+        write_gguf(path, {**archive.typed_metadata(), **banned}, tensors)
+    with pacos.load(path, threads=1) as quiet:
+        said = quiet.generate("Once upon a time", **GREEDY).token_ids
+    assert said
+    assert not {first[0], first[5]} & set(said)
 
 
 def test_only_the_vocabulary() -> None:

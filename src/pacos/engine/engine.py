@@ -65,7 +65,7 @@ class Engine:
             last = min(last, len(request.tokens) + generate.n_predict)
         sampler = None
         if generate.n_predict != 0:
-            banned = request.end_ids if generate.ignore_eos else frozenset()
+            banned = request.banned_ids.union(request.end_ids if generate.ignore_eos else ())
             sampler = Sampler(request.sampling, self._scratch, banned)
         return self._enter(Sequence(request, last_tokens=last, sampler=sampler))
 

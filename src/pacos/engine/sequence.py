@@ -19,7 +19,8 @@ from pacos.types import Timings
 class SequenceRequest:
     """What to continue and how.
 
-    `end_ids` are the model's own end tokens. Sequences share computed prompts only with others of their `cache_salt`.
+    `end_ids` are the model's own end tokens, `banned_ids` are never generated. Sequences share computed prompts only
+    with others of their `cache_salt`.
     """
 
     tokens: TokenList[int]
@@ -27,6 +28,7 @@ class SequenceRequest:
     generate: GenerateOptions = field(default_factory=GenerateOptions)
     end_ids: frozenset[int] = frozenset()
     cache_salt: str = ""
+    banned_ids: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

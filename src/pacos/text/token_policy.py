@@ -92,7 +92,9 @@ def read_special(metadata: Mapping[str, Any], defaults: Mapping[str, int], size:
 
 def read_suppressed(metadata: Mapping[str, Any], size: int) -> tuple[int, ...]:
     """Ids that must never be generated. Errors: FormatError for one outside the vocabulary."""
-    tokens: Sequence[Any] = metadata.get(_PREFIX + "suppress_tokens", ())
+    tokens = metadata.get(_PREFIX + "suppress_tokens", ())
+    if not isinstance(tokens, Sequence | array):
+        raise FormatError(f"{_PREFIX}suppress_tokens is {tokens!r}, a list of ids is needed")
     for token in tokens:
         if not isinstance(token, int) or not 0 <= token < size:
             raise FormatError(f"{_PREFIX}suppress_tokens holds {token!r}, ids of this vocabulary are 0 to {size - 1}")
