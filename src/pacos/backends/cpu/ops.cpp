@@ -191,10 +191,12 @@ Phase begin_panels(Program& program, const Instruction& instruction) {
   }
   const int64_t threads = program.pool.threads();
   const int64_t share = std::clamp<int64_t>(weight_bytes / (16 * threads), 16 << 10, 128 << 10);
-  int64_t tasks = 0;
+  int64_t tasks = 0, rows = 0, panel = 64;
+  for (const auto& matrix : state.matrices) rows += matrix.args.rows;
+  while (panel > kRowGrain && rows < 4 * threads * panel) panel /= 2;
   for (auto& matrix : state.matrices) {
     matrix.first_task = tasks;
-    if (n > 8) matrix.rows_per_task = 64;
+    if (n > 8) matrix.rows_per_task = panel;
     else if (program.serial(cost)) matrix.rows_per_task = matrix.args.rows;
     else matrix.rows_per_task = at_least_one(share / matrix.args.row_bytes / kRowGrain) * kRowGrain;
     tasks += pieces(matrix.args.rows, matrix.rows_per_task);

@@ -23,6 +23,30 @@ constexpr auto kSpinTime = std::chrono::microseconds(40);
 int64_t next_of(uint64_t ticket) { return static_cast<int64_t>(ticket & kTaskMask); }
 int64_t tasks_of(uint64_t ticket) { return static_cast<int64_t>(ticket >> kTaskBits & kTaskMask); }
 
+/* Rounding to nearest and denormals while a step computes: its result must not depend on what other code in this process
+   has set for the calling thread (fast-math libraries do). */
+class PlainArithmetic {
+ public:
+#if defined(__x86_64__)
+  PlainArithmetic() : saved_(__builtin_ia32_stmxcsr()) { __builtin_ia32_ldmxcsr(0x1f80); }
+  ~PlainArithmetic() { __builtin_ia32_ldmxcsr(saved_); }
+
+ private:
+  const uint32_t saved_;
+#elif defined(__aarch64__)
+  PlainArithmetic() {
+    __asm__ volatile("mrs %0, fpcr" : "=r"(saved_));
+    __asm__ volatile("msr fpcr, %0" ::"r"(uint64_t{0}));
+  }
+  ~PlainArithmetic() { __asm__ volatile("msr fpcr, %0" ::"r"(saved_)); }
+
+ private:
+  uint64_t saved_;
+#else
+  PlainArithmetic() {}
+#endif
+};
+
 /* Watch until changed() for kSpinTime; false when the time is up. */
 template <class Changed>
 bool spin(Changed changed) {
@@ -65,6 +89,7 @@ Pool::~Pool() {
 
 void Pool::run(Job& job) {
   std::lock_guard<std::mutex> lock(running_);
+  const PlainArithmetic plain;
   const int64_t tasks = job.advance(0);
   if (tasks == 0) return;               // all of it was serial; nobody needs to wake
   job_ = &job;
@@ -78,6 +103,7 @@ void Pool::run(Job& job) {
 }
 
 void Pool::work(int thread) {
+  const PlainArithmetic plain;
   for (;;) {
     if (take(thread)) continue;
     const uint32_t seen = published_.load();
