@@ -2,6 +2,9 @@
 #if defined(__x86_64__)
 #define PACOS_ISA avx512
 #define PACOS_AVX512
+#if !defined(__clang__)
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"   // GCC 12 warns of its own _mm512_undefined_ps
+#endif
 #include "isa_avx512.hpp"
 
 #include "linear.hpp"

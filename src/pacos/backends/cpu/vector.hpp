@@ -13,7 +13,6 @@
 #include <arm_neon.h>
 #endif
 
-
 #define PACOS_INLINE static inline __attribute__((always_inline))
 
 namespace pacos::PACOS_ISA {
