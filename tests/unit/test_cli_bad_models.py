@@ -201,6 +201,8 @@ def test_folders_that_are_not_whole(tmp_path: Path) -> None:
     assert "architectures" in refused(tmp_path)
     (tmp_path / "config.json").write_text('{"architectures": ["AlienForCausalLM"]}')
     assert "AlienForCausalLM" in refused(tmp_path)
+    (tmp_path / "config.json").write_text('{"architectures": "' + "a" * 5000 + '"}')
+    refused(tmp_path)
     (tmp_path / "config.json").write_text("{ broken")
     assert "config.json" in refused(tmp_path)
     (tmp_path / "config.json").write_text('{"architectures": ["LlamaForCausalLM"]}')

@@ -22,7 +22,7 @@ from pacos.errors import CapacityError, PacosError
 from pacos.log import warnings_to
 
 _PARTS = {"main", "render", "options"}  # modules here that are no commands
-_LINE_CHARACTERS = 2000
+_TEXT_CHARACTERS = 700
 _COMMAND_ORDER = ("run", "chat", "show", "tokenize", "bench", "perplexity", "convert", "quantize")
 
 
@@ -125,7 +125,7 @@ def _failure(error: BaseException) -> int:
     if isinstance(error, KeyboardInterrupt | click.Abort):  # click wrote a newline already
         return 130
     message, hint, code = _explained(error)
-    _line("error", "red", f"{message}; {hint}" if hint else message)
+    _line("error", "red", message, hint or "")
     return code
 
 
@@ -149,10 +149,9 @@ def _explained(error: BaseException) -> tuple[str, str | None, int]:
     return f"a fault inside Pacos: {error!r}", "PACOS_TRACEBACK=1 shows where; please report it", 70
 
 
-def _line(kind: str, color: str, text: str) -> None:
-    """One line on standard error, safe for a terminal."""
+def _line(kind: str, color: str, *texts: str) -> None:
+    """One line on standard error, safe for a terminal; of a text that is too long the beginning."""
     from pacos.cli import render
 
-    click.echo(
-        render.styled(f"{kind}: ", fg=color) + render.printable(" ".join(text.split()), _LINE_CHARACTERS), err=True
-    )
+    parts = [render.printable(" ".join(text.split()), _TEXT_CHARACTERS) for text in texts if text]
+    click.echo(render.styled(f"{kind}: ", fg=color) + "; ".join(parts), err=True)
