@@ -108,6 +108,12 @@ def test_run_tells_its_speed() -> None:
     assert "generated 12 tokens" in screen.seen
 
 
+def test_a_full_context_is_told() -> None:
+    with terminal("run", "--seed", "1", "--ignore-eos", "-c", "64") as screen:
+        assert screen.end() == 0
+    assert "the context of 64 tokens is full" in screen.seen
+
+
 def test_no_colour_and_dumb_terminals_get_plain_text() -> None:
     with terminal("run", "nosuch", TERM="dumb") as screen:
         assert screen.end() == 3

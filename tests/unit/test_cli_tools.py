@@ -67,6 +67,7 @@ def test_tokens_that_are_none() -> None:
 def test_a_vocabulary_alone_can_be_tokenized_with() -> None:
     path = shared("vocab/ggml-vocab-llama-spm.gguf")
     assert good("tokenize", path, "Hello there").out == "1 15043 727\n"
+    assert good("tokenize", path, "Hello there", "--json").data["pieces"] == ["<s>", " Hello", " there"]
     assert "vocabulary alone" in good("show", path).out
     assert here("run", path, "-p", "x").code == 3
 

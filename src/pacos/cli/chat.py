@@ -103,12 +103,12 @@ def _typed_line() -> str:
 
 
 def _answer(llm: LLM, messages: list[dict[str, str]], options: dict[str, Any]) -> None:
-    speaker, text, timings = render.Speaker(), "", None
+    speaker, text, timings, finish = render.Speaker(), "", None, None
     try:
         for event in interruptible(llm.stream_chat(messages, **options)):
             speaker.say(event.text)
             text += event.text
-            timings = event.timings or timings
+            timings, finish = event.timings or timings, event.finish_reason
     except PacosError as error:
         messages.pop()  # the question stays out of the conversation that could not take it
         speaker.end_line()
@@ -119,6 +119,8 @@ def _answer(llm: LLM, messages: list[dict[str, str]], options: dict[str, Any]) -
         render.write("\n")
     if timings is not None:
         render.note(render.timings_line(timings))
+    if finish == "length" and options["n_predict"] < 0:
+        render.note(f"the context of {llm.context_tokens} tokens is full; /clear starts anew")
     if text:
         messages.append({"role": "assistant", "content": text})
     else:

@@ -64,6 +64,8 @@ def command(**given: Any) -> None:
         for text in llm.warnings:
             render.warn(text)
         finish = _print_json(llm, stream) if given["as_json"] else _print_text(stream, timings=given["timings"])
+        if finish == "length" and generate.n_predict < 0:
+            render.note(f"the context of {llm.context_tokens} tokens is full; --ctx-size makes it larger")
     if finish == "cancelled":
         sys.exit(130)
 

@@ -42,7 +42,7 @@ def command(model: str, text: str | None, file: str | None, decode: bool, **give
             return
         ids = llm.tokenize(text, add_special=given["add_special"], parse_special=given["parse_special"])
         if given["as_json"]:
-            pieces = [llm.detokenize([token], special=True) for token in ids]
+            pieces = [llm.tokenizer.piece(token, special=True).decode("utf-8", "replace") for token in ids]
             render.as_json({"token_ids": ids, "pieces": pieces, "count": len(ids)})
         elif given["count"]:
             click.echo(len(ids))
