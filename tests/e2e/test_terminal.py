@@ -7,6 +7,7 @@ import re
 import select
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +17,9 @@ from commands import PROGRAM, environment
 
 pytestmark = [pytest.mark.e2e, pytest.mark.skipif(os.name != "posix", reason="terminals are another matter elsewhere")]
 SECONDS_MAX = 30.0
+_OWN_TERMINAL = (  # so that Ctrl-C reaches the program; not by preexec_fn, which threads do not bear
+    "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.argv[1], sys.argv[1:])"
+)
 ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\r")
 
 
@@ -76,13 +80,12 @@ def terminal(*arguments: str, **variables: str) -> Iterator[Terminal]:
 
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
-        [*PROGRAM, *arguments],
+        [sys.executable, "-c", _OWN_TERMINAL, *PROGRAM, *arguments],
         stdin=theirs,
         stdout=theirs,
         stderr=theirs,
         env=environment(**{"TERM": "xterm", **variables}),
         start_new_session=True,
-        preexec_fn=lambda: _own_terminal(theirs),
     )
     os.close(theirs)
     try:
@@ -91,13 +94,6 @@ def terminal(*arguments: str, **variables: str) -> Iterator[Terminal]:
         process.kill()
         process.wait()
         os.close(ours)
-
-
-def _own_terminal(fd: int) -> None:
-    import fcntl
-    import termios
-
-    fcntl.ioctl(fd, termios.TIOCSCTTY, 0)
 
 
 def test_run_tells_its_speed() -> None:
