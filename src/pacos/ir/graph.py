@@ -94,15 +94,10 @@ class Tensor:
         return self.trace.values[self.number].name
 
     def __add__(self, other: Tensor) -> Tensor:
-        from pacos.ir import ops
+        return self.trace.apply("add", (self, other), (), [same_width(self, other)])[0]
 
-        return ops.add(self, other)  # type: ignore[no-any-return]
-
-    def __mul__(self, other: Tensor | float) -> Tensor:
-        from pacos.ir import ops
-
-        result = ops.mul(self, other) if isinstance(other, Tensor) else ops.scale(self, factor=float(other))
-        return result  # type: ignore[no-any-return]
+    def __mul__(self, other: Tensor) -> Tensor:
+        return self.trace.apply("mul", (self, other), (), [same_width(self, other)])[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,3 +183,9 @@ def walk(value: Any) -> Iterator[Tensor]:
     elif isinstance(value, tuple | list):
         for part in value:
             yield from walk(part)
+
+
+def same_width(a: Tensor, b: Tensor) -> Shape:
+    """The shape of what comes of two values element by element. Errors: ShapeError when their widths differ."""
+    require(a.shape[-1] == b.shape[-1], f"{a.name} {a.shape} and {b.name} {b.shape} differ in width")
+    return a.shape

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from pacos.errors import ShapeError
-from pacos.ir.graph import Shape, Tensor, require
+from pacos.ir.graph import Shape, Tensor, require, same_width
 from pacos.ir.registry import Integers, op, sample
 from pacos.lazy import np
 
@@ -66,18 +66,13 @@ def linears(x: Array, *pairs: Array | None) -> tuple[Array, ...]:
     return tuple(linear(x, w, b) for w, b in zip(pairs[::2], pairs[1::2], strict=True))
 
 
-def _same_shape(a: Tensor, b: Tensor) -> Shape:
-    require(a.shape[-1] == b.shape[-1], f"{a.name} {a.shape} and {b.name} {b.shape} differ in width")
-    return a.shape
-
-
-@op(shape=_same_shape, ulp=1, samples=[sample((3, 64), (3, 64)), sample((1, 33), (1, 33))])
+@op(shape=same_width, ulp=1, samples=[sample((3, 64), (3, 64)), sample((1, 33), (1, 33))])
 def add(a: Array, b: Array) -> Array:
     """Add two arrays. Shapes: [T, D] + [T, D] -> [T, D]."""
     return a + b
 
 
-@op(shape=_same_shape, ulp=1, samples=[sample((3, 64), (3, 64))])
+@op(shape=same_width, ulp=1, samples=[sample((3, 64), (3, 64))])
 def mul(a: Array, b: Array) -> Array:
     """Multiply element by element. Shapes: [T, D] * [T, D] -> [T, D]."""
     return a * b
@@ -102,13 +97,13 @@ def gelu_tanh(x: Array) -> Array:
     return 0.5 * x * (1 + np.tanh(np.float32(0.7978845608028654) * (x + np.float32(0.044715) * x * x * x)))
 
 
-@op(shape=_same_shape, ulp=64, samples=[sample((3, 64), (3, 64))])
+@op(shape=same_width, ulp=64, samples=[sample((3, 64), (3, 64))])
 def silu_mul(gate: Array, up: Array) -> Array:
     """silu(gate) * up, the gated unit of Llama. Shapes: [T, D], [T, D] -> [T, D]."""
     return silu(gate) * up
 
 
-@op(shape=_same_shape, ulp=64, samples=[sample((3, 64), (3, 64))])
+@op(shape=same_width, ulp=64, samples=[sample((3, 64), (3, 64))])
 def gelu_tanh_mul(gate: Array, up: Array) -> Array:
     """gelu_tanh(gate) * up, the gated unit of Gemma. Shapes: [T, D], [T, D] -> [T, D]."""
     return gelu_tanh(gate) * up
