@@ -120,7 +120,11 @@ void Pool::rest(uint32_t seen) {
   if (spin([&] { return published_.load(std::memory_order_acquire) != seen; })) return;
   sleepers_.fetch_add(1);
   if (published_.load() == seen) sleep_.wait(published_, seen);
-  sleepers_.fetch_sub(1);
+}
+
+/* One call wakes all sleepers; those that the system has not yet let run are not woken again at every phase. */
+void Pool::wake() {
+  if (sleepers_.load() > 0 && sleepers_.exchange(0) > 0) sleep_.wake_all(published_);
 }
 
 /* Take and do one task of whatever phase is current; false when there is none to take. A thread that was put aside here
@@ -143,7 +147,7 @@ void Pool::finish_phase(int thread) {
   }
   job_done_.store(true);
   published_.fetch_add(1);
-  if (thread != 0 && sleepers_.load() > 0) sleep_.wake_all(published_);
+  if (thread != 0) wake();
 }
 
 void Pool::publish(int64_t tasks) {
@@ -151,7 +155,7 @@ void Pool::publish(int64_t tasks) {
   const uint64_t epoch = (ticket_.load(std::memory_order_relaxed) >> 2 * kTaskBits) + 1;
   ticket_.store(epoch << 2 * kTaskBits | static_cast<uint64_t>(tasks) << kTaskBits, std::memory_order_release);
   published_.fetch_add(1);
-  if (sleepers_.load() > 0) sleep_.wake_all(published_);
+  wake();
 }
 
 namespace {

@@ -46,6 +46,7 @@ class Pool {
   bool take(int thread);
   void publish(int64_t tasks);
   void rest(uint32_t seen);
+  void wake();
   void finish_phase(int thread);
 
   const int threads_;
@@ -59,7 +60,7 @@ class Pool {
   alignas(64) std::atomic<uint64_t> ticket_{0};
   alignas(64) std::atomic<int64_t> unfinished_{0};
   alignas(64) std::atomic<uint32_t> published_{0};   // counts phases and ends; what idle threads watch
-  std::atomic<uint32_t> sleepers_{0};
+  std::atomic<uint32_t> sleepers_{0};   // who went to sleep since the last wake
   std::atomic<bool> job_done_{true};
   std::atomic<bool> stop_{false};
   Sleep sleep_;
