@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator
+
 import pytest
 
-from pacos import native
+from pacos import log, native
 from pacos.errors import NativeError
 
 
@@ -14,3 +17,14 @@ def pytest_sessionstart(session: pytest.Session) -> None:
         native.library()
     except NativeError as error:
         pytest.exit(f"the native library is needed by the tests: {error}", returncode=3)
+
+
+@pytest.fixture(autouse=True)
+def messages_stay_in_their_test() -> Iterator[None]:
+    """Undo what a command that ran inside this process did to the package's logger."""
+    yield
+    log.warnings_to(None)
+    ours = logging.getLogger("pacos")
+    ours.handlers.clear()
+    ours.propagate = True
+    ours.setLevel(logging.NOTSET)
