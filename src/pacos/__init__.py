@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pacos import errors as errors
     from pacos.errors import PacosError as PacosError
     from pacos.llm import LLM as LLM
+    from pacos.llm import Stream as Stream
     from pacos.llm import load as load
     from pacos.settings import GenerateOptions as GenerateOptions
     from pacos.settings import LoadOptions as LoadOptions
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "LLM": "pacos.llm",
+    "Stream": "pacos.llm",
     "load": "pacos.llm",
     "PacosError": "pacos.errors",
     "GenerateOptions": "pacos.settings",

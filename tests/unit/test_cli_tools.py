@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
-from commands import STORYTELLER, Outcome, here
+from commands import STORYTELLER, Outcome, environment, here
 from models.tiny import CASES, write_folder
 from shared_files import shared
 
@@ -221,6 +223,17 @@ def test_show_of_folders(folder: Path, tmp_path: Path) -> None:
     assert "AlienForCausalLM" in found["model"]["problem"]
     assert found["model"]["width"] == 256
     assert found["weights"]["tensors"] > 10
+
+
+def test_without_numpy_what_needs_it_says_so(tmp_path: Path) -> None:
+    code = (
+        "import sys; sys.modules['numpy'] = None; from pacos.cli.main import main\n"
+        f"main(['bench', {str(tmp_path / 'x.gguf')!r}, '--make', 'tiny'])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, env=environment(), timeout=60, text=True)
+    assert done.returncode == 1
+    assert done.stderr == 'error: this needs numpy, which is not installed; pip install "pacos[numpy]"\n'
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_versions_and_help() -> None:

@@ -139,6 +139,8 @@ def _explained(error: BaseException) -> tuple[str, str | None, int]:
         return error.format_message(), None, error.exit_code
     if isinstance(error, MemoryError):
         return "out of memory", "use a smaller --ctx-size or a smaller model", CapacityError.exit_code
+    if isinstance(error, ModuleNotFoundError) and error.name == "numpy":
+        return "this needs numpy, which is not installed", 'pip install "pacos[numpy]"', 1
     if isinstance(error, OSError):
         where = f"{error.filename}: " if error.filename else ""
         full = error.errno in {errno.ENOSPC, errno.EDQUOT}
