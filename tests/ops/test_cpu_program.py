@@ -117,6 +117,17 @@ def test_a_decoder_agrees_with_the_reference(kind: str, bound: float, backend: C
     ours.close()
 
 
+@pytest.mark.parametrize("kind", ["Q8_0", "Q5_1", "Q4_K"])
+def test_exact_activations_agree_with_the_reference_to_rounding(kind: str) -> None:
+    backend = open_backend(threads=2, activations="f32")
+    archive = decoder_archive(kind)
+    exact = replace(LAYOUT, type_k="F32", type_v="F32")
+    ours, theirs = (open_program(one, archive, layout=exact) for one in (backend, reference.open_backend()))
+    expected, found = (logits(one, prompt(1, 70, [3, 1]), prompt(2, 1, [5])) for one in (theirs, ours))
+    assert np.sqrt(np.mean((found - expected) ** 2) / np.mean(expected**2)) <= 5e-6
+    backend.close()
+
+
 @pytest.mark.parametrize("kind", ["F32", "BF16", "Q8_0", "Q6_K", "Q4_K"])
 def test_batches_chunks_and_threads_change_no_bit(kind: str) -> None:
     archive = decoder_archive(kind)
@@ -239,6 +250,17 @@ def test_a_closed_program_says_so(backend: CpuBackend) -> None:
         logits(program, prompt(1, 3, [0]))
 
 
+def test_a_closed_backend_leaves_no_program_open() -> None:
+    backend = open_backend(threads=2)
+    program = open_program(backend, decoder_archive("Q8_0"))
+    backend.close()
+    backend.close()
+    with pytest.raises(NativeError, match="closed"):
+        logits(program, prompt(1, 3, [0]))
+    with pytest.raises(NativeError, match="closed"):
+        open_program(backend, decoder_archive("Q8_0"))
+
+
 def test_memory_grows_with_the_tokens_of_a_step(backend: CpuBackend) -> None:
     small, large = (open_program(backend, decoder_archive("Q8_0"), tokens) for tokens in (8, 160))
     assert (small.max_tokens, large.max_tokens, large.vocab_size) == (8, 160, VOCAB)
@@ -270,6 +292,8 @@ def test_what_a_backend_cannot_do_is_refused(backend: CpuBackend) -> None:
         open_backend(isa="sse9")
     with pytest.raises(UsageError, match="-1 threads"):
         open_backend(threads=-1)
+    with pytest.raises(UsageError, match="q4"):
+        open_backend(activations="q4")
 
 
 def test_the_environment_chooses_an_instruction_set(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import ctypes
 import math
 import os
+import weakref
 from typing import TYPE_CHECKING
 
 from pacos import native, quants
-from pacos.errors import CapacityError, FormatError, ShapeError, UnsupportedModel, UsageError
+from pacos.errors import CapacityError, FormatError, NativeError, ShapeError, UnsupportedModel, UsageError
 
 if TYPE_CHECKING:
     from pacos.backends.cpu.pages import CpuPages
@@ -62,6 +63,7 @@ class CpuBackend:
         self.isa = isa
         create = native.function("pacos_pool_create", ctypes.c_void_p, [ctypes.c_int32])
         self._pool = int(create(threads) or 0)
+        self._programs: weakref.WeakSet[CpuProgram] = weakref.WeakSet()
         if not self._pool:
             raise CapacityError(f"the system gives no {threads} threads", hint="use fewer threads (--threads)")
 
@@ -92,11 +94,17 @@ class CpuBackend:
 
         if not 1 <= max_tokens <= 1 << 20:
             raise ShapeError(f"a program for steps of {max_tokens} tokens: 1 to 1048576 are possible")
+        if not self._pool:
+            raise NativeError("the backend is closed")
         compiled = compile_plan(optimise(plan), weights.address, pages, max_tokens, exact=self._exact)
-        return CpuProgram(compiled, self._pool, self.isa, (weights, pages))
+        program = CpuProgram(compiled, self._pool, self.isa, (weights, pages))
+        self._programs.add(program)
+        return program
 
     def close(self) -> None:
-        """Stop the threads. Programs must be closed before."""
+        """Close what programs are left and stop the threads."""
+        for program in list(self._programs):
+            program.close()
         if self._pool:
             native.function("pacos_pool_free", None, [ctypes.c_void_p])(self._pool)
         self._pool = 0
@@ -118,6 +126,8 @@ def open_backend(threads: int = 0, isa: str | None = None, activations: str = "q
 
     if not 0 <= threads <= _MOST_THREADS:
         raise UsageError(f"{threads} threads: 0 (one per core) to {_MOST_THREADS} are possible")
+    if activations not in ("q8", "f32"):
+        raise UsageError(f"activations {activations!r}: q8 and f32 are possible")
     wanted = isa or os.environ.get("PACOS_ISA", "")
     chosen = native.function("pacos_cpu_isa", ctypes.c_char_p, [ctypes.c_char_p])(wanted.encode())
     if chosen is None:
