@@ -154,7 +154,8 @@ class _Compilation:
     def _own_result(self, result: int) -> int:
         """The result must be rows without gaps that a node has written."""
         seen = self._seen[result]
-        if self._values[seen.root].kind == "node" and seen.root == result:
+        viewed = any(other.root == result for number, other in enumerate(self._seen) if number != result)
+        if self._values[seen.root].kind == "node" and seen.root == result and not viewed:
             seen.stride = seen.row_width
             return result
         self._values.append(Value("node", "copy", self._values[result].shape, "f32"))
