@@ -95,7 +95,7 @@ PACOS_INLINE S16x16 widen(U8x16 v) { return __builtin_convertvector(v, S16x16); 
 /* 8 bytes, each twice, as 16 signed lanes. */
 PACOS_INLINE S16x16 widen_twice(uint64_t eight) {
   typedef uint64_t U64x2 __attribute__((vector_size(16)));
-  const U8x16 v = (U8x16)U64x2{eight, eight};
+  const U8x16 v = (U8x16)U64x2{eight, 0};
   return widen(__builtin_shufflevector(v, v, 0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7));
 }
 
