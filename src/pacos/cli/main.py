@@ -126,6 +126,11 @@ def _failure(error: BaseException) -> int:
         return 130
     message, hint, code = _explained(error)
     _line("error", "red", message, hint or "")
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError:  # what a full disk refused shall not be tried again at exit, with a second message
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return code
 
 
