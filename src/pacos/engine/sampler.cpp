@@ -3,15 +3,16 @@
 //
 // Shapes: V vocabulary entries, N candidates still in play. Everything runs on the caller's thread.
 #include <algorithm>
-#include <cfloat>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <limits>
 
 #include "native/pacos.h"
 
 namespace {
 
+constexpr float kFloatMax = std::numeric_limits<float>::max();  // FLT_MAX: zig's macOS headers may hide it
 constexpr int32_t kNotFinite = -1;  // a logit is NaN or +inf
 constexpr int32_t kNoToken = -2;    // every candidate is banned
 constexpr int32_t kBadToken = -3;   // a token id outside the vocabulary
@@ -137,7 +138,7 @@ bool largest(const float* row, int32_t vocab, float* value, int32_t* index) {
             top = std::max(top, lane[l / 4][l % 4]);
             still += zero[l / 4][l % 4];
         }
-        if (still != 0.0f && !std::all_of(row + start, row + end, [](float x) { return x <= FLT_MAX; })) return false;
+        if (still != 0.0f && !std::all_of(row + start, row + end, [](float x) { return x <= kFloatMax; })) return false;
         if (top > best) {
             best = top;
             best_start = start;
@@ -289,8 +290,8 @@ double penalised(const pacos_sampling& o, double logit, int32_t count) {
     logit = logit <= 0.0 ? logit * repeat : logit / repeat;
     const double fall = count * static_cast<double>(o.frequency_penalty) + static_cast<double>(o.presence_penalty);
     logit = logit - fall;
-    if (logit < -FLT_MAX) return -INFINITY;
-    return static_cast<double>(static_cast<float>(std::min(logit, static_cast<double>(FLT_MAX))));
+    if (logit < -kFloatMax) return -INFINITY;
+    return static_cast<double>(static_cast<float>(std::min(logit, static_cast<double>(kFloatMax))));
 }
 
 bool penalties_active(const pacos_sampling& o) {
