@@ -188,19 +188,21 @@ PACOS_INLINE I32x8 panel_scale_high(I32x8 pairs) { return pairs >> 16; }
 constexpr bool kSplitBytes = false, kLanesInHalves = false;
 #if defined(__aarch64__)
 constexpr bool kSignedBytes = true;
-template <class F>
-constexpr int kTileColumns = 4;
-template <class F>
-constexpr int kDirectColumns = 4;
-constexpr int kFloatRows = 2, kFloatColumns = 3;
 #else
 constexpr bool kSignedBytes = false;
-template <class F>
-constexpr int kTileColumns = 1;
-template <class F>
-constexpr int kDirectColumns = 1;
-constexpr int kFloatRows = 1, kFloatColumns = 1;
 #endif
+
+/* Plain builds are for tests and old machines: small rather than fast. */
+#if defined(PACOS_NEON)
+constexpr int kMostColumns = 4, kFloatRows = 2, kFloatColumns = 3;
+#else
+constexpr int kMostColumns = 1, kFloatRows = 1, kFloatColumns = 1;
+#endif
+template <class F>
+constexpr int kTileColumns = kMostColumns;
+template <class F>
+constexpr int kDirectColumns = kMostColumns;
+
 }  // namespace pacos::PACOS_ISA
 
 #include "tile_rows.hpp"

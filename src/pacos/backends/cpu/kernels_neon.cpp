@@ -1,6 +1,7 @@
 /* The kernels for NEON as every 64-bit ARM has it. */
 #if defined(__aarch64__)
 #define PACOS_ISA neon
+#define PACOS_NEON
 #include "isa_portable.hpp"
 
 #include "linear.hpp"

@@ -1,6 +1,7 @@
 /* The kernels for NEON with dot products. */
 #if defined(__aarch64__)
 #define PACOS_ISA neondot
+#define PACOS_NEON
 #include "isa_portable.hpp"
 
 #include "linear.hpp"
