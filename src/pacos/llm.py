@@ -294,12 +294,23 @@ def _token_ids(values: Sequence[int]) -> array[int]:
         raise UsageError(f"{shown} is no list of token ids", hint="give text, or whole numbers") from None
 
 
+def _file_text(name: str) -> str | None:
+    """The text of a template file; None when there is no file of that name."""
+    try:
+        return Path(name).read_text(encoding="utf-8") if Path(name).is_file() else None
+    except UnicodeDecodeError as error:
+        problem = f"the chat template {shown(name)} is not UTF-8 text (byte {error.start})"
+        raise UsageError(problem, hint="convert it first") from error
+    except OSError as error:
+        problem = f"the chat template {shown(name)} cannot be read: {error.strerror}"
+        raise UsageError(problem, hint="give the name of a built-in template, or a readable file") from error
+
+
 def _open_template(archive: Archive, tokenizer: Tokenizer, name: str | None) -> ChatTemplate:
     from pacos.text.template import ChatTemplate
 
-    text = None
-    if name is not None and Path(name).is_file():
-        text, name = Path(name).read_text(encoding="utf-8"), None
+    text = None if name is None else _file_text(name)
+    name = name if text is None else None
     bos, eos = (tokenizer.token_text(token) if token is not None else "" for token in (tokenizer.bos, tokenizer.eos))
     return ChatTemplate.from_metadata(
         archive.metadata,

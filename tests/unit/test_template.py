@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from pacos.errors import TemplateError
+from pacos.errors import TemplateError, UsageError
 from pacos.text.template import ChatTemplate, Segment
 
 CHATML = (
@@ -200,7 +200,7 @@ def test_a_last_message_can_be_left_open(content: str) -> None:
 
 
 def test_only_a_printed_answer_can_be_left_open() -> None:
-    with pytest.raises(TemplateError, match="can be continued"):
+    with pytest.raises(UsageError, match="can be continued"):
         load(CHATML).render(user("x"), continue_final_message=True)
     with pytest.raises(TemplateError, match="cannot be continued"):
         load("{{ messages[0].content }}").render(

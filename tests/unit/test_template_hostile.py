@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from pacos.errors import TemplateError
+from pacos.errors import TemplateError, UsageError
 from pacos.text import budget
 from pacos.text.template import ChatTemplate
 
@@ -309,7 +309,7 @@ BAD_OPTIONS: list[dict[str, Any]] = [
 
 @pytest.mark.parametrize("options", BAD_OPTIONS, ids=lambda options: str(next(iter(options))))
 def test_bad_options_are_refused(options: dict[str, Any]) -> None:
-    with pytest.raises(TemplateError):
+    with pytest.raises(UsageError):
         ChatTemplate("{{ messages[0].content }}").render(USER, **options)
 
 
@@ -337,13 +337,18 @@ BAD_MESSAGES: list[Any] = [
 
 @pytest.mark.parametrize("messages", BAD_MESSAGES)
 def test_bad_messages_are_refused(messages: Any) -> None:
-    with pytest.raises(TemplateError):
+    with pytest.raises(UsageError):
         ChatTemplate("{{ messages[0].content }}").render(messages)
+
+
+def test_messages_that_are_too_long_are_no_fault_of_the_template() -> None:
+    with pytest.raises(UsageError, match="messages are too long: 10,"):
+        ChatTemplate("{{ messages[0].content }}").render([{"role": "user", "content": "x" * 10_000_000}])
 
 
 @pytest.mark.parametrize("tools", ["x", {"a": 1}, ["x"], [{"a": object()}]])
 def test_bad_tools_are_refused(tools: Any) -> None:
-    with pytest.raises(TemplateError):
+    with pytest.raises(UsageError):
         ChatTemplate("{{ tools }}").render(USER, tools=tools)
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pacos.cli import render
-from pacos.cli.options import groups_from, with_options
+from pacos.cli.options import groups_from, only_these, with_options
 from pacos.errors import UsageError
 from pacos.settings import LoadOptions
 
@@ -33,7 +33,9 @@ if TYPE_CHECKING:
     "-r", "--repetitions", type=click.IntRange(min=1), default=3, show_default=True, help="Runs of each test."
 )
 @click.option("--machine", is_flag=True, help="Measure the machine alone: read bandwidth and 8-bit rate.")
-@click.option("--make", metavar="PRESET", help="Write a random model of that form (1b, tiny) to MODEL instead.")
+@click.option(
+    "--make", metavar="PRESET", help="Write a random model of that form (tiny, 100m, 1b, 3b, 8b) to MODEL instead."
+)
 @click.option("--make-type", default="Q4_K_M", show_default=True, metavar="TYPE", help="Type of --make's tensors.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @with_options(LoadOptions)
@@ -44,6 +46,12 @@ def command(model: str | None, **given: Any) -> None:
 
     Example:  pacos bench model.gguf -p 512 -n 128 --threads 2
     """
+    if given["machine"]:
+        only_these({"machine", "threads", "as_json"}, "with --machine")
+    elif given["make"]:
+        only_these({"model", "make", "make_type"}, "with --make")
+    else:
+        only_these(set(click.get_current_context().params) - {"make_type"}, "without --make")
     (options,) = groups_from((LoadOptions,), given)
     if given["machine"]:
         _report_machine(options.threads, given["as_json"])
@@ -60,11 +68,16 @@ def command(model: str | None, **given: Any) -> None:
     from pacos.llm import load
 
     longest = given["n_depth"] + max(given["n_prompt"], given["n_gen"], 1)
+    if 0 < options.ctx_size < longest:
+        raise UsageError(
+            f"a context of {options.ctx_size} tokens is too small: the test needs {longest}",
+            hint="leave out --ctx-size, or measure fewer tokens",
+        )
     options = replace(options, ctx_size=options.ctx_size or longest, parallel=given["sequences"])
     with load(model, options=options) as llm:
         found = _measure(llm, given)
     if given["as_json"]:
-        render.as_json({"model": model, "threads": options.threads, "depth": given["n_depth"], **found})
+        render.as_json({"model": model, "threads": _cores(options)[0], "depth": given["n_depth"], **found})
         return
     rows = [(kind, f"{statistics.median(r):.2f}", f"{min(r):.2f}", f"{max(r):.2f}") for kind, r in found.items() if r]
     render.table(("test", "tokens/s", "min", "max"), rows)
@@ -87,16 +100,22 @@ def _measure(llm: LLM, given: dict[str, Any]) -> dict[str, list[float]]:
     return found
 
 
-def _report_machine(threads: int, as_json: bool) -> None:
+def _cores(options: LoadOptions) -> tuple[int, str]:
+    """How many threads compute with these options, and with which instruction set."""
     from pacos.backends import backend
+
+    opened = backend(options.backend, threads=options.threads)
+    try:
+        return getattr(opened, "threads", 1), getattr(opened, "isa", "")
+    finally:
+        opened.close()
+
+
+def _report_machine(threads: int, as_json: bool) -> None:
     from pacos.backends.cpu import machine
 
-    cpu = backend("cpu", threads=threads)
-    try:
-        count, isa = cpu.threads, cpu.isa  # type: ignore[attr-defined]
-    finally:
-        cpu.close()
-    found = {
+    count, isa = _cores(LoadOptions(threads=threads))
+    found: dict[str, Any] = {
         "threads": count,
         "instruction_set": isa,
         "bytes_per_second": machine.read_bandwidth(count),

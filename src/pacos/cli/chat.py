@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pacos.cli import render
-from pacos.cli.options import groups_from, with_options
+from pacos.cli.options import TEXT_BYTES_MAX, groups_from, with_options
 from pacos.cli.run import DEFAULT_MODEL, interruptible
-from pacos.errors import ContextFull, PacosError
+from pacos.errors import ContextFull, PacosError, UsageError
 from pacos.settings import GenerateOptions, LoadOptions, SamplingOptions
 
 if TYPE_CHECKING:
@@ -70,7 +70,10 @@ def _lines() -> Iterator[str]:
         return
     if not render.stdin_is_terminal():
         sys.stdin.reconfigure(errors="replace")  # type: ignore[union-attr]  # text streams have it
-        yield from (line.rstrip("\r\n") for line in sys.stdin)
+        while line := sys.stdin.readline(TEXT_BYTES_MAX):
+            if len(line) == TEXT_BYTES_MAX:
+                raise UsageError(f"standard input: a line of more than {TEXT_BYTES_MAX >> 20} MiB")
+            yield line.rstrip("\r\n")
         return
     with suppress(ImportError):
         import readline  # noqa: F401  # line editing and history for input()

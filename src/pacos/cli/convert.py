@@ -13,7 +13,11 @@ from pacos.cli import render
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.argument("output", type=click.Path(path_type=Path))
 @click.option(
-    "--outtype", default="f16", show_default=True, metavar="TYPE", help="Type of the matrices: f32, f16, bf16, q8_0."
+    "--outtype",
+    default="f16",
+    show_default=True,
+    metavar="TYPE",
+    help="Type of the matrices: f32, f16, bf16, q8_0, q4_0, q4_1, q5_0 or q5_1.",
 )
 @click.option("--force", is_flag=True, help="Replace the output when it is there.")
 def command(folder: Path, output: Path, outtype: str, force: bool) -> None:
@@ -27,7 +31,7 @@ def command(folder: Path, output: Path, outtype: str, force: bool) -> None:
 
     check_output(output, force)
     with render.progress("converting", 1.0) as done:
-        convert(folder, output, outtype.upper(), progress=done)
+        convert(folder, output, outtype.upper(), progress=done, replace=force)
     click.echo(f"{output}: {render.size_text(output.stat().st_size)}", err=True)
 
 

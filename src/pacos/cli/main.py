@@ -1,7 +1,7 @@
 """`pacos`: find the command by its file's name, run it, and turn every error into one line and an exit code.
 
 Exit codes: 0 done, 1 failed, 2 wrong option or argument, 3 the model file cannot be used, 4 not enough memory or disk,
-70 a fault inside Pacos, 130 stopped by Ctrl-C.
+70 a fault inside Pacos, 130 stopped by Ctrl-C, 129 and 143 ended by the signals SIGHUP and SIGTERM.
 """
 
 from __future__ import annotations
@@ -11,7 +11,11 @@ import importlib
 import importlib.util
 import os
 import pkgutil
+import signal
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import click
@@ -30,8 +34,23 @@ class ReaderLeft(Exception):
     """Whoever read standard output closed it."""
 
 
+class Ended(BaseException):
+    """A signal ends the program; what is open is closed on the way out."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
 class Commands(click.Group):
     """Load a command's module when it is asked for."""
+
+    def make_context(self, *given: Any, **extra: Any) -> click.Context:
+        """Read the options; --version and --help print here, perhaps into a broken pipe."""
+        try:
+            return super().make_context(*given, **extra)
+        except BrokenPipeError:
+            raise ReaderLeft from None
 
     def invoke(self, context: click.Context) -> Any:
         """Run the command; a broken pipe passes click, which would make a failure of it."""
@@ -100,10 +119,33 @@ def pacos_group(context: click.Context) -> None:
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit with its code."""
     try:
-        code = _run(arguments)
+        with _signals_raise():
+            code = _run(arguments)
     except BaseException as error:  # noqa: BLE001 - nobody shall see a traceback
         code = _failure(error)
     sys.exit(code)
+
+
+@contextmanager
+def _signals_raise() -> Iterator[None]:
+    """Have SIGTERM and SIGHUP raise Ended, once, so that half-written files are removed; nohup's choice stays."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def end(number: int, frame: object) -> None:
+        signal.signal(number, signal.SIG_DFL)
+        raise Ended(number)
+
+    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    numbers = [number for number in numbers if signal.getsignal(number) == signal.SIG_DFL]
+    for number in numbers:
+        signal.signal(number, end)
+    try:
+        yield
+    finally:
+        for number in numbers:
+            signal.signal(number, signal.SIG_DFL)
 
 
 def _run(arguments: list[str] | None) -> int:
@@ -119,6 +161,8 @@ def _failure(error: BaseException) -> int:
     if isinstance(error, SystemExit | click.exceptions.Exit):
         code = error.code if isinstance(error, SystemExit) else error.exit_code
         return code if isinstance(code, int) else int(code is not None)
+    if isinstance(error, Ended):
+        return 128 + error.number
     if isinstance(error, BrokenPipeError | ReaderLeft):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0  # `pacos run | head` ends quietly

@@ -25,7 +25,12 @@ from pacos.settings import (
     read,
 )
 
-_OTHER_VARIABLES = {"PACOS_HOME", "PACOS_NATIVE_LIBRARY", "PACOS_TRACEBACK"}
+OTHER_VARIABLES = {
+    "PACOS_ISA": "Instruction set of the CPU backend, such as portable or avx2; default the best that there is.",
+    "PACOS_NATIVE_LIBRARY": "Path of the native library to load instead of the package's own.",
+    "PACOS_TRACEBACK": "1 shows where a fault inside Pacos happened.",
+}
+TEXT_BYTES_MAX = 64 << 20  # of a prompt or text from a file or a pipe, so that an endless one ends
 
 
 def with_options(*groups: type) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -76,7 +81,7 @@ def groups_from(groups: Sequence[type], given: dict[str, Any]) -> tuple[Any, ...
 
 def _warn_of_unknown_variables() -> None:
     """A misspelt variable shall not be silent."""
-    ours = [name for name in os.environ if name.startswith("PACOS_") and name not in _OTHER_VARIABLES]
+    ours = [name for name in os.environ if name.startswith("PACOS_") and name not in OTHER_VARIABLES]
     known = {one.env for group in (SamplingOptions, GenerateOptions, LoadOptions) for one in options_of(group)}
     for name in sorted(set(ours) - known):
         near = difflib.get_close_matches(name, sorted(filter(None, known)), 1)
@@ -96,15 +101,32 @@ def _from_flag(one: Option, value: Any) -> Any:
         raise UsageError(message, hint=error.hint) from None
 
 
+def only_these(allowed: set[str], reason: str) -> None:
+    """Refuse what stands on the command line and would have no effect; `reason` is such as "with --decode".
+
+    Errors: UsageError naming both.
+    """
+    context = click.get_current_context()
+    for one in context.command.params:
+        name = one.name or ""
+        if name not in allowed and context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
+            said = max(one.opts, key=len) if isinstance(one, click.Option) else name.upper()
+            raise UsageError(f"{said} has no effect {reason}", hint=f"`{context.command_path} --help` says more")
+
+
 def read_text_option(path: str, option: str) -> str:
     """The text of a file that an option names; "-" is standard input.
 
-    Errors: UsageError when it cannot be read or is not UTF-8.
+    Errors: UsageError when it cannot be read, is not UTF-8, or is longer than TEXT_BYTES_MAX.
     """
     try:
         with click.open_file(path, "rb") as file:
-            text: str = file.read().decode("utf-8")
-            return text
+            data: bytes = file.read(TEXT_BYTES_MAX + 1)
+        if len(data) > TEXT_BYTES_MAX:
+            raise UsageError(
+                f"{option} {path}: more than {TEXT_BYTES_MAX >> 20} MiB of text", hint="give a shorter one"
+            )
+        return data.decode("utf-8")
     except OSError as error:
         raise UsageError(
             f"{option} {path}: {error.strerror}", hint="give a readable text file, or - for stdin"

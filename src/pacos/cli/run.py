@@ -42,12 +42,15 @@ def command(**given: Any) -> None:
     """Generate text from a prompt.
 
     MODEL is a GGUF file, a Hugging Face folder or a name; without it, the bundled storyteller answers.
-    The prompt comes from the command line, a file, or standard input. Only generated text goes to standard output.
+    The prompt comes from the command line, a file, or standard input, which is not read beside the other two; -p - does
+    read it. Only generated text goes to standard output.
 
     Example:  pacos run -p "Tell me a story about a dragon." --seed 1
     """
     from pacos.llm import load
 
+    if given["raw"] and given["chat_template"] is not None:
+        raise UsageError("--chat-template has no effect with --raw", hint="drop one of them")
     sampling, generate, opening = groups_from((SamplingOptions, GenerateOptions, LoadOptions), given)
     name, words = _model_and_words(given)
     prompt = _prompt(words, given["prompt"], given["file"])
@@ -55,7 +58,7 @@ def command(**given: Any) -> None:
         with render.waiting(f"loading {name} ..."):
             llm = load(name, options=opening, chat_template=given["chat_template"])
     except ModelNotFound as error:
-        if given["model"] != name or words is not None:
+        if given["model"] != name or prompt is not None:
             raise
         raise ModelNotFound(error.message, hint=f"{error.hint}; a prompt of one word needs -p") from None
     with llm:
@@ -72,13 +75,15 @@ def command(**given: Any) -> None:
 
 def _model_and_words(given: dict[str, Any]) -> tuple[str, str | None]:
     first, second, named = given["model"], given["words"], given["model_option"]
+    if named == "" or (first == "" and named is None):
+        raise UsageError("the model's name is empty", hint=f"leave it out for {DEFAULT_MODEL}, or give a file")
     if named is not None:
         if second is not None:
             raise UsageError("the model is given twice", hint="drop --model or the first argument")
         return named, first
     if first is not None and second is None and " " in first.strip() and not Path(first).exists():
         return DEFAULT_MODEL, first  # a lone argument of several words is a prompt
-    return first or DEFAULT_MODEL, second
+    return DEFAULT_MODEL if first is None else first, second
 
 
 def _prompt(words: str | None, prompt: str | None, file: str | None) -> str | None:

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from pacos.cli import render
-from pacos.cli.options import read_text_option
+from pacos.cli.options import only_these, read_text_option
 from pacos.errors import UsageError
 
 
@@ -22,7 +22,7 @@ from pacos.errors import UsageError
 )
 @click.option("--parse-special", is_flag=True, help="Names of special tokens in the text count as such.")
 @click.option("--count", is_flag=True, help="Print just the number of tokens.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object with ids and pieces.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object: ids and pieces, or the text.")
 def command(model: str, text: str | None, file: str | None, decode: bool, **given: Any) -> None:
     """Show how a model's tokenizer cuts a text.
 
@@ -30,6 +30,8 @@ def command(model: str, text: str | None, file: str | None, decode: bool, **give
     """
     from pacos.llm import load
 
+    if decode:
+        only_these({"model", "text", "file", "decode", "as_json"}, "with --decode")
     if text is not None and file is not None:
         raise UsageError("the text is given twice", hint="use TEXT or --file")
     if text is None:
@@ -38,12 +40,13 @@ def command(model: str, text: str | None, file: str | None, decode: bool, **give
         text = read_text_option(file or "-", "--file")
     with load(model, vocab_only=True) as llm:
         if decode:
-            click.echo(llm.detokenize(_ids(text), special=True))
+            decoded = llm.detokenize(_ids(text), special=True)
+            render.as_json({"text": decoded}) if given["as_json"] else click.echo(decoded)
             return
         ids = llm.tokenize(text, add_special=given["add_special"], parse_special=given["parse_special"])
         if given["as_json"]:
-            pieces = [llm.tokenizer.piece(token, special=True).decode("utf-8", "replace") for token in ids]
-            render.as_json({"token_ids": ids, "pieces": pieces, "count": len(ids)})
+            piece = {one: llm.tokenizer.piece(one, special=True).decode("utf-8", "replace") for one in set(ids)}
+            render.as_json({"token_ids": ids, "pieces": [piece[one] for one in ids], "count": len(ids)})
         elif given["count"]:
             click.echo(len(ids))
         elif render.stdout_is_terminal():

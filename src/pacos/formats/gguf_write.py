@@ -48,6 +48,8 @@ def write_gguf(
     path: str | os.PathLike[str],
     metadata: Mapping[str, Any],
     tensors: Iterable[TensorData | tuple[str, Sequence[int], str, TensorBytes]] = (),
+    *,
+    replace: bool = True,
 ) -> int:
     """Write the file and return its size in bytes; after any error the old file, or none, is there.
 
@@ -60,7 +62,7 @@ def write_gguf(
     header, sizes = _header(metadata, listed, alignment)
     header += bytes(-len(header) % alignment)
     total = len(header) + sum(nbytes + -nbytes % alignment for nbytes in sizes)
-    with atomic_file(path, total) as stream:
+    with atomic_file(path, total, replace=replace) as stream:
         stream.write(header)
         for tensor, nbytes in zip(listed, sizes, strict=True):
             _write_data(stream, tensor, nbytes)

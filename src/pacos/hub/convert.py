@@ -41,10 +41,12 @@ def convert(
     outtype: str = "F16",
     progress: Progress | None = None,
     about: Mapping[str, str] | None = None,
+    *,
+    replace: bool = True,
 ) -> int:
     """Convert and give the size of the file in bytes; `progress` gets the share done, 0 to 1.
 
-    `about` adds metadata, such as `general.license`.
+    `about` adds metadata, such as `general.license`. Without `replace`, an output that is there stays.
 
     Errors: UsageError for an unknown type, and what opening the folder raises.
     """
@@ -52,6 +54,7 @@ def convert(
     if kind not in OUTPUT_TYPES:
         hint = f"types: {', '.join(OUTPUT_TYPES)}; `pacos quantize` makes the others"
         raise UsageError(f"cannot convert to {outtype!a}", hint=hint)
+    _refuse_file(Path(folder))
     archive = adopt_folder(Path(folder))
     try:
         hp = Hparams.from_metadata(archive.metadata, archive.tensors)
@@ -67,9 +70,17 @@ def convert(
             tensors.append(
                 TensorData(name, entry.shape, target, _pieces(archive, hp, name, target, done / total, progress))
             )
-        return write_gguf(output, metadata, tensors)
+        return write_gguf(output, metadata, tensors, replace=replace)
     finally:
         archive.close()
+
+
+def _refuse_file(folder: Path) -> None:
+    if folder.is_file():
+        with folder.open("rb") as file:
+            if file.read(4) == b"GGUF":
+                raise UsageError(f"{folder} is a GGUF file already", hint="`pacos quantize` changes its types")
+        raise UsageError(f"{folder} is a file, needed is a Hugging Face folder", hint="give the folder it lies in")
 
 
 def stored_type(entry: TensorEntry, wanted: str) -> str:

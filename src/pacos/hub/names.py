@@ -27,7 +27,7 @@ def resolve(path_or_name: str | os.PathLike[str]) -> Path:
     try:
         there = path.exists() or path.is_symlink()
     except OSError as error:
-        raise ModelNotFound(f"{text[:200]!a} cannot be looked up: {error.strerror}") from error
+        raise ModelNotFound(f"{text[:200]!a} cannot be looked up: {error.strerror}", hint=_known()) from error
     if there:
         return _model_folder(path) if path.is_dir() else path
     if text in BUNDLED:
@@ -50,7 +50,8 @@ def _model_folder(folder: Path) -> Path:
         files = sorted(found for found in folder.iterdir() if found.suffix == ".gguf")
         tensors = any(found.suffix == ".safetensors" for found in folder.iterdir())
     except OSError as error:
-        raise FormatError(f"{folder}: the folder cannot be read: {error.strerror}") from error
+        problem = f"{folder}: the folder cannot be read: {error.strerror}"
+        raise FormatError(problem, hint="allow it to be read") from error
     firsts = [found for found in files if "-of-" not in found.stem or "-00001-of-" in found.stem]
     if firsts:
         shown = " or ".join(str(found) for found in firsts[:3])

@@ -30,10 +30,13 @@ def quantize_file(
     file_type: str,
     progress: Progress | None = None,
     threads: int = 0,
+    *,
+    replace: bool = True,
 ) -> int:
     """Quantize a GGUF file and give the new file's size in bytes; `progress` gets the share done, 0 to 1.
 
-    A source that is already quantized works too, but its losses stay and add up.
+    A source that is already quantized works too, but its losses stay and add up. Without `replace`, an output that is
+    there stays.
     Errors: UsageError for an unknown type or for output and source being one file; FormatError, UnsupportedModel.
     """
     source, output = Path(source), Path(output)
@@ -51,7 +54,7 @@ def quantize_file(
             tensors.append(
                 TensorData(entry.name, entry.shape, target, _pieces(archive, entry, target, pool, workers, counter))
             )
-        return write_gguf(output, metadata, tensors)
+        return write_gguf(output, metadata, tensors, replace=replace)
 
 
 class _Counter:

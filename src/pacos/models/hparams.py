@@ -192,6 +192,8 @@ def _rope_style(metadata: Mapping[str, Any], entry: Architecture) -> str:
 
 def _rope_spec(keys: Keys, style: str, head_width: int, context: int, overrides: RopeOverrides) -> RopeSpec:
     if not style:
+        if overrides != RopeOverrides():
+            raise UsageError("the model has no rotary positions to change", hint="drop the --rope and --yarn options")
         return RopeSpec(head_width)
     width = keys.integer("rope.dimension_count", 2, head_width, head_width)
     if width % 2:
@@ -206,6 +208,9 @@ def _rope_spec(keys: Keys, style: str, head_width: int, context: int, overrides:
     scaling = overrides.scaling or scaling or ("none" if factor == 1 else "linear")
     if stretched and scaling == "none" and not overrides.scaling:
         scaling = "linear"
+    if overrides.original_context and scaling != "yarn":
+        problem = f"yarn_orig_ctx is {overrides.original_context}, the rotary scaling is {scaling}"
+        raise UsageError(problem, hint="add --rope-scaling yarn")
     base = overrides.base or keys.number("rope.freq_base", 1, ROPE_BASE_MAX, 10000.0, above=True)
     if base <= 1:
         raise UsageError(f"a rotary base of {base:g} turns nothing, needed: above 1", hint="10000 is usual")

@@ -244,3 +244,8 @@ class LoadOptions:
 
     def __post_init__(self) -> None:
         check(self)
+        if self.rope_scale and self.rope_freq_scale:
+            raise UsageError("rope_scale and rope_freq_scale say the same thing", hint="give one of them")
+        if self.rope_scaling == "none" and (self.rope_scale or self.rope_freq_scale):
+            name = "rope_scale" if self.rope_scale else "rope_freq_scale"
+            raise UsageError(f"{name} has no effect with rope_scaling none", hint="drop one of them")

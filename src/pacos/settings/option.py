@@ -117,7 +117,7 @@ def checked(one: Option, value: Any) -> Any:
     if one.kind in (int, float):
         _check_range(one, value)
     if one.choices and value not in one.choices:
-        raise UsageError(f"{one.name} is {shown(value)}", hint=f"use one of {', '.join(one.choices)}")
+        raise UsageError(f"{one.name} is {shown(value)}", hint=f"use one of {', '.join(filter(None, one.choices))}")
     if one.most is not None and len(value) > one.most:
         raise UsageError(f"{one.name} has {len(value)} entries", hint=f"at most {one.most} are allowed")
     return value
@@ -149,6 +149,19 @@ def shown(value: Any) -> str:
 
 Group = TypeVar("Group")
 
+# What other libraries call our options.
+_ELSEWHERE = {
+    "max_tokens": "n_predict",
+    "max_new_tokens": "n_predict",
+    "max_completion_tokens": "n_predict",
+    "temperature": "temp",
+    "repetition_penalty": "repeat_penalty",
+    "n_ctx": "ctx_size",
+    "num_ctx": "ctx_size",
+    "n_batch": "batch_size",
+    "n_threads": "threads",
+}
+
 
 def read(groups: Sequence[type[Any]], values: Mapping[str, Any]) -> tuple[Any, ...]:
     """Build each group from loose names; None means not given.
@@ -158,8 +171,10 @@ def read(groups: Sequence[type[Any]], values: Mapping[str, Any]) -> tuple[Any, .
     known = {one.name for group in groups for one in options_of(group)}
     for name in values:
         if name not in known:
-            close = difflib.get_close_matches(name, known, 1)
-            raise UsageError(f"unknown option {name!r}", hint=f"did you mean {close[0]!r}?" if close else None)
+            elsewhere = [ours for ours in (_ELSEWHERE.get(name),) if ours in known]
+            close = elsewhere or difflib.get_close_matches(name, known, 1)
+            hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(sorted(known))}"
+            raise UsageError(f"unknown option {name!r}", hint=hint)
     given = {name: value for name, value in values.items() if value is not None}
     return tuple(
         group(**{one.name: given[one.name] for one in options_of(group) if one.name in given}) for group in groups

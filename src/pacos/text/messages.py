@@ -10,7 +10,8 @@ import keyword
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pacos.errors import TemplateError
+from pacos.errors import TemplateError, UsageError
+from pacos.text.budget import TEXT_CHARS
 from pacos.text.marked import markup
 
 Message = Mapping[str, Any]
@@ -56,7 +57,7 @@ class _Copier:
     def copy(self, value: Any, depth: int = 1) -> Any:
         self.values += 1
         if depth > _DEEPEST or self.values > _MOST_VALUES:
-            raise TemplateError(f"the {self.what} nest deeper than {_DEEPEST} levels or hold {_MOST_VALUES:,} values")
+            raise UsageError(f"the {self.what} nest deeper than {_DEEPEST} levels or hold {_MOST_VALUES:,} values")
         if isinstance(value, str):
             self.chars += len(value)
             return str.__str__(value)  # an exact str, whatever subclass came
@@ -64,52 +65,59 @@ class _Copier:
             return value
         if isinstance(value, int):
             if value.bit_length() > _NUMBER_BITS:
-                raise TemplateError(f"the {self.what} hold a number of {value.bit_length():,} bits")
+                raise UsageError(f"the {self.what} hold a number of {value.bit_length():,} bits")
             return value
         if isinstance(value, Mapping):
             copied = {}
             for key, item in value.items():
                 if not isinstance(key, str):
-                    raise TemplateError(f"the {self.what} hold a key that is not text: {key!r:.50}")
+                    raise UsageError(f"the {self.what} hold a key that is not text: {key!r:.50}")
                 copied[self.copy(key, depth)] = self.copy(item, depth + 1)
             return copied
         if isinstance(value, (list, tuple)):
             return [self.copy(item, depth + 1) for item in value]
-        raise TemplateError(f"the {self.what} hold a {type(value).__name__}", hint="use JSON-like values")
+        raise UsageError(f"the {self.what} hold a {type(value).__name__}", hint="use JSON-like values")
 
 
 def copy_messages(messages: Sequence[Message]) -> list[dict[str, Any]]:
-    """Copy messages after checking their roles and contents."""
+    """Copy messages after checking their roles and contents.
+
+    Errors: UsageError, also when their texts alone are more than a template may print.
+    """
     if isinstance(messages, (str, bytes, Mapping)) or not isinstance(messages, Sequence):
-        raise TemplateError(f"messages must be a list of messages, not a {type(messages).__name__}")
+        raise UsageError(f"messages must be a list of messages, not a {type(messages).__name__}")
     if not 1 <= len(messages) <= _MOST_MESSAGES:
-        raise TemplateError(f"a chat needs 1 to {_MOST_MESSAGES:,} messages, not {len(messages):,}")
+        raise UsageError(f"a chat needs 1 to {_MOST_MESSAGES:,} messages, not {len(messages):,}")
     copier = _Copier("messages")
-    return [_copy_message(copier, message, index) for index, message in enumerate(messages)]
+    copied = [_copy_message(copier, message, index) for index, message in enumerate(messages)]
+    if copier.chars > TEXT_CHARS:
+        problem = f"the messages are too long: {copier.chars:,} characters, at most {TEXT_CHARS:,} are possible"
+        raise UsageError(problem, hint="shorten the prompt")
+    return copied
 
 
 def _copy_message(copier: _Copier, message: Any, index: int) -> dict[str, Any]:
     if not isinstance(message, Mapping) or not isinstance(message.get("role"), str) or not message["role"]:
-        raise TemplateError(f'message {index} has no role (a message is {{"role": "user", "content": "..."}})')
+        raise UsageError(f'message {index} has no role (a message is {{"role": "user", "content": "..."}})')
     copied: dict[str, Any] = copier.copy(message)
     role, content = copied["role"], copied.get("content")
     if role in ROLES:
         copied["role"] = markup(role)
     if content is not None and not isinstance(content, (str, list)):
-        raise TemplateError(f"the content of message {index} is a {type(content).__name__}, not text or parts")
+        raise UsageError(f"the content of message {index} is a {type(content).__name__}, not text or parts")
     for part in content if isinstance(content, list) else ():
         kind = part.get("type") if isinstance(part, dict) else type(part).__name__
         if kind not in PART_TYPES:
-            raise TemplateError(f"message {index} has a content part of unknown type {kind!r:.50}")
+            raise UsageError(f"message {index} has a content part of unknown type {kind!r:.50}")
         if kind in _TEXT_PARTS and not isinstance(part.get("text"), str):
-            raise TemplateError(f"message {index} has a text part without text")
+            raise UsageError(f"message {index} has a text part without text")
     return copied
 
 
 def copy_tools(tools: Sequence[Any]) -> list[Any]:
     """Copy tool descriptions."""
     if isinstance(tools, (str, bytes, Mapping)) or not all(isinstance(tool, Mapping) for tool in tools):
-        raise TemplateError("tools must be a list of objects")
+        raise UsageError("tools must be a list of objects")
     copied: list[Any] = _Copier("tools").copy(list(tools))
     return copied
 
@@ -117,15 +125,15 @@ def copy_tools(tools: Sequence[Any]) -> list[Any]:
 def copy_options(options: Mapping[str, Any]) -> dict[str, Any]:
     """Copy template options such as `enable_thinking`; refuse names that mean something else."""
     if len(options) > _MOST_OPTIONS:
-        raise TemplateError(f"there are {len(options):,} template options (limit {_MOST_OPTIONS})")
+        raise UsageError(f"there are {len(options):,} template options (limit {_MOST_OPTIONS})")
     copied = {}
     for name, value in options.items():
         if not name.isidentifier() or name.startswith("_") or keyword.iskeyword(name) or name in _RESERVED:
-            raise TemplateError(f"{name!r:.50} cannot be a template option")
+            raise UsageError(f"{name!r:.50} cannot be a template option")
         copier = _Copier(f"template option {name!r:.50}'s values")
         copied[name] = copier.copy(value)
         if copier.chars > _OPTION_CHARS and name != "documents":
-            raise TemplateError(f"the template option {name!r:.50} has {copier.chars:,} characters (limit 65,536)")
+            raise UsageError(f"the template option {name!r:.50} has {copier.chars:,} characters (limit 65,536)")
     return copied
 
 

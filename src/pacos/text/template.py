@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from pacos.errors import TemplateError
+from pacos.errors import TemplateError, UsageError
 from pacos.text import marked
 from pacos.text.budget import new_deadline
 from pacos.text.messages import Message, copy_messages, copy_options, copy_tools, flatten, fold_system, spread
@@ -143,7 +143,7 @@ class ChatTemplate:
 
         With continue_final_message the last message, which must be the assistant's, is left open for the model
         to go on with. Options are passed to the template (`enable_thinking=False`).
-        Errors: TemplateError.
+        Errors: TemplateError; UsageError for messages, tools or options that no template can take.
         """
         chat = copy_messages(messages)
         given = {**copy_options(options), "tools": copy_tools(tools or ())}
@@ -238,12 +238,12 @@ def _open(message: dict[str, Any], tag: str) -> dict[str, Any]:
     """Put a tag where the model shall go on."""
     content = message.get("content")
     if message["role"] != "assistant" or not content:
-        raise TemplateError("only a last message of the assistant, with content, can be continued")
+        raise UsageError("only a last message of the assistant, with content, can be continued")
     if isinstance(content, str):
         return {**message, "content": content + tag + _TAIL}
     last = content[-1]
     if not isinstance(last.get("text"), str):
-        raise TemplateError("only a message that ends with text can be continued")
+        raise UsageError("only a message that ends with text can be continued")
     return {**message, "content": [*content[:-1], {**last, "text": last["text"] + tag + _TAIL}]}
 
 

@@ -80,7 +80,7 @@ class CpuProgram:
             return int(handle)
         if code.value == _NO_MEMORY:
             size = self._compiled.plan.arena_bytes
-            raise CapacityError(f"no memory for {size / 1e9:.2f} GB of activations", hint="use a smaller --ubatch-size")
+            raise CapacityError(f"no memory for {size / 1e9:.2f} GB of activations", hint="use a smaller --batch-size")
         raise ShapeError(_fault_text(code.value, CFault()))
 
     def run(self, step: Step) -> memoryview:

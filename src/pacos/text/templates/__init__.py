@@ -66,7 +66,7 @@ def named_template(name: str) -> NamedTemplate:
         return all_templates()[name]
     except KeyError:
         known = ", ".join(sorted(all_templates()))
-        raise UsageError(f"there is no chat template named {name!r}", hint=f"the names are: {known}") from None
+        raise UsageError(f"there is no chat template named {name[:80]!r}", hint=f"the names are: {known}") from None
 
 
 def _fits(alternatives: Markers, has: Callable[[str], bool]) -> bool:
