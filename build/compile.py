@@ -4,7 +4,7 @@ Standalone: only the standard library. The build hook imports it, `make build` r
 
     python build/compile.py                      the library for this machine, next to its Python loader
     python build/compile.py --target T           another target, with ziglang (see --help)
-    python build/compile.py --sanitize address,undefined --output /tmp/libpacos.so
+    python build/compile.py --sanitize address,undefined --output libpacos-checked.so
 
 An instruction set belongs to a file, never to a function: the last word of the file name selects the flags
 (`dot_avx2.cpp`, `dot_neon.cpp`, see INSTRUCTION_SETS); every other file is baseline code. Objects are cached under
