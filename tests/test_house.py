@@ -16,8 +16,8 @@ from pacos import native
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "src" / "pacos"
 RINGS = {
-    **dict.fromkeys(("errors", "lazy", "log"), 0),
-    **dict.fromkeys(("settings", "types", "native"), 1),
+    **dict.fromkeys(("errors", "log"), 0),
+    **dict.fromkeys(("settings", "types", "native", "lazy"), 1),
     **dict.fromkeys(("ir", "quants"), 2),
     **dict.fromkeys(("formats", "models", "backends", "text"), 3),
     **dict.fromkeys(("engine", "hub"), 4),
