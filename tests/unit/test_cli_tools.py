@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -246,3 +247,29 @@ def test_versions_and_help() -> None:
     assert "no command 'frob'; `pacos help` lists them" in here("help", "frob").err
     assert "did you mean show" in here("shwo").err.lower()
     assert here("help", "nothing").code == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("bench", "storyteller", "-p", "32", "-c", "16"), "too small"),
+        (("bench", "--machine", "storyteller"), "MODEL has no effect with --machine"),
+        (("bench", "--machine", "--make", "tiny"), "--make has no effect"),
+        (("tokenize", "storyteller", "--decode", "--count", "1"), "--count has no effect with --decode"),
+        (("run", "--raw", "--chat-template", "chatml", "-p", "x"), "--chat-template has no effect"),
+        (("run", "", "-p", "x"), "name is empty"),
+        (("run", "--rope-scaling", "none", "--rope-scale", "2"), "no effect"),
+        (("run", "--rope-scale", "2", "--rope-freq-scale", "2"), "the same thing"),
+        (("run", "--yarn-orig-ctx", "64"), "add --rope-scaling yarn"),
+        (("run", "-p", "x", "--chat-template", "x" * 5000), "no chat template|cannot be read"),
+        (("convert", STORYTELLER, "x.gguf"), "is a GGUF file already"),
+    ],
+)
+def test_nothing_is_accepted_and_ignored(arguments: tuple[object, ...], said: str) -> None:
+    done = here(*arguments)
+    assert done.code == 2
+    assert re.search(said, done.err)
+
+
+def test_decoded_text_as_json() -> None:
+    assert good("tokenize", "storyteller", "--decode", "--json", "74 75").data == {"text": "hi"}

@@ -90,3 +90,25 @@ def test_a_link_is_followed_and_the_umask_holds(tmp_path: Path) -> None:
     assert (tmp_path / "link.gguf").is_symlink()
     assert stat.S_IMODE((tmp_path / "real.gguf").stat().st_mode) == 0o640
     read_gguf(tmp_path / "link.gguf").close()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="elsewhere open files cannot be removed")
+def test_parts_of_processes_that_are_no_more_are_removed(tmp_path: Path) -> None:
+    gone, alive = (tmp_path / f".a.gguf.{owner}.0123456789ab.part" for owner in (4_000_000_000, os.getpid()))
+    for part in (gone, alive):
+        part.write_bytes(b"x")
+    write_gguf(tmp_path / "a.gguf", {"a": 1})
+    assert sorted(tmp_path.iterdir()) == [alive, tmp_path / "a.gguf"]
+
+
+def test_what_another_made_meanwhile_stays(tmp_path: Path) -> None:
+    path = tmp_path / "a.gguf"
+
+    def late() -> bytes:
+        path.write_bytes(b"theirs")
+        return b"1234"
+
+    with pytest.raises(UsageError, match="exists"):
+        write_gguf(path, {}, [("t", (4,), "I8", late)], replace=False)
+    assert path.read_bytes() == b"theirs"
+    assert list(tmp_path.iterdir()) == [path]

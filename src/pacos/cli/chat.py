@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
@@ -77,6 +78,9 @@ def _lines() -> Iterator[str]:
         return
     with suppress(ImportError):
         import readline  # noqa: F401  # line editing and history for input()
+    for name in ("SIGTERM", "SIGHUP"):  # readline may sleep through Python's handlers, and here nothing is half-written
+        if callable(signal.getsignal(getattr(signal, name, signal.SIGINT))) and hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_DFL)
     interrupted = False
     while True:
         try:
