@@ -222,3 +222,15 @@ def test_a_fault_inside_is_one_line() -> None:
         command, capture_output=True, env=environment(PACOS_TRACEBACK="1"), timeout=SECONDS_MAX, text=True
     )
     assert "Traceback" in asked.stderr
+
+
+@posix
+def test_sigterm_leaves_no_part(tmp_path: Path) -> None:
+    process = started(["bench", str(tmp_path / "m.gguf"), "--make", "1b"])
+    deadline = time.monotonic() + SECONDS_MAX
+    while not any(tmp_path.iterdir()) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=SECONDS_MAX)
+    assert process.returncode == 143
+    assert not any(tmp_path.iterdir())
