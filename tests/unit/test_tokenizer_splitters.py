@@ -121,6 +121,9 @@ def test_words_are_the_text(text: str) -> None:
 RUNS = ["A", "\n", " ", "1", ".", "漢", "us", "\t \r\n", "\u0300", "'s", "1, "]
 
 
+RATIO_MAX = 3.0
+
+
 def seconds(work: object, data: bytes) -> float:
     """The shortest of several runs, in processor time: other programs slow down the rest."""
     best = 1e9
@@ -132,7 +135,7 @@ def seconds(work: object, data: bytes) -> float:
 
 
 def assert_linear(work: object, run: str, size_bytes: int) -> None:
-    """time(2 n) <= 2.3 time(n), in the best of a few attempts on a busy machine.
+    """time(2 n) <= 3 time(n), in the best of a few attempts on a busy machine; 2.0 to 2.3 is usual, quadratic is 4.
 
     Sizes are such that the buffers of both are large for the allocator.
     """
@@ -141,9 +144,9 @@ def assert_linear(work: object, run: str, size_bytes: int) -> None:
     ratio = 9.0
     for _ in range(12):
         ratio = min(ratio, (seconds(work, data) + 1e-5) / (seconds(work, data[:size]) + 1e-5))
-        if ratio <= 2.3:
+        if ratio <= RATIO_MAX:
             return
-    assert ratio <= 2.3, f"{run!r}: twice the text takes {ratio:.2f} times as long"
+    assert ratio <= RATIO_MAX, f"{run!r}: twice the text takes {ratio:.2f} times as long"
 
 
 @pytest.mark.parametrize("name", sorted(EXPRESSIONS))
