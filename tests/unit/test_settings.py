@@ -85,6 +85,9 @@ def test_every_sampler_name_of_the_default_chain_is_known() -> None:
     assert SamplingOptions(samplers="").samplers == ()
     with pytest.raises(UsageError, match=r"unknown sampler 'topk'.*top_k"):
         SamplingOptions(samplers="topk")
+    for name in ("dry", "xtc", "top-n-sigma"):
+        with pytest.raises(UsageError, match=rf"sampler '{name}' is not supported yet.*top_k"):
+            SamplingOptions(samplers=f"top_k;{name}")
     with pytest.raises(UsageError, match=r"33 entries.*32"):
         SamplingOptions(samplers=["top_k"] * 33)
 

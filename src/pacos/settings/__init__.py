@@ -37,15 +37,17 @@ STOP_IDS_MAX = 128
 STOP_STRINGS_MAX = 64
 STOP_STRING_BYTES_MAX = 1024
 
-# llama.cpp's names in its default order (common/common.h), and the other spellings that its parser takes.
-SAMPLERS = ("penalties", "dry", "top_n_sigma", "top_k", "typ_p", "top_p", "min_p", "xtc", "temperature")
+# llama.cpp's names in its default order (common/common.h), those of its names that are not here, and the other
+# spellings that its parser takes.
+SAMPLERS = ("penalties", "top_k", "typ_p", "top_p", "min_p", "temperature")
+_MISSING_SAMPLERS = ("dry", "top_n_sigma", "xtc")
 _SPELLINGS = {"nucleus": "top_p", "typical": "typ_p", "typical_p": "typ_p", "typ": "typ_p", "temp": "temperature"}
 
 
 def sampler_names(value: Any) -> Any:
     """A sampler chain from "a;b;c" or names, in llama.cpp's spelling.
 
-    Errors: UsageError naming the unknown name and the known ones.
+    Errors: UsageError naming the name that is unknown or not supported, and the known ones.
     """
     names = value.split(";") if isinstance(value, str) else value
     if not isinstance(names, (list, tuple)):
@@ -57,7 +59,10 @@ def sampler_names(value: Any) -> Any:
         if spelled == "":
             continue
         if spelled not in SAMPLERS:
-            raise UsageError(f"unknown sampler {shown(name)}", hint=f"there are {', '.join(SAMPLERS)}")
+            hint = f"there are {', '.join(SAMPLERS)}"
+            if spelled in _MISSING_SAMPLERS:
+                raise UsageError(f"sampler {shown(name)} is not supported yet", hint=hint)
+            raise UsageError(f"unknown sampler {shown(name)}", hint=hint)
         chain.append(spelled)
     return tuple(chain)
 

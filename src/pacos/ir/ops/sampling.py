@@ -177,8 +177,7 @@ def sampling_candidates(logits: Array, tokens: Sequence[int], options: SamplingO
         "temperature": lambda ids, left: apply_temperature(ids, left, options.temp),
     }
     for name in options.samplers:
-        if name in stages:  # the other names' stages are off by default and not there yet
-            candidates = stages[name](*candidates)
+        candidates = stages[name](*candidates)
     if np.float32(options.temp) <= 0:
         candidates = apply_temperature(*candidates, 0.0)
     ids, left = candidates
