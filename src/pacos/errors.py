@@ -11,6 +11,7 @@ PacosError                 exit 1   500
 ├── CapacityError          exit 4   503   not enough memory, disk or queue places
 ├── ShapeError             exit 70  500   a tensor of the wrong shape reached an op
 ├── NativeError            exit 70  500   the native library is missing, wrong or failed
+├── NumericalError         exit 1   500   logits that no token can be chosen from
 └── Cancelled              exit 130 499   stopped by the user
 """
 
@@ -87,6 +88,10 @@ class NativeError(PacosError):
     """The native library is missing, of another version, or failed."""
 
     exit_code = 70
+
+
+class NumericalError(PacosError):
+    """A sequence's logits cannot be sampled: one is not finite, or every token is banned."""
 
 
 class Cancelled(PacosError):

@@ -6,15 +6,11 @@ likes; the command line calls `warnings_to`.
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import logging
     from collections.abc import Callable
-
-LEVELS = ("error", "warning", "info", "debug")
-
 
 _write_warning: Callable[[str], object] | None = None
 
@@ -46,20 +42,3 @@ def _install(write: Callable[[str], object]) -> None:
     ours = logging.getLogger("pacos")
     ours.handlers = [Written(logging.WARNING)]
     ours.propagate = False
-
-
-def to_stderr(level: str = "warning") -> None:
-    """Show messages of this level and above on stderr, one line each.
-
-    Errors: ValueError for a level that is not in LEVELS.
-    """
-    if level not in LEVELS:
-        raise ValueError(f"log level {level!r} is unknown: use one of {', '.join(LEVELS)}")
-    import logging
-
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s", "%H:%M:%S"))
-    ours = logging.getLogger("pacos")
-    ours.handlers = [handler]
-    ours.propagate = False
-    ours.setLevel(level.upper())

@@ -13,9 +13,8 @@ import pytest
 from fake_program import CONTEXT, GREEDY, PAGE_TOKENS, FakePages, Toy, V, expected, null_program, prompt_of
 
 from pacos.engine.engine import Engine
-from pacos.engine.sampler import NumericalError
 from pacos.engine.sequence import SequenceRequest
-from pacos.errors import Cancelled, ContextFull, PacosError, UsageError
+from pacos.errors import Cancelled, ContextFull, NumericalError, PacosError, UsageError
 from pacos.settings import GenerateOptions, SamplingOptions
 
 

@@ -13,9 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pacos.engine.sampler import NumericalError, Sampler, SamplerScratch, address_of, log_probabilities
-from pacos.errors import UsageError
+from pacos.engine.sampler import Sampler, SamplerScratch, log_probabilities
+from pacos.errors import NumericalError, UsageError
 from pacos.ir.ops import sampling
+from pacos.native import address_of
 from pacos.settings import SAMPLERS, SamplingOptions
 
 V = 61
@@ -92,14 +93,15 @@ def test_large_rows_equal_the_definition(size: int, changed: dict[str, Any]) -> 
 
 
 def test_defaults_are_llama_cpps() -> None:
-    """Values of common_params_sampling in llama.cpp's common/common.h, and its default chain."""
+    """Values of common_params_sampling in llama.cpp's common/common.h, and its default chain without
+    the stages that are off by default there and not here."""
     expected = {
         "temp": 0.8, "top_k": 40, "top_p": 0.95, "min_p": 0.05, "typical_p": 1.0, "repeat_penalty": 1.0,
         "repeat_last_n": 64, "presence_penalty": 0.0, "frequency_penalty": 0.0, "seed": -1,
     }  # fmt: skip
     options = SamplingOptions()
     assert {name: getattr(options, name) for name in expected} == expected
-    chain = "penalties;dry;top_n_sigma;top_k;typ_p;top_p;min_p;xtc;temperature"
+    chain = "penalties;top_k;typ_p;top_p;min_p;temperature"
     assert ";".join(options.samplers) == chain
 
 

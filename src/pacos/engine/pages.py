@@ -19,7 +19,7 @@ _COPY_MIN_TOKENS = 4  # copying a page for less is not worth the scan's result
 
 
 @dataclass(frozen=True, slots=True)
-class Block:
+class PageContent:
     """What a page holds: token ids as bytes, after the text that `parent` names. A full page has a name of its own."""
 
     parent: Hashable
@@ -58,7 +58,7 @@ class PagePool:
         self._copy = copy
         self._free = list(range(count - 1, -1, -1))
         self._holders = [0] * count
-        self._blocks: list[Block | None] = [None] * count
+        self._contents: list[PageContent | None] = [None] * count
         self._index: dict[Hashable, int] = {}  # full pages by parent and tokens
         self._children: dict[Hashable, dict[int, None]] = {}  # pages by parent, the newest last
         self._cached: dict[int, None] = {}  # held by none, the next to evict first
@@ -94,7 +94,7 @@ class PagePool:
                 raise PacosError(f"page {page} is released more often than it was taken")
             self._holders[page] -= 1
             if self._holders[page] == 0:
-                if self._blocks[page] is None:
+                if self._contents[page] is None:
                     self._free.append(page)
                 else:
                     self._cached[page] = None
@@ -123,8 +123,8 @@ class PagePool:
         best, best_tokens = None, 0
         children = self._children.get(parent, {})
         for _, page in zip(range(_SCAN_MAX), reversed(children), strict=False):
-            block = self._blocks[page]
-            common = _common_bytes(wanted, block.tokens if block else b"") // _TOKEN_BYTES
+            content = self._contents[page]
+            common = _common_bytes(wanted, content.tokens if content else b"") // _TOKEN_BYTES
             if common > best_tokens:
                 best, best_tokens = page, common
         return best, best_tokens
@@ -141,11 +141,11 @@ class PagePool:
     def share(self, parent: Hashable, tokens: bytes) -> tuple[int, Hashable] | None:
         """Hold the full page with this content, if there is one; gives it and its name."""
         page = self._index.get(self._key(parent, tokens))
-        block = self._blocks[page] if page is not None else None
-        if page is None or block is None:
+        content = self._contents[page] if page is not None else None
+        if page is None or content is None:
             return None
         self._take(page)
-        return page, block.name
+        return page, content.name
 
     def publish(self, parent: Hashable, tokens: bytes, page: int) -> tuple[int, Hashable]:
         """Make a full page known; gives the page to use from now on, and its name.
@@ -165,7 +165,7 @@ class PagePool:
 
     def publish_tail(self, parent: Hashable, tokens: bytes, page: int) -> None:
         """Make a page known that is only partly filled; others may copy it."""
-        if self._blocks[page] is None and tokens:
+        if self._contents[page] is None and tokens:
             self._register(page, parent, tokens)
 
     def forget(self, pages: Iterable[int]) -> None:
@@ -192,9 +192,9 @@ class PagePool:
             places = (page in free) + (page in cached) + (self._holders[page] > 0)
             if places != 1 or holders[page] != self._holders[page]:
                 raise PacosError(f"page {page}: in {places} places, {self._holders[page]} of {holders[page]} holders")
-            if page in cached and self._blocks[page] is None:
+            if page in cached and self._contents[page] is None:
                 raise PacosError(f"page {page} is cached without content")
-        if sum(len(children) for children in self._children.values()) != sum(b is not None for b in self._blocks):
+        if sum(len(children) for children in self._children.values()) != sum(b is not None for b in self._contents):
             raise PacosError("the index of pages disagrees with the pages")
 
     @staticmethod
@@ -212,21 +212,21 @@ class PagePool:
 
     def _register(self, page: int, parent: Hashable, tokens: bytes) -> None:
         self._names += 1
-        self._blocks[page] = Block(parent, tokens, self._names)
+        self._contents[page] = PageContent(parent, tokens, self._names)
         self._children.setdefault(parent, {})[page] = None
 
     def _unregister(self, page: int) -> None:
-        block = self._blocks[page]
-        if block is None:
+        content = self._contents[page]
+        if content is None:
             return
-        self._blocks[page] = None
-        key = self._key(block.parent, block.tokens)
+        self._contents[page] = None
+        key = self._key(content.parent, content.tokens)
         if self._index.get(key) == page:
             del self._index[key]
-        siblings = self._children[block.parent]
+        siblings = self._children[content.parent]
         del siblings[page]
         if not siblings:
-            del self._children[block.parent]
+            del self._children[content.parent]
 
     def _forget(self, page: int) -> None:
         del self._cached[page]

@@ -14,16 +14,13 @@ from dataclasses import replace
 from typing import Any
 
 from pacos import native
-from pacos.errors import NativeError, PacosError, UsageError
+from pacos.errors import NativeError, NumericalError, PacosError, UsageError
+from pacos.native import address_of
 from pacos.settings import SamplingOptions
 
-# Numbers of the stages in sampler.cpp. The other names of settings.SAMPLERS are off by default and not there yet.
+# Numbers of the stages in sampler.cpp.
 _STAGES = {"penalties": 0, "top_k": 1, "typ_p": 2, "top_p": 3, "min_p": 4, "temperature": 5}
 _ADDRESS = ctypes.c_void_p
-
-
-class NumericalError(PacosError):
-    """A sequence's logits cannot be sampled."""
 
 
 class _Sampling(ctypes.Structure):
@@ -81,7 +78,7 @@ class Sampler:
 
     def _filled(self) -> _Sampling:
         options = self.options
-        stages = [_STAGES[name] for name in options.samplers if name in _STAGES]
+        stages = [_STAGES[name] for name in options.samplers]
         filled = _Sampling(
             seed=options.seed,
             bias_ids=self._bias_ids.buffer_info()[0],
@@ -111,7 +108,11 @@ class Sampler:
         return chosen
 
     def candidates(self, logits: int, tokens: array[int]) -> tuple[int, list[int], list[float]]:
-        """The token after `tokens`, and what it was drawn from: ids and weights, in order."""
+        """The token after `tokens`, and what it was drawn from: ids and weights, in order.
+
+        This is how the chain is compared with its definition, and how top probabilities can be told.
+        Errors: as `next_token`.
+        """
         scratch = self._scratch
         ids = (ctypes.c_int32 * scratch.vocab_size)()
         weights = (ctypes.c_double * scratch.vocab_size)()
@@ -155,33 +156,3 @@ def log_probabilities(rows: Any, tokens: Sequence[int]) -> list[float]:
         if code < 0:
             raise _failure(code)
     return results.tolist()
-
-
-class _BufferView(ctypes.Structure):
-    _fields_ = (
-        ("buf", _ADDRESS),
-        ("obj", ctypes.py_object),
-        ("len", ctypes.c_ssize_t),
-        ("itemsize", ctypes.c_ssize_t),
-        ("readonly", ctypes.c_int),
-        ("ndim", ctypes.c_int),
-        ("format", ctypes.c_char_p),
-        ("shape", _ADDRESS),
-        ("strides", _ADDRESS),
-        ("suboffsets", _ADDRESS),
-        ("internal", _ADDRESS),
-    )
-
-
-def address_of(buffer: Any) -> int:
-    """Where a contiguous buffer lies, also one that is read-only or no memoryview."""
-    try:
-        return ctypes.addressof(ctypes.c_char.from_buffer(buffer))
-    except (TypeError, ValueError):  # read-only, or empty
-        pass
-    view = _BufferView()
-    ctypes.pythonapi.PyObject_GetBuffer(ctypes.py_object(buffer), ctypes.byref(view), 0)
-    try:
-        return int(view.buf or 0)
-    finally:
-        ctypes.pythonapi.PyBuffer_Release(ctypes.byref(view))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import errno
 import mmap
 import os
@@ -15,6 +14,7 @@ from typing import Any, Self
 
 from pacos.errors import CapacityError, FormatError, ModelNotFound, UsageError
 from pacos.formats.wording import shown, sized
+from pacos.native import address_of
 from pacos.types import TensorEntry
 
 _PATH_CHARACTERS = 1000
@@ -27,37 +27,6 @@ _KINDS = (
     (stat.S_ISCHR, "a device"),
     (stat.S_ISBLK, "a device"),
 )
-
-
-class _BufferView(ctypes.Structure):
-    """Python's `Py_buffer` (part of the stable ABI since 3.11)."""
-
-    _fields_ = (
-        ("buf", ctypes.c_void_p),
-        ("obj", ctypes.c_void_p),
-        ("len", ctypes.c_ssize_t),
-        ("itemsize", ctypes.c_ssize_t),
-        ("readonly", ctypes.c_int),
-        ("ndim", ctypes.c_int),
-        ("format", ctypes.c_void_p),
-        ("shape", ctypes.c_void_p),
-        ("strides", ctypes.c_void_p),
-        ("suboffsets", ctypes.c_void_p),
-        ("internal", ctypes.c_void_p),
-    )
-
-
-def address_of(buffer: bytes | bytearray | memoryview | mmap.mmap) -> int:
-    """Address of the buffer's first byte, also for read-only memory, which ctypes itself refuses to point at.
-
-    It is valid as long as the buffer lives and is not closed.
-    """
-    view = _BufferView()
-    # PyBUF_SIMPLE (0): contiguous bytes; pythonapi raises BufferError for anything else
-    ctypes.pythonapi.PyObject_GetBuffer(ctypes.py_object(buffer), ctypes.byref(view), ctypes.c_int(0))
-    address = view.buf or 0
-    ctypes.pythonapi.PyBuffer_Release(ctypes.byref(view))
-    return address
 
 
 class MappedFile:

@@ -14,7 +14,7 @@ from typing import overload
 
 from pacos import native
 from pacos.errors import NativeError
-from pacos.formats.mapped import address_of
+from pacos.native import address_of
 
 _LENGTH = struct.Struct("<Q")
 _LENGTH_BYTES = _LENGTH.size

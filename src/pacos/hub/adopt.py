@@ -16,7 +16,6 @@ from typing import Any
 
 from pacos.errors import FormatError, UnsupportedModel
 from pacos.formats import open_archive
-from pacos.formats.mapped import address_of
 from pacos.formats.safetensors import SafetensorsArchive, read_safetensors
 from pacos.hub.hf_config import is_tied, llama3_factors, metadata_of
 from pacos.hub.hf_files import read_json, well_formed
@@ -25,6 +24,7 @@ from pacos.lazy import np
 from pacos.models import Architecture, model_for_class
 from pacos.models.hparams import ROPE_STYLE_KEY
 from pacos.models.names import NEEDLESS, PLUS_ONE, TRANSPOSE, TensorName, from_hf
+from pacos.native import address_of
 from pacos.types import Archive, TensorEntry
 
 CONFIG_NAME = "config.json"

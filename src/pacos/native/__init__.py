@@ -55,3 +55,34 @@ def function(name: str, result: Any, arguments: Sequence[Any]) -> Callable[..., 
     found.restype = result
     found.argtypes = list(arguments)
     return found  # type: ignore[no-any-return]
+
+
+class _BufferView(ctypes.Structure):
+    """Python's `Py_buffer` (part of the stable ABI since 3.11)."""
+
+    _fields_ = (
+        ("buf", ctypes.c_void_p),
+        ("obj", ctypes.c_void_p),
+        ("len", ctypes.c_ssize_t),
+        ("itemsize", ctypes.c_ssize_t),
+        ("readonly", ctypes.c_int),
+        ("ndim", ctypes.c_int),
+        ("format", ctypes.c_void_p),
+        ("shape", ctypes.c_void_p),
+        ("strides", ctypes.c_void_p),
+        ("suboffsets", ctypes.c_void_p),
+        ("internal", ctypes.c_void_p),
+    )
+
+
+def address_of(buffer: Any) -> int:
+    """Address of a contiguous buffer's first byte, also of read-only memory, which ctypes itself refuses to point at.
+
+    It is valid as long as the buffer lives and is not closed. Errors: TypeError or BufferError for anything else.
+    """
+    view = _BufferView()
+    # PyBUF_SIMPLE (0): contiguous bytes
+    ctypes.pythonapi.PyObject_GetBuffer(ctypes.py_object(buffer), ctypes.byref(view), ctypes.c_int(0))
+    address = view.buf or 0
+    ctypes.pythonapi.PyBuffer_Release(ctypes.byref(view))
+    return int(address)

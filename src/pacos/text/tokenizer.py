@@ -183,12 +183,6 @@ class Tokenizer:
         """
         return self.decode_bytes(tokens, special=special).decode("utf-8", "replace")
 
-    def split_words(self, text: str) -> list[str]:
-        """The words that a byte-pair tokenizer merges within."""
-        data = _utf8(text)
-        ends = self._native.split(data)
-        return [data[a:b].decode("utf-8") for a, b in zip([0, *ends[:-1]], ends, strict=True)]
-
     def _ids(self, tokens: Sequence[int]) -> array[int]:
         """Tokens as native code wants them, each proved to be one of ours."""
         try:
