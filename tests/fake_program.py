@@ -18,8 +18,10 @@ from types import SimpleNamespace
 from typing import Any
 
 from pacos.engine.engine import Engine
-from pacos.engine.sampler import Sampler, SamplerScratch, address_of
+from pacos.engine.sampler import Sampler, SamplerScratch
 from pacos.engine.sequence import Sequence, SequenceRequest
+from pacos.errors import Cancelled
+from pacos.native import address_of
 from pacos.settings import GenerateOptions, SamplingOptions
 from pacos.types import PageLayout, Step
 
@@ -81,11 +83,15 @@ class FakeProgram:
         self.gate.set()
         self.stepped = threading.Semaphore(0)
         self.closed = False
+        self.cancelled = threading.Event()
 
     def run(self, step: Step) -> memoryview:
         self.gate.wait()
         assert not self.closed
         assert 1 <= len(step.tokens) <= self.max_tokens
+        if self.cancelled.is_set():
+            self.cancelled.clear()
+            raise Cancelled("the step was cancelled")
         states = [0] * len(step.tokens)
         starts = step.sequence_starts
         self.steps.append([end - start for start, end in itertools.pairwise(starts)])
@@ -111,6 +117,9 @@ class FakeProgram:
     def _slot(position: int, table: TokenList[int]) -> int:
         return table[position // PAGE_TOKENS] * PAGE_TOKENS + position % PAGE_TOKENS
 
+    def cancel(self) -> None:
+        self.cancelled.set()
+
     def close(self) -> None:
         self.closed = True
 
@@ -123,7 +132,7 @@ def null_program(vocab_size: int = 8) -> SimpleNamespace:
     """A program that costs nothing, to measure what surrounds it."""
     logits = memoryview(array("f", [0.0] * vocab_size * 64))
     return SimpleNamespace(
-        bytes=0, vocab_size=vocab_size, max_tokens=512, close=lambda: None,
+        bytes=0, vocab_size=vocab_size, max_tokens=512, close=lambda: None, cancel=lambda: None,
         run=lambda step: logits[: len(step.outputs) * vocab_size],
     )  # fmt: skip
 

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-__all__ = ["np"]
+from pacos.errors import UsageError
+
+__all__ = ["need_numpy", "np"]
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,3 +26,11 @@ else:
             return value
 
     np = _LazyNumpy()
+
+
+def need_numpy(what: str) -> None:
+    """Say early that `what` needs numpy. Errors: UsageError when it is not installed."""
+    try:
+        import numpy  # noqa: F401
+    except ImportError:
+        raise UsageError(f"{what} needs numpy", hint="pip install 'pacos[numpy]'") from None

@@ -16,13 +16,14 @@ import sys
 import threading
 from array import array
 from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from pacos.errors import FormatError, ModelError, UsageError
 from pacos.formats.wording import shown
-from pacos.lazy import np
+from pacos.lazy import need_numpy, np
 from pacos.settings import GenerateOptions, LoadOptions, SamplingOptions, read
 from pacos.types import Archive, Completion, Event, Timings
 
@@ -36,6 +37,7 @@ Message = Mapping[str, Any]
 Prompt = str | Sequence[int]
 
 _SHOW_HINT = "`pacos show` tells what is in it"
+_NOT_IN_ORDER = (str, bytes, bytearray, AbstractSet, Mapping)  # arrays and lists have an order of token ids, these not
 
 
 def load(
@@ -55,6 +57,10 @@ def load(
     from pacos.hub.adopt import open_model
     from pacos.hub.names import resolve
 
+    if not isinstance(path_or_name, str | os.PathLike):
+        raise UsageError(f"{_seen(path_or_name)} is no model", hint="give a path or a name, as text or a Path")
+    if not isinstance(options, LoadOptions | None):
+        raise UsageError(f"options is {_seen(options)}", hint="give LoadOptions(...), or single settings by name")
     if options is None:
         (options,) = read((LoadOptions,), settings)
     elif settings:
@@ -132,12 +138,17 @@ class LLM:
         return tuple(text for part in parts for text in getattr(part, "warnings", ()))
 
     def tokenize(self, text: str | bytes, add_special: bool = True, parse_special: bool = False) -> list[int]:
-        """Token ids of a text; `parse_special` turns special tokens' names in it into their ids."""
+        """Token ids of a text; `parse_special` turns special tokens' names in it into their ids.
+
+        Errors: UsageError for what is no text.
+        """
+        if not isinstance(text, str | bytes):
+            raise UsageError(f"{_seen(text)} is no text", hint="give str, or bytes of UTF-8")
         return self.tokenizer.encode(text, add_special=add_special, parse_special=parse_special)
 
     def detokenize(self, token_ids: Sequence[int], special: bool = False) -> str:
         """Text of token ids; `special` shows control tokens by name. Errors: UsageError for an id out of range."""
-        return self.tokenizer.decode(token_ids, special=special)
+        return self.tokenizer.decode(_token_ids(token_ids), special=special)
 
     def chat_tokens(self, messages: Sequence[Message], **template_options: Any) -> list[int]:
         """Token ids of a conversation as the chat template writes it; message text never makes special tokens."""
@@ -162,8 +173,10 @@ class LLM:
     def logits(self, token_ids: Sequence[int]) -> Any:
         """Logits after every token.
 
-        Shapes: T token ids -> numpy f32 [T, V]. Errors: ContextFull, UsageError for an id out of range.
+        Shapes: T token ids -> numpy f32 [T, V]. Errors: ContextFull, UsageError for an id out of range
+        or without numpy.
         """
+        need_numpy("logits()")
         tokens = _token_ids(token_ids)
         rows = self.engine.logits(tokens, range(len(tokens)))
         return np.frombuffer(rows, np.float32).reshape(len(tokens), -1)
@@ -176,9 +189,9 @@ class LLM:
         return self.engine.log_probabilities(_token_ids(token_ids), first)
 
     def close(self) -> None:
-        """Stop computing and release the file; safe to call twice."""
-        engine, self._engine = self._engine, None
-        _close(engine, self.archive)
+        """Stop computing and release the file; safe to call twice, and from several threads."""
+        _close(self._engine, self.archive)
+        self._engine = None  # only now: whoever else closes must wait for the engine too
 
     def __del__(self) -> None:
         if getattr(self, "_engine", None) is not None and not sys.is_finalizing():
@@ -287,11 +300,16 @@ def _collected(stream: Stream) -> Completion:
 
 def _token_ids(values: Sequence[int]) -> array[int]:
     try:
+        if isinstance(values, _NOT_IN_ORDER):
+            raise TypeError
         return array("i", values)
     except (TypeError, OverflowError):
-        text = repr(values)
-        shown = text if len(text) <= 80 else f"{text[:77]}..."
-        raise UsageError(f"{shown} is no list of token ids", hint="give text, or whole numbers") from None
+        raise UsageError(f"{_seen(values)} is no list of token ids", hint="give text, or whole numbers") from None
+
+
+def _seen(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 def _file_text(name: str) -> str | None:

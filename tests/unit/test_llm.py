@@ -15,7 +15,7 @@ from commands import STORYTELLER
 from shared_files import shared
 
 import pacos
-from pacos.errors import Cancelled, ContextFull, ModelNotFound, PacosError, TemplateError, UsageError
+from pacos.errors import Cancelled, ContextFull, ModelNotFound, PacosError, UsageError
 from pacos.formats.gguf import read_gguf
 from pacos.formats.gguf_write import TensorData, write_gguf
 from pacos.llm import LLM, Stream

@@ -42,8 +42,12 @@ class Program(Protocol):
     def run(self, step: Step) -> memoryview[float]:
         """One forward pass in one native call; logits f32 [R * V], valid until the next run.
 
-        Errors: ShapeError when the step has more than max_tokens tokens or refers to pages that are not there.
+        Errors: ShapeError when the step has more than max_tokens tokens or refers to pages that are not there;
+        Cancelled after cancel(), when pages hold anything in the places of the step's tokens.
         """
+
+    def cancel(self) -> None:
+        """End the run that is going on, or the next one, early; from any thread."""
 
     def close(self) -> None:
         """Free the program's memory."""

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from pacos import quants
-from pacos.errors import CapacityError, ShapeError
+from pacos.errors import Cancelled, CapacityError, ShapeError
 from pacos.ir.graph import CacheSlot, Node
 from pacos.ir.plan import Plan
 from pacos.ir.registry import OPS
-from pacos.lazy import np
+from pacos.lazy import need_numpy, np
 from pacos.types import Archive, PageLayout, Step
 
 _DTYPES = {"F16": "float16", "F32": "float32"}
@@ -109,9 +109,10 @@ class ReferenceProgram:
         self.max_tokens = max_tokens
         self.vocab_size = int(plan.values[plan.result].shape[-1])
         self.bytes = 0
+        self._cancelled = False
 
     def run(self, step: Step) -> memoryview[float]:
-        """One forward pass; logits f32 [R * V]."""
+        """One forward pass; logits f32 [R * V]. Errors: ShapeError; Cancelled after cancel()."""
         if len(step.tokens) > self.max_tokens:
             raise ShapeError(f"a step of {len(step.tokens)} tokens, at most {self.max_tokens} fit")
         values: dict[int, Any] = {}
@@ -121,6 +122,9 @@ class ReferenceProgram:
             elif value.kind == "weight":
                 values[number] = self._weights[value.name]
         for node in self._plan.nodes:
+            if self._cancelled:
+                self._cancelled = False
+                raise Cancelled("the step was cancelled")
             results = self._run_node(node, values, step)
             values.update(zip(node.outputs, results, strict=True))
         logits: Any = np.ascontiguousarray(values[self._plan.result], np.float32)
@@ -134,6 +138,10 @@ class ReferenceProgram:
             attributes["cache"] = LayerCache(self._pages, attributes["cache"].layer, step)
         result = OPS[node.op].body(*operands, **attributes)
         return result if isinstance(result, tuple) else (result,)
+
+    def cancel(self) -> None:
+        """End the run that is going on, or the next one, between two nodes; from any thread."""
+        self._cancelled = True
 
     def close(self) -> None:
         """Nothing is held."""
@@ -167,5 +175,9 @@ class ReferenceBackend:
 
 
 def open_backend(threads: int = 0, activations: str = "f32") -> ReferenceBackend:
-    """The reference backend: numpy decides about threads, and activations are exact whatever is asked."""
+    """The reference backend: numpy decides about threads, and activations are exact whatever is asked.
+
+    Errors: UsageError without numpy.
+    """
+    need_numpy("the reference backend")
     return ReferenceBackend()

@@ -10,6 +10,7 @@ came to its end. What goes wrong for one sequence fails that sequence; the other
 from __future__ import annotations
 
 import itertools
+import os
 import threading
 from array import array
 from collections import deque
@@ -19,12 +20,14 @@ from collections.abc import Sequence as TokenList
 from pacos.backends import Pages, Program
 from pacos.engine.batch import Batch
 from pacos.engine.pages import PagePool
-from pacos.engine.sampler import Sampler, SamplerScratch, address_of, log_probabilities
+from pacos.engine.sampler import Sampler, SamplerScratch, log_probabilities
 from pacos.engine.scheduler import Part, Scheduler
 from pacos.engine.sequence import RowSink, Sequence, SequenceRequest
 from pacos.errors import Cancelled, ContextFull, PacosError, UsageError
 from pacos.log import logger
+from pacos.native import address_of
 from pacos.settings import GenerateOptions
+from pacos.types import Step
 
 
 class Engine:
@@ -47,7 +50,8 @@ class Engine:
         self._inbox: deque[Sequence] = deque()
         self._wake = threading.Condition()
         self._closed = False
-        self._released = False
+        self._stepping: list[Part] = []  # what the program computes now; under _wake
+        self._process = os.getpid()
         self._thread = threading.Thread(target=self._work, name="pacos-engine", daemon=True)
         self._thread.start()
 
@@ -88,17 +92,26 @@ class Engine:
         return sink.scores
 
     def close(self) -> None:
-        """Fail what is not finished, stop the thread and free the program; safe to call twice."""
+        """Fail what is not finished and wait until the program is freed; safe to call twice, and from any thread."""
+        if os.getpid() != self._process:
+            return  # a fork copies no threads: nothing runs here, and nothing may be waited for
         with self._wake:
             self._closed = True
             self._wake.notify()
+            self._interrupt()
         if self._thread is not threading.current_thread():
             self._thread.join()
-        if not self._released:
-            self._released = True
-            self.program.close()
-            if self._on_close is not None:
-                self._on_close()
+
+    def _interrupt(self) -> None:
+        """Cut the step short when nobody wants what it computes."""
+        if os.getpid() != self._process:
+            return
+        with self._wake:
+            if self._unwanted(self._stepping):
+                self.program.cancel()
+
+    def _unwanted(self, parts: list[Part]) -> bool:
+        return bool(parts) and (self._closed or all(sequence.cancelled for sequence, _ in parts))
 
     def _score(self, token_ids: TokenList[int], sink: RowSink) -> None:
         self._check_tokens(token_ids, room=0)
@@ -123,6 +136,9 @@ class Engine:
             raise UsageError(f"token {bad} is not in the vocabulary", hint=f"use 0 to {self.vocab_size - 1}")
 
     def _enter(self, sequence: Sequence) -> Sequence:
+        if os.getpid() != self._process:
+            raise UsageError("the model was opened in another process", hint="load it after the fork")
+        sequence.on_cancel = self._interrupt
         with self._wake:
             if self._closed:
                 raise UsageError("the engine is closed")
@@ -153,6 +169,9 @@ class Engine:
             scheduler.retire(sequence)
         scheduler.waiting.clear()
         inbox.clear()
+        self.program.close()
+        if self._on_close is not None:
+            self._on_close()
 
     def _sleep(self) -> None:
         with self._wake:
@@ -165,11 +184,28 @@ class Engine:
             return
         step, parts, rows = self._batch.build(parts)
         try:
-            logits = self.program.run(step)
+            logits = self._run(step, parts)
+        except Cancelled:
+            return  # nothing was computed; whoever still wants it gets the step again
         except Exception as error:  # noqa: BLE001 - find out whose fault it is
             self._step_apart(parts, error)
             return
         self._deliver(parts, rows, logits)
+
+    def _run(self, step: Step, parts: list[Part]) -> memoryview[float]:
+        """Run a step that cancelling all its sequences, or closing, cuts short.
+
+        A cancel that comes too late for this step ends the next one, which `_step` then repeats.
+        """
+        with self._wake:
+            if self._unwanted(parts):
+                raise Cancelled("nobody wants the step")
+            self._stepping = parts
+        try:
+            return self.program.run(step)
+        finally:
+            with self._wake:
+                self._stepping = []
 
     def _step_apart(self, parts: list[Part], error: Exception) -> None:
         """After a failed step, run each sequence alone, so that only the one at fault fails."""
@@ -179,7 +215,9 @@ class Engine:
             if len(parts) > 1:
                 step, kept, rows = Batch(self.vocab_size).build([part])
                 try:
-                    self._deliver(kept, rows, self.program.run(step))
+                    self._deliver(kept, rows, self._run(step, kept))
+                    continue
+                except Cancelled:
                     continue
                 except Exception as again:  # noqa: BLE001 - it is this sequence's
                     alone = again

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from array import array
-from collections.abc import Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from collections.abc import Sequence as TokenList
 from dataclasses import dataclass, field
 from queue import SimpleQueue
@@ -56,8 +56,8 @@ class Sequence:
 
     __slots__ = (
         *("_cancelled", "_first_time", "_last_time", "_queue", "_start_time", "cached_tokens", "computed", "end_ids"),
-        *("finish_reason", "last_tokens", "pages", "parent", "prompt_tokens", "published", "reuse", "rows_done"),
-        *("salt", "sampler", "sink", "tokens"),
+        *("finish_reason", "last_tokens", "on_cancel", "pages", "parent", "prompt_tokens", "published", "reuse"),
+        *("rows_done", "salt", "sampler", "sink", "tokens"),
     )
 
     def __init__(
@@ -87,6 +87,7 @@ class Sequence:
         self.finish_reason: str | None = None
         self._queue: SimpleQueue[int | str | BaseException] = SimpleQueue()
         self._cancelled = False
+        self.on_cancel: Callable[[], None] | None = None  # the engine's, to cut a step short
         self._start_time = self._first_time = self._last_time = 0.0
 
     # For consumers, on any thread.
@@ -116,8 +117,10 @@ class Sequence:
         return [token for event in self.events() for token in event.tokens]
 
     def cancel(self) -> None:
-        """Stop within one step; no effect when it ended already."""
+        """Stop soon, also in the middle of a step; no effect when it ended already."""
         self._cancelled = True
+        if self.on_cancel is not None:
+            self.on_cancel()
 
     @property
     def seed(self) -> int:

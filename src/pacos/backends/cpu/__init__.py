@@ -22,13 +22,14 @@ _MOST_THREADS = 1024
 
 
 class CpuWeights:
-    """Tensors where the file is mapped; nothing is copied.
+    """Tensors where the file is mapped; nothing is copied. They stay mapped while this lives, whoever closes the file.
 
     Errors: UnsupportedModel naming type and tensor, FormatError when a tensor has not the bytes that its shape needs.
     """
 
     def __init__(self, archive: Archive, names: tuple[str, ...]) -> None:
         self._archive = archive
+        self._views: list[memoryview] = []
         self.bytes = 0
         for name in names:
             entry = archive.tensors[name]
@@ -43,6 +44,7 @@ class CpuWeights:
                 needed = math.prod(entry.shape[:-1]) * row
             if needed != entry.nbytes:
                 raise FormatError(f"tensor '{name}' {entry.shape} {entry.type} has {entry.nbytes} bytes, not {needed}")
+            self._views.append(archive.data(name))
 
     def address(self, value: Value) -> int:
         """Address of the weight that a plan names. Errors: ShapeError when the plan was made for another file."""
