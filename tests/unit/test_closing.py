@@ -92,13 +92,14 @@ def test_a_cancelled_sequence_beside_others_does_not_end_their_step() -> None:
 
 def test_every_close_waits_until_the_step_is_over() -> None:
     """The file goes only then, also when the second closes while the first still waits."""
-    toy = Toy()
+    toy = SlowToy()
     gone_early: list[bool] = []
     archive = SimpleNamespace(close=lambda: gone_early.append(not toy.program.closed))
     opened = LLM.__new__(LLM)
     opened.__dict__.update(archive=archive, _engine=toy.engine)
     toy.program.gate.clear()
     toy.submit(prompt_of(30))
+    assert toy.running.wait(5)
     closers = [threading.Thread(target=opened.close) for _ in range(2)]
     for closer in closers:
         closer.start()
