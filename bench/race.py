@@ -109,10 +109,19 @@ def machine() -> str:
     return f"{platform.machine()}-{best}"
 
 
+def random_model() -> Path:
+    """The default model, made at first use: random weights in Q4_K_M, 0.8 GB."""
+    path = ROOT / "build" / "cache" / "llama-1b-random-Q4_K_M.gguf"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        subprocess.run([sys.executable, "-m", "pacos", "bench", str(path), "--make", "1b"], check=True)
+    return path
+
+
 def main() -> None:
     """Parse, race, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("models", nargs="+", type=Path, help="GGUF files (`pacos bench --make 1b FILE` makes one)")
+    parser.add_argument("models", nargs="*", type=Path, help="GGUF files; default: a random one of 1.2 billion weights")
     parser.add_argument("-p", type=int, default=512, help="prompt tokens")
     parser.add_argument("-n", type=int, default=64, help="tokens to generate")
     parser.add_argument("-d", type=int, default=0, help="tokens already in the context")
@@ -130,7 +139,7 @@ def main() -> None:
         writer = csv.DictWriter(file, FIELDS)
         if new:
             writer.writeheader()
-        for model in options.models:
+        for model in options.models or [random_model()]:
             for row in rows(options, model, race(options, model), bandwidth):
                 writer.writerow(row)
                 print({key: value for key, value in row.items() if value != ""})
