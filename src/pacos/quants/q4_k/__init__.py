@@ -10,17 +10,8 @@ from typing import TYPE_CHECKING
 
 from pacos.lazy import np
 from pacos.quants.block import BlockFormat
-from pacos.quants.pieces import (
-    half,
-    half_bytes,
-    integers,
-    pack_planes,
-    pack_six_bit_pairs,
-    planes,
-    six_bit_pairs,
-    through_half,
-)
-from pacos.quants.search import scale_and_minimum
+from pacos.quants.pieces import pack_planes, planes
+from pacos.quants.six_bit_groups import headers_and_codes, weights_of
 
 if TYPE_CHECKING:
     from pacos.quants.block import Bytes, Floats
@@ -28,30 +19,13 @@ if TYPE_CHECKING:
 
 def dequantize(blocks: Bytes) -> Floats:
     """Multiply each group's codes by its scale and subtract its minimum."""
-    scales, minimums = six_bit_pairs(blocks[:, 4:16])
-    step = half(blocks, 0) * scales.astype(np.float32)
-    shift = half(blocks, 2) * minimums.astype(np.float32)
-    codes = planes(blocks[:, 16:], 4, 32)
-    grouped = codes.reshape(-1, 8, 32).astype(np.float32)
-    return (step[:, :, None] * grouped - shift[:, :, None]).reshape(-1, 256)
+    return weights_of(blocks[:, :16], planes(blocks[:, 16:], 4, 32))
 
 
 def quantize(values: Floats) -> Bytes:
     """Search each group's scale and minimum, then share them in six bits each."""
-    x = values.reshape(-1, 32)
-    weights = np.sqrt(np.mean(x * x, axis=1, keepdims=True)) + np.abs(x)
-    scale, minimum = scale_and_minimum(x, weights, top=15, first=-1.0, step=0.1, steps=20, absolute=False)
-    scales, minimums = scale.reshape(-1, 8), minimum.reshape(-1, 8)
-    top_scale, top_minimum = scales.max(axis=1, keepdims=True), minimums.max(axis=1, keepdims=True)
-    d, dmin = through_half(top_scale / np.float32(63)), through_half(top_minimum / np.float32(63))
-    coded = integers(scales * (np.float32(63) / np.where(top_scale > 0, top_scale, np.float32(1))), 0, 63)
-    coded_min = integers(minimums * (np.float32(63) / np.where(top_minimum > 0, top_minimum, np.float32(1))), 0, 63)
-    step, shift = (d * coded)[:, :, None], (dmin * coded_min)[:, :, None]
-    grouped = values.reshape(-1, 8, 32)
-    codes = integers((grouped + shift) / np.where(step == 0, np.float32(np.inf), step), 0, 15)
-    flat = codes.astype(np.uint8).reshape(-1, 256)
-    packed = pack_six_bit_pairs(coded.astype(np.uint8), coded_min.astype(np.uint8))
-    return np.concatenate([half_bytes(d), half_bytes(dmin), packed, pack_planes(flat, 4, 32)], axis=1)
+    headers, codes = headers_and_codes(values, top=15, first=-1.0, steps=20)
+    return np.concatenate([headers, pack_planes(codes, 4, 32)], axis=1)
 
 
 FORMAT = BlockFormat("Q4_K", 12, 256, 144, dequantize, quantize)

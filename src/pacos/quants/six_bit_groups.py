@@ -1,0 +1,45 @@
+"""What Q4_K and Q5_K share: 8 groups of 32 codes, each with a six-bit scale and minimum under two f16 factors.
+
+Shapes: n blocks of 256 weights. Header, 16 bytes: d f16, dmin f16, 12 bytes of scales and minimums.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pacos.lazy import np
+from pacos.quants.pieces import half, half_bytes, integers, pack_six_bit_pairs, six_bit_pairs, through_half
+from pacos.quants.search import scale_and_minimum
+
+if TYPE_CHECKING:
+    from pacos.quants.block import Bytes, Floats
+
+
+def weights_of(headers: Bytes, codes: Bytes) -> Floats:
+    """Multiply each group's codes by its scale and subtract its minimum. Shapes: [n, 16], [n, 256] -> [n, 256]."""
+    scales, minimums = six_bit_pairs(headers[:, 4:16])
+    step = half(headers, 0) * scales.astype(np.float32)
+    shift = half(headers, 2) * minimums.astype(np.float32)
+    grouped = codes.reshape(-1, 8, 32).astype(np.float32)
+    return (step[:, :, None] * grouped - shift[:, :, None]).reshape(-1, 256)
+
+
+def headers_and_codes(values: Floats, top: int, first: float, steps: int) -> tuple[Bytes, Bytes]:
+    """Search each group's scale and minimum, then share them in six bits each.
+
+    `top` is the largest code; `first` and `steps` say which scales are tried, as in ggml's reference quantizer.
+    Shapes: [n, 256] -> [n, 16], [n, 256].
+    """
+    x = values.reshape(-1, 32)
+    weights = np.sqrt(np.mean(x * x, axis=1, keepdims=True)) + np.abs(x)
+    scale, minimum = scale_and_minimum(x, weights, top=top, first=first, step=0.1, steps=steps, absolute=False)
+    scales, minimums = scale.reshape(-1, 8), minimum.reshape(-1, 8)
+    top_scale, top_minimum = scales.max(axis=1, keepdims=True), minimums.max(axis=1, keepdims=True)
+    d, dmin = through_half(top_scale / np.float32(63)), through_half(top_minimum / np.float32(63))
+    coded = integers(scales * (np.float32(63) / np.where(top_scale > 0, top_scale, np.float32(1))), 0, 63)
+    coded_min = integers(minimums * (np.float32(63) / np.where(top_minimum > 0, top_minimum, np.float32(1))), 0, 63)
+    step, shift = (d * coded)[:, :, None], (dmin * coded_min)[:, :, None]
+    grouped = values.reshape(-1, 8, 32)
+    codes = integers((grouped + shift) / np.where(step == 0, np.float32(np.inf), step), 0, top)
+    packed = pack_six_bit_pairs(coded.astype(np.uint8), coded_min.astype(np.uint8))
+    return np.concatenate([half_bytes(d), half_bytes(dmin), packed], axis=1), codes.astype(np.uint8).reshape(-1, 256)
