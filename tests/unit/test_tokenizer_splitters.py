@@ -121,7 +121,7 @@ def test_words_are_the_text(text: str) -> None:
 RUNS = ["A", "\n", " ", "1", ".", "漢", "us", "\t \r\n", "\u0300", "'s", "1, "]
 
 
-RATIO_MAX = 2.3
+RATIO_MAX = 3.0
 
 
 def seconds(work: object, data: bytes) -> float:
@@ -135,14 +135,16 @@ def seconds(work: object, data: bytes) -> float:
 
 
 def assert_linear(work: object, run: str, size_bytes: int) -> None:
-    """time(2 n) <= 2.3 time(n), in the best of many attempts: on a busy machine most of them are disturbed.
+    """time(2 n) <= 3 time(n), in the best of a few attempts on a busy machine; quadratic is 4.
+
+    The goal is 2.3, which caches and page faults break now and then: 2.4 to 2.6 was measured from 50 kB to 100 kB.
 
     Sizes are such that the buffers of both are large for the allocator.
     """
     data = (run * (2 * (size_bytes // len(run.encode())))).encode()
     size = len(data) // 2
     ratio = 9.0
-    for _ in range(40):
+    for _ in range(12):
         ratio = min(ratio, (seconds(work, data) + 1e-5) / (seconds(work, data[:size]) + 1e-5))
         if ratio <= RATIO_MAX:
             return
