@@ -5,27 +5,15 @@ Shapes: weights [rows, K] in blocks, x [n, K] f32 -> y [n, rows] f32.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
 from pacos.quants import BlockFormat
+from pacos.quants.block import Parts
 
 Floats = NDArray[np.float32]
-ONE, MINUS_ONE = (np.array([value], np.float16).view(np.uint8) for value in (1, -1))
-
-# Byte offsets of the half floats of scale and minimum in a block, and whether the minimum is subtracted.
-HALVES: dict[str, tuple[int, int | None]] = {
-    "Q4_0": (0, None),
-    "Q4_1": (0, 2),
-    "Q5_0": (0, None),
-    "Q5_1": (0, 2),
-    "Q8_0": (0, None),
-    "Q2_K": (80, 82),
-    "Q3_K": (108, None),
-    "Q4_K": (0, 2),
-    "Q5_K": (0, 2),
-    "Q6_K": (208, None),
-}
 
 
 def fma(a: Floats, b: Floats, c: Floats) -> Floats:
@@ -52,43 +40,30 @@ def quantize_activations(x: Floats, group: int) -> tuple[NDArray[np.int64], Floa
     return np.where(np.isfinite(codes), codes, 0).astype(np.int64).reshape(x.shape), scales.astype(np.float32)
 
 
-def _with_halves(fmt: BlockFormat, blocks: NDArray[np.uint8], scale: NDArray[np.uint8] | None, low: bool) -> Floats:
-    """The blocks' weights with the scale set to 1 (or 0) and the minimum to 0 (or -1): whole numbers."""
-    at_scale, at_minimum = HALVES[fmt.name]
-    plain = blocks.copy()
-    plain[:, at_scale : at_scale + 2] = 0 if scale is None else scale
-    if at_minimum is not None:
-        plain[:, at_minimum : at_minimum + 2] = MINUS_ONE if low else 0
-    return fmt.dequantize(plain)
+def _sums(whole: NDArray[Any], repeat: int, a: NDArray[np.int64], rows: int) -> NDArray[np.int64]:
+    """Exact sums of whole numbers times activation codes. Shapes: a [n, runs, run] -> [n, rows, runs]."""
+    spread = whole.astype(np.int64).repeat(repeat, axis=1).reshape(rows, *a.shape[1:])
+    sums: NDArray[np.int64] = np.einsum("rbk,nbk->nrb", spread, a)
+    return sums
 
 
-def _half(blocks: NDArray[np.uint8], at: int) -> Floats:
-    return blocks[:, at : at + 2].copy().view(np.float16).astype(np.float32).reshape(-1)
-
-
-def _blocks_linear(fmt: BlockFormat, blocks: NDArray[np.uint8], rows: int, x: Floats) -> Floats:
-    at_scale, at_minimum = HALVES[fmt.name]
-    codes, scales = quantize_activations(x, fmt.block)
-    per_row = blocks.shape[0] // rows
-    whole = _with_halves(fmt, blocks, ONE, low=False).astype(np.int64).reshape(rows, per_row, fmt.block)
-    a = codes.reshape(x.shape[0], per_row, fmt.block)
-    sums = np.einsum("rbk,nbk->nrb", whole, a)
-    d = _half(blocks, at_scale).reshape(1, rows, per_row)
+def _blocks_linear(parts: Parts, rows: int, x: Floats) -> Floats:
+    """One chain of fused multiply-adds over the runs of weights that share a float scale."""
+    block = parts.codes.shape[1]
+    run = block // parts.d.shape[1]
+    codes, scales = quantize_activations(x, run)
+    a = codes.reshape(x.shape[0], -1, run)
+    whole = parts.codes.astype(np.int64)
+    if parts.scales is not None:
+        whole = whole * parts.scales.astype(np.int64).repeat(block // parts.scales.shape[1], axis=1)
+    factors = [(_sums(whole, 1, a, rows), parts.d.reshape(rows, -1))]
+    if parts.dmin is not None and parts.minimums is not None:
+        sums = _sums(parts.minimums, block // parts.minimums.shape[1], a, rows)
+        factors.append((sums, -parts.dmin.reshape(rows, -1)))
     y = np.zeros((x.shape[0], rows), np.float32)
-    m = sums_of_minimums = None
-    if at_minimum is not None:
-        m = _half(blocks, at_minimum).reshape(1, rows, per_row)
-        minimums = _with_halves(fmt, blocks, None, low=True).astype(np.int64).reshape(rows, per_row, fmt.block)
-        sums_of_minimums = np.einsum("rbk,nbk->nrb", minimums, a)
-    for b in range(per_row):
-        da = scales[:, b : b + 1]
-        y = fma(sums[..., b].astype(np.float32), d[..., b] * da, y)
-        if m is not None and sums_of_minimums is not None:
-            if fmt.block == 256:
-                y = fma(sums_of_minimums[..., b].astype(np.float32), -(m[..., b] * da), y)
-            else:
-                total = np.broadcast_to(a[:, b].sum(axis=1)[:, None], y.shape)
-                y = fma(total.astype(np.float32), m[..., b] * da, y)
+    for b in range(a.shape[1]):
+        for sums, d in factors:
+            y = fma(sums[..., b].astype(np.float32), d[None, :, b] * scales[:, b : b + 1], y)
     return y
 
 
@@ -108,10 +83,10 @@ def linear(fmt: BlockFormat, data: bytes, rows: int, x: Floats, bias: Floats | N
     """y = x W^T + bias for weights packed in `data`."""
     blocks = np.frombuffer(data, np.uint8).reshape(-1, fmt.block_bytes)
     with np.errstate(all="ignore"):
-        if fmt.block == 1:
+        if fmt.split is None:
             y = _floats_linear(fmt.dequantize(blocks).reshape(rows, -1), x)
         else:
-            y = _blocks_linear(fmt, blocks, rows, x)
+            y = _blocks_linear(fmt.split(blocks), rows, x)
         return y if bias is None else y + bias
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pacos.lazy import np
+from pacos.quants.block import Parts
 from pacos.quants.pieces import half, half_bytes, integers, pack_six_bit_pairs, six_bit_pairs, through_half
 from pacos.quants.search import scale_and_minimum
 
@@ -15,13 +16,10 @@ if TYPE_CHECKING:
     from pacos.quants.block import Bytes, Floats
 
 
-def weights_of(headers: Bytes, codes: Bytes) -> Floats:
-    """Multiply each group's codes by its scale and subtract its minimum. Shapes: [n, 16], [n, 256] -> [n, 256]."""
+def parts_of(headers: Bytes, codes: Bytes) -> Parts:
+    """The factors, scales and minimums of the headers [n, 16] with their codes [n, 256]."""
     scales, minimums = six_bit_pairs(headers[:, 4:16])
-    step = half(headers, 0) * scales.astype(np.float32)
-    shift = half(headers, 2) * minimums.astype(np.float32)
-    grouped = codes.reshape(-1, 8, 32).astype(np.float32)
-    return (step[:, :, None] * grouped - shift[:, :, None]).reshape(-1, 256)
+    return Parts(half(headers, 0), codes, scales, half(headers, 2), minimums)
 
 
 def headers_and_codes(values: Floats, top: int, first: float, steps: int) -> tuple[Bytes, Bytes]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pacos.lazy import np
-from pacos.quants.block import BlockFormat
+from pacos.quants.block import Parts, integer_format
 from pacos.quants.pieces import half, half_bytes, integers, pack_planes, planes, through_half
 from pacos.quants.search import scale_and_minimum
 
@@ -17,13 +17,11 @@ if TYPE_CHECKING:
     from pacos.quants.block import Bytes, Floats
 
 
-def dequantize(blocks: Bytes) -> Floats:
-    """Multiply each group's codes by its scale and subtract its minimum."""
+def split(blocks: Bytes) -> Parts:
+    """The factors, each group's scale and minimum, and the codes."""
     packed = blocks[:, :16]
-    scale = half(blocks, 80) * (packed & np.uint8(15)).astype(np.float32)
-    minimum = half(blocks, 82) * (packed >> np.uint8(4)).astype(np.float32)
-    codes = planes(blocks[:, 16:80], 2, 32).reshape(-1, 16, 16).astype(np.float32)
-    return (scale[:, :, None] * codes - minimum[:, :, None]).reshape(-1, 256)
+    codes = planes(blocks[:, 16:80], 2, 32)
+    return Parts(half(blocks, 80), codes, packed & np.uint8(15), half(blocks, 82), packed >> np.uint8(4))
 
 
 def quantize(values: Floats) -> Bytes:
@@ -44,4 +42,4 @@ def quantize(values: Floats) -> Bytes:
     return np.concatenate([packed, low, half_bytes(d), half_bytes(dmin)], axis=1)
 
 
-FORMAT = BlockFormat("Q2_K", 10, 256, 84, dequantize, quantize)
+FORMAT = integer_format("Q2_K", 10, 256, 84, split, quantize)

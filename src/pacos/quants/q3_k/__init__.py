@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pacos.lazy import np
-from pacos.quants.block import BlockFormat
+from pacos.quants.block import Parts, integer_format
 from pacos.quants.pieces import half, half_bytes, integers, pack_planes, planes, through_half
 from pacos.quants.search import refined_scale, shared_scale
 
@@ -18,15 +18,12 @@ if TYPE_CHECKING:
     from pacos.quants.block import Bytes, Floats
 
 
-def dequantize(blocks: Bytes) -> Floats:
-    """Multiply centred codes by their group's scale."""
+def split(blocks: Bytes) -> Parts:
+    """The factor, each group's scale and the centred codes."""
     packed = blocks[:, 96:108]
     scales = planes(packed[:, :8], 4, 8) | planes(packed[:, 8:], 2, 4) << np.uint8(4)
     codes = planes(blocks[:, 32:96], 2, 32) | planes(blocks[:, :32], 1, 32) << np.uint8(2)
-    step = half(blocks, 108) * (scales.astype(np.float32) - np.float32(32))
-    centred = codes.reshape(-1, 16, 16).astype(np.float32) - np.float32(4)
-    weights: Floats = step[:, :, None] * centred
-    return weights.reshape(-1, 256)
+    return Parts(half(blocks, 108), codes.view(np.int8) - np.int8(4), scales.view(np.int8) - np.int8(32))
 
 
 def quantize(values: Floats) -> Bytes:
@@ -44,4 +41,4 @@ def quantize(values: Floats) -> Bytes:
     return np.concatenate([third, low, *packed, half_bytes(d)], axis=1)
 
 
-FORMAT = BlockFormat("Q3_K", 11, 256, 110, dequantize, quantize)
+FORMAT = integer_format("Q3_K", 11, 256, 110, split, quantize)

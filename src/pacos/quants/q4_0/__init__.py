@@ -8,16 +8,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pacos.lazy import np
-from pacos.quants.block import BlockFormat
+from pacos.quants.block import Parts, integer_format
 from pacos.quants.pieces import half, half_bytes, pack_planes, planes, truncated
 
 if TYPE_CHECKING:
     from pacos.quants.block import Bytes, Floats
 
 
-def dequantize(blocks: Bytes) -> Floats:
-    """Multiply centred codes by the block's scale."""
-    return half(blocks, 0) * (planes(blocks[:, 2:], 4, 16).astype(np.float32) - np.float32(8))
+def split(blocks: Bytes) -> Parts:
+    """The scale and the centred codes."""
+    return Parts(half(blocks, 0), planes(blocks[:, 2:], 4, 16).view(np.int8) - np.int8(8))
 
 
 def quantize(values: Floats) -> Bytes:
@@ -29,4 +29,4 @@ def quantize(values: Floats) -> Bytes:
     return np.concatenate([half_bytes(d), pack_planes(codes, 4, 16)], axis=1)
 
 
-FORMAT = BlockFormat("Q4_0", 2, 32, 18, dequantize, quantize)
+FORMAT = integer_format("Q4_0", 2, 32, 18, split, quantize)

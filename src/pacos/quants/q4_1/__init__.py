@@ -8,16 +8,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pacos.lazy import np
-from pacos.quants.block import BlockFormat
+from pacos.quants.block import Parts, integer_format
 from pacos.quants.pieces import half, half_bytes, pack_planes, planes, truncated
 
 if TYPE_CHECKING:
     from pacos.quants.block import Bytes, Floats
 
 
-def dequantize(blocks: Bytes) -> Floats:
-    """Multiply codes by the block's scale and add its minimum."""
-    return half(blocks, 0) * planes(blocks[:, 4:], 4, 16).astype(np.float32) + half(blocks, 2)
+def split(blocks: Bytes) -> Parts:
+    """Scale, codes, and the minimum, which is added."""
+    codes = planes(blocks[:, 4:], 4, 16)
+    return Parts(half(blocks, 0), codes, dmin=half(blocks, 2), minimums=np.full((len(blocks), 1), -1))
 
 
 def quantize(values: Floats) -> Bytes:
@@ -29,4 +30,4 @@ def quantize(values: Floats) -> Bytes:
     return np.concatenate([half_bytes(d), half_bytes(low), pack_planes(codes, 4, 16)], axis=1)
 
 
-FORMAT = BlockFormat("Q4_1", 3, 32, 20, dequantize, quantize)
+FORMAT = integer_format("Q4_1", 3, 32, 20, split, quantize)

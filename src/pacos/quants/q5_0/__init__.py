@@ -9,17 +9,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pacos.lazy import np
-from pacos.quants.block import BlockFormat
+from pacos.quants.block import Parts, integer_format
 from pacos.quants.pieces import fifth_bits, half, half_bytes, pack_planes, planes, truncated
 
 if TYPE_CHECKING:
     from pacos.quants.block import Bytes, Floats
 
 
-def dequantize(blocks: Bytes) -> Floats:
-    """Multiply centred codes by the block's scale."""
+def split(blocks: Bytes) -> Parts:
+    """The scale and the centred codes."""
     codes = planes(blocks[:, 6:], 4, 16) | fifth_bits(blocks[:, 2:6]) << np.uint8(4)
-    return half(blocks, 0) * (codes.astype(np.float32) - np.float32(16))
+    return Parts(half(blocks, 0), codes.view(np.int8) - np.int8(16))
 
 
 def quantize(values: Floats) -> Bytes:
@@ -32,4 +32,4 @@ def quantize(values: Floats) -> Bytes:
     return np.concatenate([half_bytes(d), high, pack_planes(codes & np.uint8(15), 4, 16)], axis=1)
 
 
-FORMAT = BlockFormat("Q5_0", 6, 32, 22, dequantize, quantize)
+FORMAT = integer_format("Q5_0", 6, 32, 22, split, quantize)

@@ -9,17 +9,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pacos.lazy import np
-from pacos.quants.block import BlockFormat
+from pacos.quants.block import Parts, integer_format
 from pacos.quants.pieces import fifth_bits, half, half_bytes, pack_planes, planes, truncated
 
 if TYPE_CHECKING:
     from pacos.quants.block import Bytes, Floats
 
 
-def dequantize(blocks: Bytes) -> Floats:
-    """Multiply codes by the block's scale and add its minimum."""
+def split(blocks: Bytes) -> Parts:
+    """Scale, codes, and the minimum, which is added."""
     codes = planes(blocks[:, 8:], 4, 16) | fifth_bits(blocks[:, 4:8]) << np.uint8(4)
-    return half(blocks, 0) * codes.astype(np.float32) + half(blocks, 2)
+    return Parts(half(blocks, 0), codes, dmin=half(blocks, 2), minimums=np.full((len(blocks), 1), -1))
 
 
 def quantize(values: Floats) -> Bytes:
@@ -33,4 +33,4 @@ def quantize(values: Floats) -> Bytes:
     return np.concatenate([half_bytes(d), half_bytes(low), high, low_bits], axis=1)
 
 
-FORMAT = BlockFormat("Q5_1", 7, 32, 24, dequantize, quantize)
+FORMAT = integer_format("Q5_1", 7, 32, 24, split, quantize)

@@ -9,17 +9,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pacos.lazy import np
-from pacos.quants.block import BlockFormat
+from pacos.quants.block import Parts, integer_format
 from pacos.quants.pieces import pack_planes, planes
-from pacos.quants.six_bit_groups import headers_and_codes, weights_of
+from pacos.quants.six_bit_groups import headers_and_codes, parts_of
 
 if TYPE_CHECKING:
     from pacos.quants.block import Bytes, Floats
 
 
-def dequantize(blocks: Bytes) -> Floats:
-    """Multiply each group's codes by its scale and subtract its minimum."""
-    return weights_of(blocks[:, :16], planes(blocks[:, 48:], 4, 32) | planes(blocks[:, 16:48], 1, 32) << np.uint8(4))
+def split(blocks: Bytes) -> Parts:
+    """The factors, each group's scale and minimum, and the codes."""
+    return parts_of(blocks[:, :16], planes(blocks[:, 48:], 4, 32) | planes(blocks[:, 16:48], 1, 32) << np.uint8(4))
 
 
 def quantize(values: Floats) -> Bytes:
@@ -29,4 +29,4 @@ def quantize(values: Floats) -> Bytes:
     return np.concatenate([headers, fifth, low], axis=1)
 
 
-FORMAT = BlockFormat("Q5_K", 13, 256, 176, dequantize, quantize)
+FORMAT = integer_format("Q5_K", 13, 256, 176, split, quantize)

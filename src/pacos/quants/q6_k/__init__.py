@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pacos.lazy import np
-from pacos.quants.block import BlockFormat
+from pacos.quants.block import Parts, integer_format
 from pacos.quants.pieces import half, half_bytes, integers, pack_planes, planes, through_half
 from pacos.quants.search import shared_scale, signed_scale
 
@@ -17,12 +17,10 @@ if TYPE_CHECKING:
     from pacos.quants.block import Bytes, Floats
 
 
-def dequantize(blocks: Bytes) -> Floats:
-    """Multiply centred codes by their group's scale."""
+def split(blocks: Bytes) -> Parts:
+    """The factor, each group's scale and the centred codes."""
     codes = planes(blocks[:, :128], 4, 64) | planes(blocks[:, 128:192], 2, 32) << np.uint8(4)
-    step = half(blocks, 208) * blocks[:, 192:208].view(np.int8).astype(np.float32)
-    centred = codes.reshape(-1, 16, 16).astype(np.float32) - np.float32(32)
-    return (step[:, :, None] * centred).reshape(-1, 256)
+    return Parts(half(blocks, 208), codes.view(np.int8) - np.int8(32), blocks[:, 192:208].view(np.int8))
 
 
 def quantize(values: Floats) -> Bytes:
@@ -38,4 +36,4 @@ def quantize(values: Floats) -> Bytes:
     return np.concatenate([low, high, coded.astype(np.int8).view(np.uint8), half_bytes(d)], axis=1)
 
 
-FORMAT = BlockFormat("Q6_K", 14, 256, 210, dequantize, quantize)
+FORMAT = integer_format("Q6_K", 14, 256, 210, split, quantize)

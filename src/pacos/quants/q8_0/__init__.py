@@ -8,16 +8,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pacos.lazy import np
-from pacos.quants.block import BlockFormat
+from pacos.quants.block import Parts, integer_format
 from pacos.quants.pieces import half, half_bytes
 
 if TYPE_CHECKING:
     from pacos.quants.block import Bytes, Floats
 
 
-def dequantize(blocks: Bytes) -> Floats:
-    """Multiply signed codes by the block's scale."""
-    return blocks[:, 2:].view(np.int8).astype(np.float32) * half(blocks, 0)
+def split(blocks: Bytes) -> Parts:
+    """The scale and the signed codes."""
+    return Parts(half(blocks, 0), blocks[:, 2:].view(np.int8))
 
 
 def quantize(values: Floats) -> Bytes:
@@ -30,4 +30,4 @@ def quantize(values: Floats) -> Bytes:
     return np.concatenate([half_bytes(d), rounded.astype(np.int8).view(np.uint8)], axis=1)
 
 
-FORMAT = BlockFormat("Q8_0", 8, 32, 34, dequantize, quantize)
+FORMAT = integer_format("Q8_0", 8, 32, 34, split, quantize)
