@@ -17,6 +17,7 @@ import subprocess
 import sys
 import venv
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 PEER = "llama-cpp-python==0.3.36"
@@ -47,11 +48,11 @@ def peer_python(given: str | None) -> str:
     return str(python)
 
 
-def output_of(command: list[str]) -> dict[str, list[float]]:
+def output_of(command: list[str]) -> dict[str, Any]:
     """Run a command that prints one JSON object last."""
     done = subprocess.run(command, check=True, capture_output=True, text=True)
-    found: dict[str, list[float]] = json.loads(done.stdout.strip().splitlines()[-1])
-    return found
+    found: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
+    return found | {test["kind"]: test["runs"] for test in found.get("tests", ())}
 
 
 def race(options: argparse.Namespace, model: Path) -> dict[str, dict[str, list[float]]]:
@@ -66,8 +67,8 @@ def race(options: argparse.Namespace, model: Path) -> dict[str, dict[str, list[f
         for name, command in contenders.items():
             found = output_of(command)
             for test, kept in rates[name].items():
-                kept += found[test]
-            print(f"turn {turn + 1} {name}: {found['prompt']} {found['generate']}", file=sys.stderr)
+                kept += found.get(test, [])
+            print(f"turn {turn + 1} {name}: {found.get('prompt')} {found.get('generate')}", file=sys.stderr)
     return rates
 
 
@@ -131,7 +132,7 @@ def main() -> None:
     parser.add_argument("--peer-python", help="Python that has llama-cpp-python; default: an environment made here")
     options = parser.parse_args()
     measured = output_of([sys.executable, "-m", "pacos", "bench", "--machine", "--json", "-t", str(options.threads)])
-    bandwidth = float(measured["bytes_per_second"])  # type: ignore[arg-type]
+    bandwidth = float(measured["machine"][0]["bytes_per_second"])
     path = ROOT / "bench" / "results" / f"{machine()}.csv"
     path.parent.mkdir(parents=True, exist_ok=True)
     new = not path.exists()

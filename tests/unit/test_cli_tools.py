@@ -106,20 +106,6 @@ def test_perplexity_agrees_with_llama_cpp() -> None:
     assert found["chunks"] == 40
 
 
-def test_bench_measures() -> None:
-    found = good("bench", "storyteller", "-p", "32", "-n", "4", "-r", "2", "-t", "1", "--json").data
-    assert len(found["prompt"]) == len(found["generate"]) == 2
-    assert all(rate > 0 for rate in found["prompt"] + found["generate"])
-    table = good("bench", "storyteller", "-p", "0", "-n", "4", "-r", "1", "-t", "1").out
-    assert "generate" in table
-    assert "prompt" not in table
-
-
-def test_bench_of_nothing() -> None:
-    assert "there is no model to measure" in here("bench").err
-    assert here("bench", "storyteller", "-p", "0", "-n", "0").code == 2
-
-
 def test_a_random_model_runs(tmp_path: Path) -> None:
     path = tmp_path / "tiny.gguf"
     assert here("bench", path, "--make", "tiny", "--make-type", "q4_k_m").code == 0
@@ -252,9 +238,6 @@ def test_versions_and_help() -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("bench", "storyteller", "-p", "32", "-c", "16"), "too small"),
-        (("bench", "--machine", "storyteller"), "MODEL has no effect with --machine"),
-        (("bench", "--machine", "--make", "tiny"), "--make has no effect"),
         (("tokenize", "storyteller", "--decode", "--count", "1"), "--count has no effect with --decode"),
         (("run", "--raw", "--chat-template", "chatml", "-p", "x"), "--chat-template has no effect"),
         (("run", "", "-p", "x"), "name is empty"),

@@ -8,9 +8,12 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import pkgutil
-from typing import Any, Protocol
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
 
 from pacos.errors import UsageError
+from pacos.ir.graph import Value
 from pacos.ir.plan import Plan
 from pacos.types import Archive, PageLayout, Step
 
@@ -30,6 +33,28 @@ class Pages(Protocol):
 
     def copy(self, source: int, target: int) -> None:
         """Copy a whole page."""
+
+
+@dataclass(frozen=True, slots=True)
+class OpTime:
+    """What one operation of a program took since its profile was switched on. Units: seconds."""
+
+    op: str
+    operands: tuple[Value | None, ...]
+    results: tuple[Value, ...]
+    attributes: Mapping[str, Any]
+    seconds: float
+
+
+@runtime_checkable
+class Profiled(Protocol):
+    """A program that can time its operations; not every backend's can."""
+
+    def profile(self, on: bool) -> None:
+        """Start timing every operation from zero, or stop."""
+
+    def times(self) -> list[OpTime]:
+        """Each operation in order of computing."""
 
 
 class Program(Protocol):

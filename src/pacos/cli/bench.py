@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import statistics
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,37 +15,88 @@ from pacos.errors import UsageError
 from pacos.settings import LoadOptions
 
 if TYPE_CHECKING:
+    from pacos.backends.cpu.machine import Machine
+    from pacos.cli.bench_rows import Measured
+    from pacos.engine.measure import Test
+    from pacos.engine.profile import Profile
+    from pacos.engine.work import Work
     from pacos.llm import LLM
+
+_COUNT_MAX = 1 << 24
+_PAGE_TOKENS_MAX = 256
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+
+def _numbers(
+    least: int, most: int = _COUNT_MAX
+) -> Callable[[click.Context, click.Parameter, str | None], tuple[int, ...] | None]:
+    """Read whole numbers joined with commas, such as 512,2048: each once, in the order given."""
+
+    def convert(context: click.Context, param: click.Parameter, value: str | None) -> tuple[int, ...] | None:
+        if value is None:
+            return None
+        words = [word.strip() for word in value.split(",")]
+        if not all(word.isascii() and word.isdigit() and len(word) < 12 for word in words):
+            raise click.BadParameter(f"{value!r} is no list of whole numbers such as 512,2048.", context, param)
+        numbers = tuple(dict.fromkeys(int(word) for word in words))
+        for number in numbers:
+            if not least <= number <= most:
+                raise click.BadParameter(f"{number} is not from {least} to {most}.", context, param)
+        return numbers
+
+    return convert
+
+
+def _list_option(*names: str, default: str | None, least: int, most: int = _COUNT_MAX, text: str) -> Decorator:
+    return click.option(
+        *names,
+        default=default,
+        show_default=default is not None,
+        metavar="N,N,...",
+        callback=_numbers(least, most),
+        help=text,
+    )
+
+
+@dataclass(slots=True)
+class Found:
+    """What has been measured so far."""
+
+    measured: list[Measured] = field(default_factory=list)
+    profiles: list[tuple[Profile, Machine | None]] = field(default_factory=list)
+    machines: list[Machine] = field(default_factory=list)
 
 
 @click.command()
 @click.argument("model", required=False)
-@click.option(
-    "-p", "--n-prompt", type=click.IntRange(min=0), default=512, show_default=True, help="Prompt tokens; 0 skips."
-)
-@click.option(
-    "-n", "--n-gen", type=click.IntRange(min=0), default=128, show_default=True, help="Tokens to generate; 0 skips."
-)
-@click.option(
-    "-d", "--n-depth", type=click.IntRange(min=0), default=0, show_default=True, help="Tokens in the cache before."
-)
-@click.option("--sequences", type=click.IntRange(min=1), default=1, show_default=True, help="Sequences side by side.")
+@_list_option("-p", "--n-prompt", default="512", least=0, text="Prompt tokens; 0 skips.")
+@_list_option("-n", "--n-gen", default="128", least=0, text="Tokens to generate; 0 skips.")
+@_list_option("-d", "--n-depth", default="0", least=0, text="Tokens in the cache before.")
+@_list_option("-np", "--parallel", default="1", least=1, most=4096, text="Sequences side by side.")
+@_list_option("-t", "--threads", default=None, least=0, most=1024, text="Threads; 0 is one per physical core.")
 @click.option(
     "-r", "--repetitions", type=click.IntRange(min=1), default=3, show_default=True, help="Runs of each test."
 )
-@click.option("--machine", is_flag=True, help="Measure the machine alone: read bandwidth and 8-bit rate.")
+@click.option("--profile", is_flag=True, help="Run each test once more and print its time by operation.")
+@click.option("--machine", is_flag=True, help="Measure the machine alone: reads, 8-bit and f32 rates.")
 @click.option(
     "--make", metavar="PRESET", help="Write a random model of that form (tiny, 100m, 1b, 3b, 8b) to MODEL instead."
 )
 @click.option("--make-type", default="Q4_K_M", show_default=True, metavar="TYPE", help="Type of --make's tensors.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-@with_options(LoadOptions)
+@click.option("--csv", "as_csv", is_flag=True, help="Print a header and one line a test, separated by commas.")
+@click.option("--plot", type=click.Path(path_type=Path), metavar="FILE.png", help="Draw the rates into a picture.")
+@with_options(LoadOptions, without=("threads", "parallel"))
 def command(model: str | None, **given: Any) -> None:
     """Measure prompt and generation speed.
 
-    Rates are tokens per second, medians over the repetitions, after one warm-up run; sampling is not part of them.
+    -p, -n, -d, -np and -t take several numbers, joined with commas; every combination is a test, named as llama-bench
+    does: pp512, tg128 @ d4096; tg64 x8 are eight sequences together. Rates are tokens per second of all sequences,
+    medians over the repetitions, after a warm-up; sampling is not part of them. The share of the peak is the time that
+    reading the weights and the cache, or multiplying the weights, would take at the limits that the machine shows in
+    the same run, whichever is longer, over the time taken.
 
-    Example:  pacos bench model.gguf -p 512 -n 128 --threads 2
+    Example:  pacos bench model.gguf -p 512,2048 -n 128 -d 0,4096 -t 1,2
     """
     if given["machine"]:
         only_these({"machine", "threads", "as_json"}, "with --machine")
@@ -52,52 +104,138 @@ def command(model: str | None, **given: Any) -> None:
         only_these({"model", "make", "make_type"}, "with --make")
     else:
         only_these(set(click.get_current_context().params) - {"make_type"}, "without --make")
+    threads, parallel = given.pop("threads"), given.pop("parallel")
     (options,) = groups_from((LoadOptions,), given)
+    given["parallel"] = parallel
+    threads = threads if threads is not None else (options.threads,)
     if given["machine"]:
-        _report_machine(options.threads, given["as_json"])
+        _report_machine(threads, given["as_json"])
         return
     if model is None:
         raise UsageError("there is no model to measure", hint="give a GGUF file, or --machine")
     if given["make"]:
         _make(Path(model), given["make"], given["make_type"])
         return
-    if not given["n_prompt"] and not given["n_gen"]:
+    if given["as_json"] and given["as_csv"]:
+        raise UsageError("--json and --csv exclude each other", hint="give one of them")
+    if given["as_csv"] and given["profile"]:
+        raise UsageError("--csv has no room for a profile", hint="use --json")
+    if given["plot"]:
+        from pacos.cli.bench_plot import check_plot
+
+        check_plot(given["plot"])
+    found = Found()
+    try:
+        _measure_all(model, _tests(given), threads, options, given, found)
+    finally:  # Ctrl-C too: what was measured by then is worth its time
+        if found.measured:
+            _report(model, given, found)
+
+
+def _tests(given: dict[str, Any]) -> list[Test]:
+    """Every combination, those that share a filled cache one after the other. Errors: UsageError for none."""
+    from pacos.engine.measure import Test
+
+    tests = [
+        Test(kind, tokens, depth, sequences)
+        for sequences in given["parallel"]
+        for depth in given["n_depth"]
+        for kind, counts in (("prompt", given["n_prompt"]), ("generate", given["n_gen"]))
+        for tokens in counts
+        if tokens
+    ]
+    if not tests:
         raise UsageError("there is nothing to measure", hint="give --n-prompt or --n-gen")
+    return tests
+
+
+def _measure_all(
+    model: str, tests: list[Test], threads: tuple[int, ...], options: LoadOptions, given: dict[str, Any], found: Found
+) -> None:
+    """One load for each number of threads, with a cache for the largest test."""
     from dataclasses import replace
 
     from pacos.llm import load
 
-    longest = given["n_depth"] + max(given["n_prompt"], given["n_gen"], 1)
+    longest = max(test.depth + test.tokens for test in tests)
     if 0 < options.ctx_size < longest:
         raise UsageError(
             f"a context of {options.ctx_size} tokens is too small: the test needs {longest}",
             hint="leave out --ctx-size, or measure fewer tokens",
         )
-    options = replace(options, ctx_size=options.ctx_size or longest, parallel=given["sequences"])
-    with load(model, options=options) as llm:
-        found = _measure(llm, given)
+    context = options.ctx_size or longest
+    room = max(test.sequences * (test.depth + test.tokens + _PAGE_TOKENS_MAX) for test in tests)
+    options = replace(options, ctx_size=context, parallel=-(-room // context))
+    with render.progress("measuring", len(threads) * len(tests) * given["repetitions"]) as done:
+        for count in threads:
+            chosen = replace(options, threads=count)
+            machine = _machine(count) if options.backend == "cpu" else None
+            if machine is not None:
+                found.machines.append(machine)
+            with load(model, options=chosen) as llm:
+                used = machine.threads if machine else _cores(chosen)[0]
+                _measure(llm, tests, used, machine, given, found, done)
+
+
+def _measure(
+    llm: LLM,
+    tests: list[Test],
+    threads: int,
+    machine: Machine | None,
+    given: dict[str, Any],
+    found: Found,
+    done: Callable[[int], None],
+) -> None:
+    from pacos.cli.bench_rows import Measured
+    from pacos.engine.measure import Test, TestBed
+    from pacos.engine.profile import profile
+
+    bed = TestBed(llm.engine.program, llm.engine.pages)
+    bed.seconds(Test("prompt", min(8, max(test.tokens for test in tests))))
+    works = _works(llm, tests)
+    before = sum(len(one.seconds) for one in found.measured)
+    for test, work in zip(tests, works, strict=True):
+        seconds: list[float] = []
+        try:
+            for _ in range(given["repetitions"]):
+                seconds.append(bed.seconds(test))
+                done(before + len(seconds))
+        finally:
+            if seconds:
+                found.measured.append(Measured(test, threads, tuple(seconds), work, machine))
+                before += len(seconds)
+        if given["profile"]:
+            found.profiles.append((profile(bed, test, llm.engine.pages.layout), machine))
+
+
+def _works(llm: LLM, tests: list[Test]) -> list[Work]:
+    """What each test must compute and read at least."""
+    from pacos.engine.work import Work, plan_work
+    from pacos.hub.describe import optimised_plan
+
+    plan, layout = optimised_plan(llm.archive), llm.engine.pages.layout
+    most = llm.engine.program.max_tokens
+    return [sum((plan_work(plan, form, layout) for form in test.steps(most)), Work()) for test in tests]
+
+
+def _report(model: str, given: dict[str, Any], found: Found) -> None:
+    from pacos.cli.bench_rows import bench_data, csv_text, machine_text, print_profile, print_table, profile_data
+
     if given["as_json"]:
-        render.as_json({"model": model, "threads": _cores(options)[0], "depth": given["n_depth"], **found})
-        return
-    rows = [(kind, f"{statistics.median(r):.2f}", f"{min(r):.2f}", f"{max(r):.2f}") for kind, r in found.items() if r]
-    render.table(("test", "tokens/s", "min", "max"), rows)
+        profiles = [profile_data(one, machine) for one, machine in found.profiles]
+        render.as_json(bench_data(model, found.machines, found.measured, profiles))
+    elif given["as_csv"]:
+        render.write(csv_text(model, found.measured))
+    else:
+        for machine in found.machines:
+            click.echo(machine_text(machine))
+        print_table(found.measured)
+        for one, limits in found.profiles:
+            print_profile(one, limits)
+    if given["plot"]:
+        from pacos.cli.bench_plot import plot
 
-
-def _measure(llm: LLM, given: dict[str, Any]) -> dict[str, list[float]]:
-    from pacos.engine.measure import Test, run_test
-
-    program, pages = llm.engine.program, llm.engine.pages
-    kinds = {"prompt": given["n_prompt"], "generate": given["n_gen"]}
-    run_test(program, pages, Test("prompt", min(8, max(kinds.values()))))
-    found: dict[str, list[float]] = {}
-    with render.progress("measuring", given["repetitions"] * 2) as done:
-        for place, (kind, tokens) in enumerate(kinds.items()):
-            test = Test(kind, tokens, given["n_depth"], given["sequences"])
-            found[kind] = []
-            for turn in range(given["repetitions"] if tokens else 0):
-                found[kind].append(run_test(program, pages, test))
-                done(place * given["repetitions"] + turn + 1)
-    return found
+        plot(given["plot"], Path(model).name, found.measured)
 
 
 def _cores(options: LoadOptions) -> tuple[int, str]:
@@ -111,22 +249,23 @@ def _cores(options: LoadOptions) -> tuple[int, str]:
         opened.close()
 
 
-def _report_machine(threads: int, as_json: bool) -> None:
+def _machine(threads: int) -> Machine:
     from pacos.backends.cpu import machine
 
-    count, isa = _cores(LoadOptions(threads=threads))
-    found: dict[str, Any] = {
-        "threads": count,
-        "instruction_set": isa,
-        "bytes_per_second": machine.read_bandwidth(count),
-        "int8_operations_per_second": machine.int8_rate(count, isa),
-    }
+    return machine.measure(*_cores(LoadOptions(threads=threads)))
+
+
+def _report_machine(threads: tuple[int, ...], as_json: bool) -> None:
+    from dataclasses import asdict
+
+    from pacos.cli.bench_rows import machine_text
+
+    machines = [_machine(count) for count in threads]
     if as_json:
-        render.as_json(found)
+        render.as_json({"machine": [asdict(one) for one in machines]})
         return
-    click.echo(f"threads              {count} ({isa})")
-    click.echo(f"read bandwidth       {found['bytes_per_second'] / 1e9:.1f} GB/s")
-    click.echo(f"8-bit integer rate   {found['int8_operations_per_second'] / 1e9:.0f} GOPS")
+    for one in machines:
+        click.echo(machine_text(one))
 
 
 def _make(path: Path, preset: str, type_name: str) -> None:

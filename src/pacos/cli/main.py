@@ -25,7 +25,7 @@ from pacos import __version__
 from pacos.errors import CapacityError, PacosError
 from pacos.log import warnings_to
 
-_PARTS = {"main", "render", "options"}  # modules here that are no commands
+_PARTS = {"main", "render", "options", "bench-rows", "bench-plot"}  # modules here that are no commands
 _TEXT_CHARACTERS = 700
 _COMMAND_ORDER = ("run", "chat", "show", "tokenize", "bench", "perplexity", "convert", "quantize")
 

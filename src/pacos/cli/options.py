@@ -33,13 +33,16 @@ OTHER_VARIABLES = {
 TEXT_BYTES_MAX = 64 << 20  # of a prompt or text from a file or a pipe, so that an endless one ends
 
 
-def with_options(*groups: type) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Add every option of the groups that has a flag; the command receives them by option name."""
+def with_options(*groups: type, without: Sequence[str] = ()) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Add every option of the groups that has a flag; the command receives them by option name.
+
+    `without` names those that the command declares itself, in a form of its own.
+    """
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
         for group in reversed(groups):
             for one in reversed(options_of(group)):
-                if one.flags:
+                if one.flags and one.name not in without:
                     function = _click_option(one)(function)
         return function
 

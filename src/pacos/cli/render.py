@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from pacos.errors import UsageError
 from pacos.types import Timings
 
 _MOMENT_SECONDS = 0.4
+_NUMBER = re.compile(r"([-+]?[\d.]+%?)?")  # or nothing at all
 _ACTING = {chr(code) for code in (*range(32), *range(127, 160))}  # control characters
 
 
@@ -149,7 +151,9 @@ def table(headers: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     """Aligned columns on standard output; numbers to the right."""
     cells = [[str(cell) for cell in row] for row in rows]
     widths = [max([len(headers[i]), *(len(row[i]) for row in cells)]) for i in range(len(headers))]
-    right = [bool(rows) and all(isinstance(row[i], int | float) for row in rows) for i in range(len(headers))]
+    right = [
+        any(row[i] for row in cells) and all(_NUMBER.fullmatch(row[i]) for row in cells) for i in range(len(headers))
+    ]
     for line in ([list(headers)], cells):
         for row in line:
             padded = (c.rjust(w) if r else c.ljust(w) for c, w, r in zip(row, widths, right, strict=True))

@@ -1,17 +1,22 @@
 """Time a program alone: prompt and generation speed as llama-bench takes them, without sampling or text.
 
-Units: tokens per second; depth is the number of tokens already in the cache.
+Units: tokens per second and seconds; depth is the number of tokens already in the cache.
 """
 
 from __future__ import annotations
 
 import time
 from array import array
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import ClassVar
 
 from pacos.backends import Pages, Program
-from pacos.errors import UsageError
+from pacos.engine.work import StepForm
+from pacos.errors import CapacityError
 from pacos.types import Step
+
+_COMPUTED_TOKENS = 512  # of a cache before the test; what lies deeper is copied from them, a multiple of every page
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,44 +27,103 @@ class Test:
     tokens: int
     depth: int = 0
     sequences: int = 1
+    __test__: ClassVar[bool] = False  # no test of ours, whatever pytest thinks of the name
+
+    @property
+    def name(self) -> str:
+        """What llama-bench calls it: pp512, tg128 @ d4096; tg64 x8 are eight sequences together."""
+        depth = f" @ d{self.depth}" if self.depth else ""
+        sequences = f" x{self.sequences}" if self.sequences > 1 else ""
+        return f"{'pp' if self.kind == 'prompt' else 'tg'}{self.tokens}{depth}{sequences}"
+
+    @property
+    def all_tokens(self) -> int:
+        """Tokens computed, all sequences together."""
+        return self.tokens * self.sequences
+
+    def steps(self, max_tokens: int) -> Iterator[StepForm]:
+        """The steps that the test takes on a program of that size."""
+        last = self.depth + self.tokens
+        if self.kind == "generate":
+            for position in range(self.depth, last):
+                yield StepForm(1, position, self.sequences, self.sequences)
+            return
+        together = max(1, max_tokens // self.tokens)
+        for first in range(0, self.sequences, together):
+            count = min(together, self.sequences - first)
+            for begin in range(self.depth, last, max_tokens):
+                end = min(last, begin + max_tokens)
+                yield StepForm(end - begin, begin, count, count * int(end == last))
 
 
-def run_test(program: Program, pages: Pages, test: Test) -> float:
-    """Tokens per second of one run, all sequences together; what the cache held is overwritten.
+class TestBed:
+    """A program and its pages, laid out for one test after the other; what the pages held is overwritten."""
 
-    Errors: UsageError when the pages do not hold depth + tokens of every sequence.
-    """
-    size = pages.layout.page_tokens
-    per_sequence = -(-(test.depth + test.tokens) // size)
-    if per_sequence * test.sequences > pages.count:
-        raise UsageError(f"{test} needs {per_sequence * test.sequences} pages, there are {pages.count}")
-    tables = tuple(array("i", range(s * per_sequence, (s + 1) * per_sequence)) for s in range(test.sequences))
-    for table in tables:
-        _fill(program, table, 0, test.depth, wanted=False)
-    start = time.perf_counter()
-    if test.kind == "prompt":
-        for table in tables:
-            _fill(program, table, test.depth, test.depth + test.tokens, wanted=True)
-    else:
-        _generate(program, tables, test)
-    return test.tokens * test.sequences / (time.perf_counter() - start)
+    __test__ = False
+
+    def __init__(self, program: Program, pages: Pages) -> None:
+        self.program = program
+        self._pages = pages
+        self._sequences = 0
+        self._filled = 0
+
+    def seconds(self, test: Test) -> float:
+        """Prepare what the test needs in the cache, then run it and give its time.
+
+        Errors: CapacityError when the pages do not hold depth + tokens of every sequence.
+        """
+        self.prepare(test)
+        return self.timed(test)
+
+    def prepare(self, test: Test) -> None:
+        """Have `depth` tokens of every sequence in the cache."""
+        size = self._pages.layout.page_tokens
+        each = self._pages.count // test.sequences
+        needed = -(-(test.depth + test.tokens) // size)
+        if needed > each:
+            raise CapacityError(
+                f"{test.name} needs {needed * test.sequences} pages of {size} tokens, there are {self._pages.count}",
+                hint="measure fewer sequences, or at less depth",
+            )
+        if test.sequences != self._sequences:
+            self._sequences, self._filled = test.sequences, 0
+            self._tables = tuple(array("i", range(s * each, (s + 1) * each)) for s in range(test.sequences))
+        if self._filled < test.depth:
+            self._fill(test.depth)
+        self._filled = test.depth  # the test overwrites what comes after
+
+    def timed(self, test: Test) -> float:
+        """Seconds of the test alone, after `prepare`."""
+        start = time.perf_counter()
+        done = 0
+        for form in test.steps(self.program.max_tokens):
+            self._run(self._tables[done : done + form.sequences], form)
+            if test.kind == "prompt" and form.outputs:
+                done += form.sequences
+        return time.perf_counter() - start
+
+    def _fill(self, depth: int) -> None:
+        """Compute the first tokens of one sequence; copy their pages for deeper positions and other sequences."""
+        size, first = self._pages.layout.page_tokens, self._tables[0]
+        for form in Test("prompt", min(depth, _COMPUTED_TOKENS)).steps(self.program.max_tokens):
+            self._run((first,), form)
+        pages = -(-depth // size)
+        computed = min(pages, _COMPUTED_TOKENS // size)
+        for table in self._tables:
+            for place in range(pages):
+                source = first[place % computed]
+                if table[place] != source:
+                    self._pages.copy(source, table[place])
+
+    def _run(self, tables: tuple[array[int], ...], form: StepForm) -> None:
+        """One step of new tokens for these sequences; the last ones have outputs, where the form has any."""
+        positions = range(form.depth, form.depth + form.tokens)
+        size = self.program.vocab_size
+        tokens = array("i", (_token(position + s, size) for s in range(form.sequences) for position in positions))
+        starts = array("i", range(0, form.tokens * form.sequences + 1, form.tokens))
+        outputs = array("i", (end - 1 for end in starts[1:])) if form.outputs else array("i")
+        self.program.run(Step(tokens, array("i", positions) * form.sequences, starts, tables, outputs))
 
 
 def _token(position: int, vocab_size: int) -> int:
     return (position * 7919 + 1) % vocab_size  # spread over the vocabulary, so that embeddings are not cached
-
-
-def _fill(program: Program, table: array[int], first: int, last: int, wanted: bool) -> None:
-    for begin in range(first, last, program.max_tokens):
-        end = min(last, begin + program.max_tokens)
-        tokens = array("i", (_token(position, program.vocab_size) for position in range(begin, end)))
-        outputs = array("i", [end - begin - 1] if wanted and end == last else [])
-        program.run(Step(tokens, array("i", range(begin, end)), array("i", [0, end - begin]), (table,), outputs))
-
-
-def _generate(program: Program, tables: tuple[array[int], ...], test: Test) -> None:
-    count = len(tables)
-    starts, outputs = array("i", range(count + 1)), array("i", range(count))
-    for position in range(test.depth, test.depth + test.tokens):
-        tokens = array("i", (_token(position + s, program.vocab_size) for s in range(count)))
-        program.run(Step(tokens, array("i", [position] * count), starts, tables, outputs))

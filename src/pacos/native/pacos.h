@@ -67,6 +67,8 @@ PACOS_API int64_t pacos_tokenizer_split(const pacos_tokenizer *t, const uint8_t 
 PACOS_API double pacos_machine_bandwidth(int32_t threads, int64_t bytes_per_thread);
 /* 8-bit integer operations per second, multiplications and additions, of an instruction set ("avx2"). */
 PACOS_API double pacos_machine_int8_rate(int32_t threads, const char* isa, int64_t rounds);
+/* The same of f32. */
+PACOS_API double pacos_machine_float_rate(int32_t threads, const char* isa, int64_t rounds);
 
 /* ---- backends/cpu/ : programs ---- */
 typedef struct pacos_pool pacos_pool;

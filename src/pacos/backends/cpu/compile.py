@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pacos import native, quants
+from pacos.backends import OpTime
 from pacos.backends.cpu.arena import Lifetime, place
 from pacos.backends.cpu.pages import STORAGE_CODES, CpuPages
 from pacos.errors import ShapeError, UnsupportedModel
@@ -91,7 +92,7 @@ class Compiled:
     """What pacos_program_create takes, with everything that must stay alive as long as the program."""
 
     plan: CPlan
-    labels: list[str]  # one readable line per instruction
+    times: list[OpTime]  # one per instruction, of no seconds yet
     result_rows: int | str
     result_width: int
     logits_bytes: int
@@ -239,13 +240,14 @@ class _Compilation:
         made.max_tokens, made.page_tokens, made.page_count = self._max_tokens, layout.page_tokens, self._pages.count
         made.type_k, made.type_v = STORAGE_CODES[layout.type_k], STORAGE_CODES[layout.type_v]
         seen = self._seen[self._result]
-        labels = [f"{node.op} {self._label(node)}".rstrip() for node in self._nodes]
+        times = [self._time(node) for node in self._nodes]
         keep = [values, instructions, numbers, layers, *self._tables]
-        return Compiled(made, labels, seen.rows, seen.row_width, logits, keep)
+        return Compiled(made, times, seen.rows, seen.row_width, logits, keep)
 
-    def _label(self, node: Node) -> str:
-        weights = [self._values[number] for number in node.inputs if number is not None]
-        return " ".join(f"{value.name}:{value.dtype}" for value in weights if value.kind == "weight")
+    def _time(self, node: Node) -> OpTime:
+        operands = tuple(None if number is None else self._values[number] for number in node.inputs)
+        results = tuple(self._values[number] for number in node.outputs)
+        return OpTime(node.op, operands, results, dict(node.attributes), 0.0)
 
     def _layers(self) -> Any:
         pages = self._pages

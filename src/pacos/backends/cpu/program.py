@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import ctypes
 import threading
+from dataclasses import replace
 from typing import Any
 
 from pacos import native
+from pacos.backends import OpTime
 from pacos.backends.cpu.compile import Compiled
 from pacos.errors import Cancelled, CapacityError, NativeError, ShapeError
 from pacos.types import Step
@@ -128,14 +130,14 @@ class CpuProgram:
         with self._lock:
             call(self._handle, int(on))
 
-    def times(self) -> list[tuple[str, float]]:
-        """Each instruction with its weights, and its seconds since profile(True)."""
-        labels = self._compiled.labels
-        seconds = (ctypes.c_double * max(1, len(labels)))()
+    def times(self) -> list[OpTime]:
+        """Each instruction, and its seconds since profile(True)."""
+        times = self._compiled.times
+        seconds = (ctypes.c_double * max(1, len(times)))()
         call = native.function("pacos_program_seconds", None, [ctypes.c_void_p, ctypes.c_void_p])
         with self._lock:
             call(self._handle, ctypes.addressof(seconds))
-        return list(zip(labels, seconds, strict=False))
+        return [replace(one, seconds=took) for one, took in zip(times, seconds, strict=False)]
 
     def close(self) -> None:
         """Free the program's memory; logits handed out are dead."""

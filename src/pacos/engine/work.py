@@ -1,0 +1,118 @@
+"""What a step must at least compute and read: the yardstick under "share of the peak".
+
+Units: operations (a multiplication and an addition are two) and bytes. Activations are not counted: they stay in cache.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from pacos import quants
+from pacos.engine.load import page_bytes
+from pacos.ir.graph import Value
+from pacos.ir.plan import Plan
+from pacos.types import PageLayout
+
+_FLOATS = ("F32", "F16", "BF16")
+_MATRIX_OPS = ("linear", "linears")
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """Multiply-adds of quantised and of float matrices, those of attention, and bytes of weights and cache."""
+
+    int8_operations: float = 0.0
+    float_operations: float = 0.0
+    attention_operations: float = 0.0
+    bytes: float = 0.0
+
+    @property
+    def operations(self) -> float:
+        """All of them."""
+        return self.int8_operations + self.float_operations + self.attention_operations
+
+    def __add__(self, other: Work) -> Work:
+        return Work(
+            self.int8_operations + other.int8_operations,
+            self.float_operations + other.float_operations,
+            self.attention_operations + other.attention_operations,
+            self.bytes + other.bytes,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class StepForm:
+    """A step of `sequences` sequences, each with `tokens` new tokens after `depth` old ones; `outputs` rows in all."""
+
+    tokens: int
+    depth: int
+    sequences: int
+    outputs: int
+
+    def rows(self, dimension: int | str) -> int:
+        """Rows that a dimension of a plan stands for."""
+        if isinstance(dimension, int):
+            return dimension
+        return self.outputs if dimension == "R" else self.tokens * self.sequences
+
+    def keys(self, window: int) -> tuple[int, int]:
+        """Cached positions read, and pairs of a token and a position that it sees; all sequences together."""
+        last = self.depth + self.tokens
+        reach = window or last
+        pairs = sum(min(position + 1, reach) for position in range(self.depth, last))
+        return min(last, reach + self.tokens - 1) * self.sequences, pairs * self.sequences
+
+
+def plan_work(plan: Plan, form: StepForm, layout: PageLayout) -> Work:
+    """The work of one step of a plan."""
+    total = Work()
+    for node in plan.nodes:
+        operands = [None if number is None else plan.values[number] for number in node.inputs]
+        results = [plan.values[number] for number in node.outputs]
+        total += op_work(node.op, operands, results, dict(node.attributes), form, layout)
+    return total
+
+
+def op_work(
+    op: str,
+    operands: Iterable[Value | None],
+    results: Iterable[Value],
+    attributes: Mapping[str, Any],
+    form: StepForm,
+    layout: PageLayout,
+) -> Work:
+    """The work of one operation in one step."""
+    rows = form.rows(next(iter(results)).shape[0])
+    total = Work()
+    inputs = [value for value in operands if value is not None]
+    for value in inputs:
+        if value.kind == "weight":
+            total += _weight_work(op, value, rows)
+    if op == "attention":
+        total += _attention_work(inputs, attributes, form, layout)
+    return total
+
+
+def _weight_work(op: str, weight: Value, rows: int) -> Work:
+    sizes = [int(dim) for dim in weight.shape]
+    row = 4 * sizes[-1] if weight.dtype == "I32" else quants.row_bytes(weight.dtype, sizes[-1])
+    if op == "embed":
+        return Work(bytes=float(row * rows))
+    nbytes = float(row * math.prod(sizes[:-1]))
+    if op not in _MATRIX_OPS or len(sizes) != 2:
+        return Work(bytes=nbytes)
+    operations = 2.0 * sizes[0] * sizes[1] * rows
+    if weight.dtype in _FLOATS:
+        return Work(float_operations=operations, bytes=nbytes)
+    return Work(int8_operations=operations, bytes=nbytes)
+
+
+def _attention_work(inputs: list[Value], attributes: Mapping[str, Any], form: StepForm, layout: PageLayout) -> Work:
+    read, pairs = form.keys(attributes["window"])
+    layer = attributes["cache"].layer
+    one = replace(layout, key_width=(layout.key_width[layer],), value_width=(layout.value_width[layer],))
+    query = math.prod(int(dim) for dim in inputs[0].shape[1:])
+    return Work(attention_operations=4.0 * query * pairs, bytes=page_bytes(one) / layout.page_tokens * read)
