@@ -15,10 +15,12 @@ from held_archive import HeldArchive, make_step
 from pacos.backends import reference
 from pacos.backends.cpu import CpuBackend, isas, open_backend
 from pacos.backends.cpu.arena import Lifetime, place
+from pacos.backends.cpu.compile import compile_plan
 from pacos.errors import Cancelled, CapacityError, FormatError, NativeError, ShapeError, UnsupportedModel, UsageError
 from pacos.ir import ops
 from pacos.ir.graph import Inputs, WeightTable
 from pacos.ir.ops.rope import RopeSpec
+from pacos.ir.passes import optimise
 from pacos.ir.plan import Plan, trace_model
 from pacos.types import PageLayout, Step, TensorEntry
 
@@ -318,6 +320,27 @@ def test_memory_grows_with_the_tokens_of_a_step(backend: CpuBackend) -> None:
     assert small.bytes < large.bytes < 16 << 20
     small.close()
     large.close()
+
+
+def test_a_result_takes_the_place_of_an_operand_that_nobody_reads_later(backend: CpuBackend) -> None:
+    """A chain of sums in one buffer of one value; the first value, read again at the end, keeps its own."""
+
+    def chain(inputs: Inputs, weights: WeightTable) -> Any:
+        x = y = ops.embed(inputs.tokens, weights["token_embd"])
+        for _ in range(4):
+            y = ops.silu(y + y) * weights["output_norm"]
+        return ops.linear(x + y, weights["token_embd"])
+
+    archive = decoder_archive("F32")
+    plan = trace_model("chain", chain, archive.entries())
+    weights, pages = backend.upload(archive, plan.weight_names()), backend.pages(1, LAYOUT)
+    compiled = compile_plan(optimise(plan), weights.address, pages, 64)
+    assert compiled.plan.arena_bytes - compiled.logits_bytes == 3 * 64 * WIDTH * 4  # x, y + y and what follows it, y
+    theirs = reference.open_backend()
+    ours = (backend, theirs)
+    programs = [one.compile(plan, one.upload(archive, plan.weight_names()), one.pages(1, LAYOUT), 64) for one in ours]
+    found, expected = (logits(program, prompt(1, 40, [0]), outputs=list(range(40))) for program in programs)
+    assert np.allclose(found, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_what_a_backend_cannot_do_is_refused(backend: CpuBackend) -> None:

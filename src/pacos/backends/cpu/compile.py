@@ -24,6 +24,7 @@ _ARENA, _WEIGHT = 0, 1
 _INPUTS = {"tokens": 2, "positions": 3, "outputs": 4}
 _I32 = 26  # ggml type id
 _VIEWS = ("heads", "columns")
+_IN_PLACE = frozenset(("add", "mul", "scale", "silu", "gelu_tanh", "silu_mul", "gelu_tanh_mul", "softcap"))  # by element
 _OPERANDS = {"linear": 3, "layer_norm": 3, "rope_angles": 2}  # operands that native code counts on, None included
 
 
@@ -177,16 +178,34 @@ class _Compilation:
             for operand in node.inputs:
                 if operand is not None:
                     last[self._seen[operand].root] = i
+        owners = self._owners(last)
+        for number, owner in owners.items():
+            last[owner] = max(last[owner], last[number])
         lifetimes = []
         for number, start in first.items():
             seen = self._seen[number]
-            if number != self._result:
+            if number != self._result and number not in owners:
                 lifetimes.append(Lifetime(number, self._rows(seen.rows) * seen.stride * 4, start, last[number]))
         offsets, total = place(lifetimes)
+        offsets |= {number: offsets[owner] for number, owner in owners.items()}
         seen = self._seen[self._result]
         offsets[self._result] = total  # behind all others: rows of it that no step asks for are never touched
         size = self._rows(seen.rows) * seen.stride * 4
         return offsets, total + size, size
+
+    def _owners(self, last: dict[int, int]) -> dict[int, int]:
+        """Results that take the place of an operand which nobody reads later, and the value whose place it was."""
+        owners: dict[int, int] = {}
+        for i, node in enumerate(self._nodes):
+            if node.op not in _IN_PLACE or node.outputs[0] == self._result:
+                continue
+            old, new = self._seen[_number(node, 0)], self._seen[node.outputs[0]]
+            same = (old.offset, old.rows, old.row_width, old.stride) == (0, new.rows, new.row_width, new.stride)
+            others = (self._seen[number].root for number in node.inputs[1:] if number is not None)
+            written = self._values[old.root].kind == "node" and old.root != self._result
+            if same and written and last[old.root] == i and old.root not in others:
+                owners[node.outputs[0]] = owners.get(old.root, old.root)
+        return owners
 
     def _c_values(self, offsets: dict[int, int]) -> Any:
         made = (CValue * len(self._values))()
