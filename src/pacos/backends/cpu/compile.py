@@ -24,7 +24,8 @@ _ARENA, _WEIGHT = 0, 1
 _INPUTS = {"tokens": 2, "positions": 3, "outputs": 4}
 _I32 = 26  # ggml type id
 _VIEWS = ("heads", "columns")
-_IN_PLACE = frozenset(("add", "mul", "scale", "silu", "gelu_tanh", "silu_mul", "gelu_tanh_mul", "softcap"))  # by element
+# By element: a result may take its operand's place.
+_IN_PLACE = frozenset(("add", "mul", "scale", "silu", "gelu_tanh", "silu_mul", "gelu_tanh_mul", "softcap"))
 _OPERANDS = {"linear": 3, "layer_norm": 3, "rope_angles": 2}  # operands that native code counts on, None included
 
 
