@@ -28,10 +28,17 @@ PACOS_INLINE void transpose8(I32x8 (&v)[8]) {
   }
 }
 
+/* Sums of pairs of lanes of `bits`, a's and b's in turn. */
+template <int bits>
+PACOS_INLINE __m256i add_across(__m256i a, __m256i b) {
+  if constexpr (bits == 64) return _mm256_add_epi32(_mm256_unpacklo_epi64(a, b), _mm256_unpackhi_epi64(a, b));
+  return _mm256_add_epi32(_mm256_unpacklo_epi32(a, b), _mm256_unpackhi_epi32(a, b));
+}
+
 /* Lane j = sum of the lanes of v[j]. */
 PACOS_INLINE I32x8 sums8(const I32x8 (&v)[8]) {
-  const auto pair = [&](int i) { return _mm256_hadd_epi32((__m256i)v[i], (__m256i)v[i + 1]); };
-  const __m256i low = _mm256_hadd_epi32(pair(0), pair(2)), high = _mm256_hadd_epi32(pair(4), pair(6));
+  const auto pair = [&](int i) { return add_across<32>((__m256i)v[i], (__m256i)v[i + 1]); };
+  const __m256i low = add_across<64>(pair(0), pair(2)), high = add_across<64>(pair(4), pair(6));
   return (I32x8)_mm256_add_epi32(_mm256_permute2x128_si256(low, high, 0x20), _mm256_permute2x128_si256(low, high, 0x31));
 }
 
@@ -72,24 +79,50 @@ PACOS_INLINE I32x8 dot_scaled(I32x8 acc, U8x32 u, S8x32 a, __m256i spread_scales
   return (I32x8)add_pairs((__m256i)acc, _mm256_maddubs_epi16((__m256i)u, (__m256i)a), spread_scales);
 }
 
-template <int top>
-PACOS_INLINE I32x8 dot_plain(U8x32 u, S8x32 a) {
-#if defined(PACOS_AVX512)
-  return (I32x8)_mm256_dpbusd_epi32(_mm256_setzero_si256(), (__m256i)u, (__m256i)a);
-#else
-  static_assert(top < 128);
-  return (I32x8)_mm256_madd_epi16(_mm256_maddubs_epi16((__m256i)u, (__m256i)a), _mm256_set1_epi16(1));
-#endif
+/* As add_across, of 16-bit lanes. */
+template <int bits>
+PACOS_INLINE __m256i add_narrow_across(__m256i a, __m256i b) {
+  if constexpr (bits == 64) return _mm256_add_epi16(_mm256_unpacklo_epi64(a, b), _mm256_unpackhi_epi64(a, b));
+  return _mm256_add_epi16(_mm256_unpacklo_epi32(a, b), _mm256_unpackhi_epi32(a, b));
 }
 
-/* w . a with signed w: u = |w| and the sign moved to a keeps the 16-bit sums exact. */
-PACOS_INLINE I32x8 dot_signed(S8x32 w, S8x32 a) {
-  const __m256i u = _mm256_abs_epi8((__m256i)w), s = _mm256_sign_epi8((__m256i)a, (__m256i)w);
+/* Lane j = u[j] . acts[32 j ..], with u[j] - bias for 8-bit codes. Products are summed in 16 bits as long as they fit. */
+template <class F>
+PACOS_INLINE I32x8 dots8(const U8x32 (&u)[8], const uint8_t* acts) {
+  __m256i t[8];
 #if defined(PACOS_AVX512)
-  return (I32x8)_mm256_dpbusd_epi32(_mm256_setzero_si256(), u, s);
+#pragma GCC unroll 8
+  for (int j = 0; j < 8; j++) {
+    const S8x32 a = load<S8x32>(acts + 32 * j);
+    if constexpr (F::top > 127) {
+      const __m256i w = (__m256i)(u[j] ^ splat(128));
+      t[j] = _mm256_dpbusd_epi32(_mm256_setzero_si256(), _mm256_abs_epi8(w), _mm256_sign_epi8((__m256i)a, w));
+    } else {
+      t[j] = _mm256_dpbusd_epi32(_mm256_setzero_si256(), (__m256i)u[j], (__m256i)a);
+    }
+  }
 #else
-  return (I32x8)_mm256_madd_epi16(_mm256_maddubs_epi16(u, s), _mm256_set1_epi16(1));
+  const __m256i ones = _mm256_set1_epi16(1);
+#pragma GCC unroll 8
+  for (int j = 0; j < 8; j++) {
+    const S8x32 a = load<S8x32>(acts + 32 * j);
+    if constexpr (F::top > 127) {   // |w| and the sign moved to a keep the 16-bit sums exact
+      const __m256i w = (__m256i)(u[j] ^ splat(128));
+      t[j] = _mm256_madd_epi16(_mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8((__m256i)a, w)), ones);
+    } else {
+      t[j] = _mm256_maddubs_epi16((__m256i)u[j], (__m256i)a);
+      if constexpr (F::top > 31) t[j] = _mm256_madd_epi16(t[j], ones);
+    }
+  }
+  if constexpr (F::top <= 31) {
+    const __m256i ab = add_narrow_across<32>(t[0], t[1]), cd = add_narrow_across<32>(t[2], t[3]);
+    const __m256i ef = add_narrow_across<32>(t[4], t[5]), gh = add_narrow_across<32>(t[6], t[7]);
+    const __m256i low = _mm256_madd_epi16(add_narrow_across<64>(ab, cd), ones);
+    const __m256i high = _mm256_madd_epi16(add_narrow_across<64>(ef, gh), ones);
+    return (I32x8)_mm256_add_epi32(_mm256_permute2x128_si256(low, high, 0x20), _mm256_permute2x128_si256(low, high, 0x31));
+  }
 #endif
+  return sums8((const I32x8(&)[8])t);
 }
 
 /* Up to so many columns a direct dot beats unpacking to a panel. */

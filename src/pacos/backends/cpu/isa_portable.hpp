@@ -108,8 +108,6 @@ PACOS_INLINE I32x8 spread(const Scales& scales) {
   return I32x8{a, a, a, a, b, b, b, b};
 }
 PACOS_INLINE I32x8 dot_scaled(I32x8 acc, U8x32 u, S8x32 a, I32x8 spread_scales) { return acc + dot_fours(u, a) * spread_scales; }
-template <int top>
-PACOS_INLINE I32x8 dot_plain(U8x32 u, S8x32 a) { return dot_fours(u, a); }
 PACOS_INLINE I32x8 dot_signed(S8x32 w, S8x32 a) {
 #if defined(__aarch64__)
   return dot_fours((U8x32)w, a);
@@ -118,6 +116,18 @@ PACOS_INLINE I32x8 dot_signed(S8x32 w, S8x32 a) {
   multiply_fours((const int8_t*)&w, (const int8_t*)&a, (int32_t*)&sums);
   return sums;
 #endif
+}
+
+/* Lane j = u[j] . acts[32 j ..], with u[j] - bias for 8-bit codes. */
+template <class F>
+PACOS_INLINE I32x8 dots8(const U8x32 (&u)[8], const uint8_t* acts) {
+  I32x8 t[8];
+  for (int j = 0; j < 8; j++) {
+    const S8x32 a = load<S8x32>(acts + 32 * j);
+    if constexpr (F::top > 127) t[j] = dot_signed((S8x32)(u[j] ^ splat(F::bias)), a);
+    else t[j] = dot_fours(u[j], a);
+  }
+  return sums8(t);
 }
 
 PACOS_OUTLINE narrow(const int32_t* from, int8_t* to) {

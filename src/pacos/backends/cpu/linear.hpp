@@ -20,6 +20,9 @@
 
 namespace pacos::PACOS_ISA {
 
+/* Weights stream from memory through all rows of a task; so far ahead they are asked for, as hardware alone is late. */
+constexpr int64_t kAheadBytes = 2048;
+
 /* ---- quantise activations ---------------------------------------------------------------------------------- */
 
 /* `count` (a multiple of 32) floats become codes; returns their scale. */
@@ -92,6 +95,11 @@ struct Stretch {
   alignas(64) float d[kGroupRows][kStretchBlocks], m[kGroupRows][kStretchBlocks];
 };
 
+template <int bytes>
+PACOS_INLINE void ask_ahead(const uint8_t* weights) {
+  for (int i = 0; i < bytes; i += 64) __builtin_prefetch(weights + kAheadBytes + i);
+}
+
 /* Where the quantised columns lie, from the stretch's first block on. */
 struct Inputs {
   const uint8_t* codes;
@@ -133,48 +141,56 @@ PACOS_INLINE void dot_block256(I32x8 (&parts)[columns][8], I32x8 (&min_parts)[co
   if constexpr (F::has_min) m = h.dmin;
 }
 
-template <class F>
-PACOS_INLINE I32x8 dot_block32(U8x32 u, S8x32 a) {
-  if constexpr (F::top > 127) return dot_signed((S8x32)(u ^ splat(F::bias)), a);
-  else return dot_plain<F::top>(u, a);
-}
-
 /* The sums of blocks first.. of one row against all columns: 8 of them, or `few` < 8 when few is not 0. */
-template <class F, int columns, bool all>
-PACOS_INLINE void dot_blocks(Stretch<columns>& out, int r, int first, int few, const uint8_t* weights, const Inputs& in) {
+template <class F, int columns>
+PACOS_INLINE void dot_blocks256(Stretch<columns>& out, int r, int first, int few, const uint8_t* weights, const Inputs& in) {
   I32x8 parts[columns][8], min_parts[columns][8];
-  const int blocks = all ? 8 : few;
-  if constexpr (!all)
+  const int blocks = few ? few : 8;
+  if (few)
     for (int c = 0; c < columns; c++)
       for (int j = 0; j < 8; j++) parts[c][j] = min_parts[c][j] = I32x8{};
-  if constexpr (F::block == 256) {
 #pragma GCC unroll 1
-    for (int j = 0; j < blocks; j++)
-      dot_block256<F, columns>(parts, min_parts, j, weights + j * F::bytes, in.codes + 256 * (first + j), in.sum + 32 * (first + j),
-                               in.stride, out.d[r][first + j], out.m[r][first + j]);
-  } else {
-#pragma GCC unroll 8
-    for (int j = 0; j < blocks; j++) {
-      const uint8_t* block = weights + j * F::bytes;
-      const U8x32 u = F::template codes<0>(block);
-      for (int c = 0; c < columns; c++) parts[c][j] = dot_block32<F>(u, load<S8x32>(in.codes + c * in.stride + 32 * (first + j)));
-      if constexpr (!(all && has_halves<F>)) {
-        out.d[r][first + j] = F::scale(block);
-        if constexpr (F::has_min) out.m[r][first + j] = F::minimum(block);
-      }
-    }
-    if constexpr (all && has_halves<F>) {
-      store(out.d[r] + first, halves8([&](int j) { return weights + j * F::bytes + F::scale_at; }));
-      if constexpr (F::has_min) store(out.m[r] + first, halves8([&](int j) { return weights + j * F::bytes + F::min_at; }));
-    }
-  }
+  for (int j = 0; j < blocks; j++)
+    dot_block256<F, columns>(parts, min_parts, j, weights + j * F::bytes, in.codes + 256 * (first + j), in.sum + 32 * (first + j),
+                             in.stride, out.d[r][first + j], out.m[r][first + j]);
   for (int c = 0; c < columns; c++) {
-    I32x8 sums = sums8(parts[c]);
-    if constexpr (F::block == 32 && F::bias != 0 && F::top < 128)
-      sums -= load<I32x8>(in.sum + c * in.stride + 4 * first) * F::bias;
-    store(out.sum[c][r] + first, sums);
-    if constexpr (F::block == 256 && F::has_min) store(out.min_sum[c][r] + first, sums8(min_parts[c]));
+    store(out.sum[c][r] + first, sums8(parts[c]));
+    if constexpr (F::has_min) store(out.min_sum[c][r] + first, sums8(min_parts[c]));
   }
+}
+
+template <class F, int columns, bool all>
+PACOS_INLINE void dot_blocks32(Stretch<columns>& out, int r, int first, int few, const uint8_t* weights, const Inputs& in) {
+  const int blocks = all ? 8 : few;
+  U8x32 u[8];
+#pragma GCC unroll 8
+  for (int j = 0; j < 8; j++) u[j] = all || j < few ? F::template codes<0>(weights + j * F::bytes) : U8x32{};
+  if constexpr (all && has_halves<F>) {
+    const auto at = [&](int j) { return weights + j * F::bytes + F::scale_at; };
+    store(out.d[r] + first, halves8<F::scale_at + 16 <= F::bytes>(at));
+    if constexpr (F::has_min)
+      store(out.m[r] + first, halves8<F::min_at + 16 <= F::bytes>([&](int j) { return at(j) + F::min_at - F::scale_at; }));
+  } else {
+    for (int j = 0; j < blocks; j++) {
+      out.d[r][first + j] = F::scale(weights + j * F::bytes);
+      if constexpr (F::has_min) out.m[r][first + j] = F::minimum(weights + j * F::bytes);
+    }
+  }
+  uint8_t rest[256] = {};   // a row's activations may end here
+#pragma GCC unroll 8
+  for (int c = 0; c < columns; c++) {
+    const uint8_t* codes = in.codes + c * in.stride + 32 * first;
+    if constexpr (!all) codes = (const uint8_t*)__builtin_memcpy(rest, codes, 32 * few);
+    I32x8 sums = dots8<F>(u, codes);
+    if constexpr (F::bias != 0 && F::top < 128) sums -= load<I32x8>(in.sum + c * in.stride + 4 * first) * F::bias;
+    store(out.sum[c][r] + first, sums);
+  }
+}
+
+template <class F, int columns, bool all>
+PACOS_INLINE void dot_blocks(Stretch<columns>& out, int r, int first, int few, const uint8_t* weights, const Inputs& in) {
+  if constexpr (F::block == 256) dot_blocks256<F, columns>(out, r, first, few, weights, in);
+  else dot_blocks32<F, columns, all>(out, r, first, few, weights, in);
 }
 
 /* Eight rows' values at eight blocks, block by block: lane r of out[j] belongs to row r. */
@@ -244,7 +260,10 @@ static void direct_columns(const LinearArgs& args, int64_t row_begin, int64_t ro
       for (int r = 0; r < rows; r++) {
         const uint8_t* weights = args.weights + (row + r) * args.row_bytes + start * F::bytes;
         int b = 0;
-        for (; b + 8 <= blocks; b += 8) dot_blocks<F, columns, true>(stretch, r, b, 0, weights + b * F::bytes, in);
+        for (; b + 8 <= blocks; b += 8) {
+          ask_ahead<8 * F::bytes>(weights + b * F::bytes);
+          dot_blocks<F, columns, true>(stretch, r, b, 0, weights + b * F::bytes, in);
+        }
         if (b < blocks) dot_blocks<F, columns, false>(stretch, r, b, blocks - b, weights + b * F::bytes, in);
       }
       combine<F, columns>(acc, stretch, blocks, in);
@@ -256,12 +275,14 @@ static void direct_columns(const LinearArgs& args, int64_t row_begin, int64_t ro
 
 /* ---- panels of quantised weights ---------------------------------------------------------------------------- */
 
-constexpr int kBatchRows = 64;      // rows whose panels of one k step share a pass over the activations
+/* Rows whose panels of one k step share a pass over the activations; the panels stay in the first-level cache. */
+template <class F>
+constexpr int kBatchRows = kSplit<F> ? 32 : 64;
 constexpr int kBatchColumns = 512;  // columns whose float accumulators are kept at a time
 
 template <class F>
 struct PanelScratch {
-  Panel<F> panels[kBatchRows / kPanelRows];
+  Panel<F> panels[kBatchRows<F> / kPanelRows];
   alignas(64) float acc[1][16];   // [column tile][panel][column in tile][16 rows], as many as needed
 };
 
@@ -293,6 +314,17 @@ PACOS_INLINE void tile_any(int columns, const Panel<F>* panels, int count, const
 /* Columns are spread evenly over as few tiles as possible: 13 over tiles of up to 12 is 7 + 6. */
 PACOS_INLINE int tile_start(int tile, int tiles, int columns) { return (int)((int64_t)tile * columns / tiles); }
 
+/* Columns' parts of a panel's width lie far apart: asks for those of the next tile while this one is multiplied. */
+template <class F>
+PACOS_INLINE void ask_columns(const Columns& in, int columns) {
+  for (int c = 0; c < columns; c++) {
+    const uint8_t* column = in.acts + c * in.stride;
+    for (int i = 0; i < kPanelWeights; i += 64) __builtin_prefetch(column + in.codes + i);
+    __builtin_prefetch(column + in.scale);
+    if constexpr (F::bias != 0 || F::has_min) __builtin_prefetch(column + in.sum);
+  }
+}
+
 template <class F>
 static void panel_batch(const LinearArgs& args, int64_t row, int rows, int64_t column, int columns, PanelScratch<F>& scratch) {
   const ActLayout at = act_layout(F::acts, args.columns);
@@ -312,8 +344,9 @@ static void panel_batch(const LinearArgs& args, int64_t row, int rows, int64_t c
     if constexpr (F::block == 256)
       if (F::sub == 32) sum = k / 32 * 2 + at.sum32;
     for (int t = 0; t < tiles; t++) {
-      const int c = tile_start(t, tiles, columns), count = tile_start(t + 1, tiles, columns) - c;
+      const int c = tile_start(t, tiles, columns), next = tile_start(t + 1, tiles, columns), count = next - c;
       const Columns in{acts + c * args.act_stride, args.act_stride, k, at.scale + k / F::block * 4, sum};
+      if (t + 1 < tiles) ask_columns<F>({in.acts + count * in.stride, in.stride, in.codes, in.scale, in.sum}, tile_start(t + 2, tiles, columns) - next);
       tile_any<F, kTileColumns<F>>(count, scratch.panels, panels, in, blocks, scratch.acc + c * panels);
     }
   }
@@ -345,7 +378,10 @@ PACOS_INLINE void fma_tile(F32x16 (&acc)[rows][columns], const uint8_t* const (&
 
 template <class F, int columns>
 static void direct_floats(const LinearArgs& args, int64_t row_begin, int64_t row_end, int64_t column) {
-  constexpr int rows = 2;
+#ifndef FR
+#define FR 2
+#endif
+  constexpr int rows = columns == 1 ? FR : 2, some = 64;
   const float* acts = (const float*)(args.acts + column * args.act_stride);
   const int64_t stride = args.act_stride / 4, whole = args.columns & ~15ll;
   for (int64_t row = row_begin; row < row_end; row += rows) {
@@ -354,7 +390,14 @@ static void direct_floats(const LinearArgs& args, int64_t row_begin, int64_t row
     F32x16 acc[rows][columns];
     for (int r = 0; r < rows; r++)
       for (int c = 0; c < columns; c++) acc[r][c] = zero16();
-    fma_tile<F, rows, columns>(acc, weights, acts, stride, whole);
+    for (int64_t k = 0; k < whole; k += some) {
+      const int64_t ahead = k * F::bytes + kAheadBytes / rows, wrap = ahead < args.row_bytes ? 0 : (rows - 1) * args.row_bytes;
+      for (int r = 0; r < rows; r++)
+        for (int i = 0; i < some * F::bytes; i += 64) __builtin_prefetch(weights[r] + ahead + wrap + i);
+      const uint8_t* at[rows];
+      for (int r = 0; r < rows; r++) at[r] = weights[r] + k * F::bytes;
+      fma_tile<F, rows, columns>(acc, at, acts + k, stride, smaller(some, whole - k));
+    }
     if (whole < args.columns) {
       uint8_t rest[rows][16 * F::bytes] = {};
       const uint8_t* rests[rows];
@@ -456,10 +499,16 @@ constexpr int direct_most() {
 }
 
 template <class F>
+constexpr int batch_rows() {
+  if constexpr (F::block == 1) return 16;
+  else return kBatchRows<F>;
+}
+
+template <class F>
 static void linear_of(const LinearArgs& args, int64_t row_begin, int64_t row_end, void* scratch) {
   if (args.n <= 0) return;
   if (args.n <= direct_most<F>()) return direct_any<F, direct_most<F>()>(args, row_begin, row_end);
-  constexpr int64_t some_rows = F::block == 1 ? 16 : kBatchRows, some_columns = F::block == 1 ? kFloatBatchColumns : kBatchColumns;
+  constexpr int64_t some_rows = batch_rows<F>(), some_columns = F::block == 1 ? kFloatBatchColumns : kBatchColumns;
   const int64_t batches = (args.n + some_columns - 1) / some_columns;
   for (int64_t i = 0; i < batches; i++) {
     const int64_t column = args.n * i / batches, columns = args.n * (i + 1) / batches - column;
@@ -477,7 +526,7 @@ template <class F>
 static int64_t scratch_of(int64_t n) {
   if (n <= direct_most<F>()) return 64;
   if constexpr (F::block == 1) return sizeof(FloatScratch) + smaller(n, kFloatBatchColumns) * 16 * 64;
-  else return sizeof(PanelScratch<F>) + smaller(n, kBatchColumns) * kBatchRows * 4;
+  else return sizeof(PanelScratch<F>) + smaller(n, kBatchColumns) * kBatchRows<F> * 4;
 }
 
 template <class F>

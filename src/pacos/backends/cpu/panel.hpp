@@ -21,9 +21,19 @@ template <class F>
 struct Panel {
   static constexpr int planes = kSplit<F> ? 2 : 1;
   alignas(64) uint8_t codes[kPanelWeights / 4 * planes][64];
-  alignas(64) int32_t scale[16][16];   // [sub-block][row], as panel_scale() of the instruction set wants it
-  alignas(64) int32_t pairs[8][16];    // minimums (or the scales of biased codes) of two sub-blocks as two s16
-  alignas(64) float d[8][16], m[8][16];   // scales and minimums of the 32-weight formats; d[0] and m[0] of the others
+  alignas(64) float d[kPanelWeights / F::block][16];   // scales of the blocks
+  alignas(64) float m[F::has_min ? kPanelWeights / F::block : 1][16];
+};
+
+/* Of 256-weight formats also what belongs to sub-blocks. Panels are small: some of them share the first-level cache. */
+template <class F>
+  requires(F::block == 256)
+struct Panel<F> {
+  static constexpr int planes = kSplit<F> ? 2 : 1;
+  alignas(64) uint8_t codes[kPanelWeights / 4 * planes][64];
+  alignas(64) float d[1][16], m[1][16];
+  alignas(64) int32_t scale[256 / F::sub][16];   // [sub-block][row], as panel_scale() of the instruction set wants it
+  alignas(64) int32_t pairs[128 / F::sub][16];   // minimums (or the scales of biased codes) of two sub-blocks as two s16
 };
 
 /* 8 lines of 32 weights of 8 rows. */

@@ -66,6 +66,10 @@ PACOS_INLINE U8x32 join(U8x16 low, U8x16 high) {
 /* The two nibbles of 16 bytes: low ones first. */
 PACOS_INLINE U8x32 nibbles(const uint8_t* from) {
   const U8x16 packed = load<U8x16>(from);
+#if defined(__AVX2__)
+  const __m256i both = _mm256_broadcastsi128_si256((__m128i)packed), down = _mm256_setr_epi32(0, 0, 0, 0, 4, 4, 4, 4);
+  return (U8x32)_mm256_srlv_epi32(both, down) & splat(15);
+#endif
   return join(packed, (U8x16)((U16x8)packed >> 4)) & splat(15);
 }
 
@@ -116,11 +120,18 @@ PACOS_INLINE float half_to_float(uint16_t bits) {
 
 PACOS_INLINE float half_at(const uint8_t* at) { return half_to_float(load<uint16_t>(at)); }
 
-/* Eight half floats, the j-th at address(j). */
-template <class Address>
+/* Eight half floats, the j-th at address(j). `roomy`: 16 bytes may be read from 2 * j before address(j) on. */
+template <bool roomy, class Address>
 PACOS_INLINE F32x8 halves8(Address address) {
   const auto at = [&](int j) { return load<uint16_t>(address(j)); };
 #if defined(__F16C__)
+  if constexpr (roomy) {   // blends from memory are half of the work of insertions
+    const auto window = [&](int j) { return (__m128i)load<U16x8>(address(j) - 2 * j); };
+    __m128i v = _mm_blend_epi16(window(0), window(1), 2);
+    v = _mm_blend_epi16(v, window(2), 4), v = _mm_blend_epi16(v, window(3), 8), v = _mm_blend_epi16(v, window(4), 16);
+    v = _mm_blend_epi16(v, window(5), 32), v = _mm_blend_epi16(v, window(6), 64), v = _mm_blend_epi16(v, window(7), 128);
+    return (F32x8)_mm256_cvtph_ps(v);
+  }
   return (F32x8)_mm256_cvtph_ps((__m128i)U16x8{at(0), at(1), at(2), at(3), at(4), at(5), at(6), at(7)});
 #else
   F32x8 wide;
