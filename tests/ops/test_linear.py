@@ -11,7 +11,7 @@ from linear_reference import Floats, linear, quantize_activations, same_bits
 from pacos.native import function
 from pacos.quants import BlockFormat, block_formats, dequantize, quantize, row_bytes
 
-COLUMNS = (1, 2, 3, 5, 7, 8, 13, 33)
+COLUMNS = (1, 2, 3, 4, 5, 6, 7, 8, 9, 13, 33)
 FORMATS = block_formats()
 
 _address, _i32, _i64 = ctypes.c_void_p, ctypes.c_int32, ctypes.c_int64
@@ -105,14 +105,14 @@ def test_linear_on_any_bytes_equals_numpy(fmt: BlockFormat) -> None:
             assert same_bits(native_linear(isa, fmt, data, rows, x[:n]), expected[:n]), (isa, n)
 
 
-@pytest.mark.parametrize("columns", [32, 96, 288, 2080])
-@pytest.mark.parametrize("name", ["Q4_0", "Q5_1", "Q8_0"])
+@pytest.mark.parametrize("columns", [32, 96, 288, 480, 2080])
+@pytest.mark.parametrize("name", ["Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0"])
 def test_rows_that_end_inside_a_panel(name: str, columns: int) -> None:
     fmt = next(fmt for fmt in FORMATS if fmt.name == name)
     data, x = sane_weights(fmt, 18, columns, 1), wide_activations(8, columns, 2)
     expected = linear(fmt, data, 18, x)
     for isa in ISAS:
-        for n in (1, 8):
+        for n in (1, 2, 4, 8):
             assert same_bits(native_linear(isa, fmt, data, 18, x[:n]), expected[:n]), (isa, n)
 
 
@@ -125,7 +125,7 @@ def test_float_rows_of_any_length(name: str, columns: int) -> None:
     x = rng.normal(size=(70, columns)).astype(np.float32)
     expected = linear(fmt, data, 19, x)
     for isa in ISAS:
-        for n in (1, 2, 3, 4, 5, 70):
+        for n in (1, 2, 3, 4, 5, 6, 7, 11, 70):
             assert same_bits(native_linear(isa, fmt, data, 19, x[:n]), expected[:n]), (isa, n)
 
 

@@ -52,7 +52,7 @@ constexpr bool kSplitBytes = false, kSignedBytes = false;
 template <class F>
 constexpr int kTileColumns = 12;
 constexpr bool kLanesInHalves = false;
-constexpr int kFloatRows = 4, kFloatColumns = 5;   // 20 of 32 registers accumulate
+constexpr int kFloatRows = 4, kFloatColumns = 5, kDirectFloats = 10;   // 20 of 32 registers accumulate
 
 }  // namespace pacos::PACOS_ISA
 

@@ -204,9 +204,9 @@ constexpr bool kSignedBytes = false;
 
 /* Plain builds are for tests and old machines: small rather than fast. */
 #if defined(PACOS_NEON)
-constexpr int kMostColumns = 4, kFloatRows = 2, kFloatColumns = 3;
+constexpr int kMostColumns = 4, kFloatRows = 2, kFloatColumns = 3, kDirectFloats = 6;
 #else
-constexpr int kMostColumns = 1, kFloatRows = 1, kFloatColumns = 1;
+constexpr int kMostColumns = 1, kFloatRows = 1, kFloatColumns = 1, kDirectFloats = 1;
 #endif
 template <class F>
 constexpr int kTileColumns = kMostColumns;

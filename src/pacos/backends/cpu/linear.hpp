@@ -367,7 +367,7 @@ PACOS_INLINE void fma_tile(F32x16 (&acc)[rows][columns], const uint8_t* const (&
     F32x16 w[rows];
 #pragma GCC unroll 4
     for (int r = 0; r < rows; r++) w[r] = F::values(weights[r] + k * F::bytes);
-#pragma GCC unroll 5
+#pragma GCC unroll 10
     for (int c = 0; c < columns; c++) {
       const F32x16 a = load_f32(acts + c * stride + k);
 #pragma GCC unroll 4
@@ -378,10 +378,7 @@ PACOS_INLINE void fma_tile(F32x16 (&acc)[rows][columns], const uint8_t* const (&
 
 template <class F, int columns>
 static void direct_floats(const LinearArgs& args, int64_t row_begin, int64_t row_end, int64_t column) {
-#ifndef FR
-#define FR 2
-#endif
-  constexpr int rows = columns == 1 ? FR : 2, some = 64;
+  constexpr int rows = columns > kFloatColumns ? 1 : 2, some = 64;
   const float* acts = (const float*)(args.acts + column * args.act_stride);
   const int64_t stride = args.act_stride / 4, whole = args.columns & ~15ll;
   for (int64_t row = row_begin; row < row_end; row += rows) {
@@ -428,17 +425,17 @@ template <int columns>
 static void float_tiles(FloatScratch& scratch, const float* acts, int64_t stride, int64_t count, float (*acc)[16]) {
   for (int r0 = 0; r0 < 16; r0 += kFloatRows, acc += kFloatRows * columns) {
     const uint8_t* weights[kFloatRows];
-    F32x16 sums[kFloatRows][columns];
-    for (int r = 0; r < kFloatRows; r++) {
-      weights[r] = (const uint8_t*)scratch.weights[r0 + r];
-      for (int c = 0; c < columns; c++) sums[r][c] = load_f32(acc[r * columns + c]);
-    }
-    if constexpr (kLanesInHalves)
-      fma_halves(sums, weights, acts, stride, count);
-    else
+    for (int r = 0; r < kFloatRows; r++) weights[r] = (const uint8_t*)scratch.weights[r0 + r];
+    if constexpr (kLanesInHalves) {
+      fma_halves<kFloatRows, columns>(acc, weights, acts, stride, count);
+    } else {
+      F32x16 sums[kFloatRows][columns];
+      for (int r = 0; r < kFloatRows; r++)
+        for (int c = 0; c < columns; c++) sums[r][c] = load_f32(acc[r * columns + c]);
       fma_tile<PackedFloats, kFloatRows, columns>(sums, weights, acts, stride, count);
-    for (int r = 0; r < kFloatRows; r++)
-      for (int c = 0; c < columns; c++) store16(acc[r * columns + c], sums[r][c]);
+      for (int r = 0; r < kFloatRows; r++)
+        for (int c = 0; c < columns; c++) store16(acc[r * columns + c], sums[r][c]);
+    }
   }
 }
 
@@ -494,7 +491,7 @@ PACOS_INLINE void direct_any(const LinearArgs& args, int64_t row_begin, int64_t 
 
 template <class F>
 constexpr int direct_most() {
-  if constexpr (F::block == 1) return kFloatColumns;
+  if constexpr (F::block == 1) return kDirectFloats;
   else return kDirectColumns<F>;
 }
 

@@ -112,11 +112,16 @@ static void unpack(Panel<F>& panel, const uint8_t* const (&rows)[16], int blocks
     for (int b = 0; b < blocks; b++)
       for (int half = 0; half < 2; half++) {
         I32x8 v[8];
-        for (int r = 0; r < 8; r++) {
-          const uint8_t* at = rows[8 * half + r] + b * F::bytes;
-          v[r] = (I32x8)F::template codes<0>(at);
-          panel.d[b][8 * half + r] = F::scale(at);
-          if constexpr (F::has_min) panel.m[b][8 * half + r] = F::minimum(at);
+        const auto at = [&](int r) { return rows[8 * half + r] + b * F::bytes; };
+        for (int r = 0; r < 8; r++) v[r] = (I32x8)F::template codes<0>(at(r));
+        if constexpr (has_halves<F>) {
+          store(panel.d[b] + 8 * half, halves8<false>([&](int r) { return at(r) + F::scale_at; }));
+          if constexpr (F::has_min) store(panel.m[b] + 8 * half, halves8<false>([&](int r) { return at(r) + F::min_at; }));
+        } else {
+          for (int r = 0; r < 8; r++) {
+            panel.d[b][8 * half + r] = F::scale(at(r));
+            if constexpr (F::has_min) panel.m[b][8 * half + r] = F::minimum(at(r));
+          }
         }
         put_lines(panel, 8 * b, half, v);
       }
