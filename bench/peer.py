@@ -1,6 +1,7 @@
-"""Time llama.cpp, through llama-cpp-python's C bindings, on one file: prompt and generation, as llama-bench does.
+"""Time llama.cpp, through llama-cpp-python's C bindings, on one file: the tests of `pacos bench`, or one first token.
 
-Runs in the peer's own environment (`scripts/bench --peer` makes it); prints one JSON object.
+Runs in the peer's own environment (`scripts/bench --peer` makes it); prints one JSON object. A cache deeper than 512
+tokens, or of further sequences, is filled with copies of the first 512: what it holds does not change the time.
 Units: tokens per second, seconds, bytes.
 """
 
@@ -10,70 +11,204 @@ import argparse
 import ctypes
 import json
 import resource
+import struct
 import sys
 import time
+from collections.abc import Iterator
+from typing import Any
 
 import llama_cpp
 
+STARTED = time.perf_counter()  # the bindings are imported: what follows is llama.cpp's own time
+BATCH_TOKENS, STEP_TOKENS = 2048, 512  # llama.cpp's defaults
+COMPUTED_TOKENS = 512
+CACHE_TYPES = {"f32": 0, "f16": 1, "bf16": 30, "q8_0": 8, "q4_0": 2, "q5_0": 6, "iq4_nl": 20}  # ggml type ids
+FIRST_TOKEN_CONTEXT = 4096
 
-def open_context(path: str, threads: int, context_tokens: int, repack: bool) -> tuple[object, object]:
-    """Load the model and make a context; repack is llama.cpp's default rearrangement of weights in memory."""
+
+def numbers(text: str) -> list[int]:
+    """A list such as 512,2048."""
+    return [int(word) for word in text.split(",")]
+
+
+def open_model(path: str, repack: bool) -> Any:
+    """Load a model; repack is llama.cpp's default rearrangement of weights in memory."""
     llama_cpp.llama_backend_init()
     silent = llama_cpp.llama_log_callback(lambda level, text, data: None)
     llama_cpp.llama_log_set(silent, ctypes.c_void_p(0))
-    open_context.silent = silent  # type: ignore[attr-defined]  # keeps the callback alive
-    model_params = llama_cpp.llama_model_default_params()
-    model_params.n_gpu_layers = 0
-    model_params.use_extra_bufts = repack
-    model = llama_cpp.llama_model_load_from_file(path.encode(), model_params)
+    open_model.silent = silent  # type: ignore[attr-defined]  # keeps the callback alive
+    params = llama_cpp.llama_model_default_params()
+    params.n_gpu_layers = 0
+    params.use_extra_bufts = repack
+    model = llama_cpp.llama_model_load_from_file(path.encode(), params)
+    return model or sys.exit(f"llama.cpp cannot load {path}")
+
+
+def open_context(model: Any, options: argparse.Namespace, tokens: int, sequences: int) -> Any:
+    """A context with room for `tokens` of each sequence."""
     params = llama_cpp.llama_context_default_params()
-    params.n_ctx = context_tokens
-    params.n_batch, params.n_ubatch = 2048, 512
-    params.n_threads = params.n_threads_batch = threads
-    return model, llama_cpp.llama_init_from_model(model, params)
+    params.n_ctx, params.n_seq_max = (tokens + 255) // 256 * 256 * sequences, sequences
+    params.n_batch, params.n_ubatch = BATCH_TOKENS, STEP_TOKENS
+    params.n_threads = params.n_threads_batch = options.t
+    params.type_k, params.type_v = CACHE_TYPES[options.ctk], CACHE_TYPES[options.ctv]
+    context = llama_cpp.llama_init_from_model(model, params)
+    return context or sys.exit("llama.cpp cannot make a context of that form")
 
 
-def decode(context: object, tokens: list[int]) -> None:
-    """One llama_decode over tokens of one sequence; logits of the last one."""
-    buffer = (llama_cpp.llama_token * len(tokens))(*tokens)
-    if llama_cpp.llama_decode(context, llama_cpp.llama_batch_get_one(buffer, len(tokens))) != 0:
-        sys.exit("llama_decode failed")
-    llama_cpp.llama_get_logits_ith(context, -1)  # waits for the result
+class Bed:
+    """A context whose cache is filled for one test after the other."""
+
+    def __init__(self, context: Any, vocab_size: int, sequences: int) -> None:
+        self._context = context
+        self._memory = llama_cpp.llama_get_memory(context)
+        self._vocab_size = vocab_size
+        self._sequences = sequences
+        self._filled = 0
+        self._batch = llama_cpp.llama_batch_init(BATCH_TOKENS, 0, 1)
+
+    def close(self) -> None:
+        """Free the context."""
+        llama_cpp.llama_batch_free(self._batch)
+        llama_cpp.llama_free(self._context)
+
+    def decode(self, sequences: range, begin: int, count: int, wanted: bool) -> None:
+        """One llama_decode of `count` tokens from position `begin` of each sequence; logits of their last tokens."""
+        batch = self._batch
+        batch.n_tokens = len(sequences) * count
+        for i in range(batch.n_tokens):
+            sequence, position = sequences[i // count], begin + i % count
+            batch.token[i] = ((position + sequence) * 7919 + 1) % self._vocab_size
+            batch.pos[i] = position
+            batch.n_seq_id[i] = 1
+            batch.seq_id[i][0] = sequence
+            batch.logits[i] = int(wanted and i % count == count - 1)
+        if llama_cpp.llama_decode(self._context, batch) != 0:
+            sys.exit("llama_decode failed")
+        llama_cpp.llama_synchronize(self._context)
+
+    def prompt(self, sequences: range, begin: int, end: int) -> None:
+        """Tokens of all sequences, as many at once as a batch takes."""
+        together = max(1, BATCH_TOKENS // (end - begin))
+        for first in range(0, len(sequences), together):
+            for start in range(begin, end, BATCH_TOKENS):
+                stop = min(end, start + BATCH_TOKENS)
+                self.decode(sequences[first : first + together], start, stop - start, stop == end)
+
+    def prepare(self, depth: int) -> None:
+        """Have `depth` tokens of every sequence in the cache."""
+        if self._filled < depth:
+            llama_cpp.llama_memory_clear(self._memory, True)
+            self.prompt(range(1), 0, min(depth, COMPUTED_TOKENS))
+            if depth > COMPUTED_TOKENS or self._sequences > 1:
+                state = lengthened(self._state(), depth)
+                buffer = (ctypes.c_uint8 * len(state)).from_buffer_copy(state)
+                for sequence in range(self._sequences):
+                    if llama_cpp.llama_state_seq_set_data(self._context, buffer, len(state), sequence) == 0:
+                        sys.exit("llama_state_seq_set_data failed")
+        for sequence in range(self._sequences):
+            llama_cpp.llama_memory_seq_rm(self._memory, sequence, depth, -1)
+        self._filled = depth
+
+    def _state(self) -> bytes:
+        size = llama_cpp.llama_state_seq_get_size(self._context, 0)
+        buffer = (ctypes.c_uint8 * size)()
+        return bytes(buffer[: llama_cpp.llama_state_seq_get_data(self._context, buffer, size, 0)])
+
+    def seconds(self, kind: str, tokens: int, depth: int) -> float:
+        """The time of a test."""
+        self.prepare(depth)
+        sequences = range(self._sequences)
+        start = time.perf_counter()
+        if kind == "prompt":
+            self.prompt(sequences, depth, depth + tokens)
+        else:
+            for position in range(depth, depth + tokens):
+                self.decode(sequences, position, 1, True)
+        return time.perf_counter() - start
+
+
+def lengthened(state: bytes, count: int) -> bytes:
+    """A sequence's state with `count` cells, the cells that it has repeated.
+
+    Layout, as llama.cpp writes it: 12 bytes; u32 cells; per cell i32 position, u32 1, i32 sequence; u32 whether values
+    are transposed (not with flash attention), u32 layers; for keys, then values, per layer i32 type, u64 bytes of a row
+    and the rows; then what says that other sequences have none.
+    """
+    (cells,) = struct.unpack_from("<I", state, 12)
+    pieces = [state[:12], struct.pack("<I", count)]
+    pieces += [struct.pack("<i", position) + state[20:28] for position in range(count)]
+    at = 16 + 12 * cells
+    transposed, layers = struct.unpack_from("<II", state, at)
+    if transposed:
+        sys.exit("llama.cpp runs without flash attention here: its cache cannot be lengthened")
+    pieces.append(state[at : at + 8])
+    at += 8
+    for _ in range(2 * layers):
+        (row,) = struct.unpack_from("<Q", state, at + 4)
+        rows = state[at + 12 : at + 12 + row * cells]
+        pieces += [state[at : at + 12], (rows * (count // cells + 1))[: row * count]]
+        at += 12 + row * cells
+    return b"".join([*pieces, state[at:]])
+
+
+def all_tests(options: argparse.Namespace) -> Iterator[tuple[str, int, int]]:
+    """Kind, tokens and depth of every test."""
+    for depth in options.d:
+        for kind, counts in (("prompt", options.p), ("generate", options.n)):
+            yield from ((kind, count, depth) for count in counts if count)
+
+
+def measure(model: Any, options: argparse.Namespace) -> list[dict[str, Any]]:
+    """Every combination, a context for each number of sequences."""
+    size = llama_cpp.llama_vocab_n_tokens(llama_cpp.llama_model_get_vocab(model))
+    tests = list(all_tests(options))
+    found = []
+    for sequences in options.np:
+        room = max(tokens + depth for _, tokens, depth in tests)
+        bed = Bed(open_context(model, options, room, sequences), size, sequences)
+        bed.decode(range(1), 0, 2, True)
+        for kind, tokens, depth in tests:
+            rates = [tokens * sequences / bed.seconds(kind, tokens, depth) for _ in range(options.r)]
+            name = f"{'pp' if kind == 'prompt' else 'tg'}{tokens}"
+            name += f" @ d{depth}" if depth else ""
+            name += f" x{sequences}" if sequences > 1 else ""
+            found.append({"test": name, "kind": kind, "runs": rates})
+        bed.close()
+    return found
+
+
+def first_token(options: argparse.Namespace) -> dict[str, Any]:
+    """Load, read a prompt of -p tokens and choose one token."""
+    model = open_model(options.model, not options.no_repack)
+    context = open_context(model, options, FIRST_TOKEN_CONTEXT, 1)
+    size = llama_cpp.llama_vocab_n_tokens(llama_cpp.llama_model_get_vocab(model))
+    Bed(context, size, 1).prompt(range(1), 0, options.p[0])
+    logits = llama_cpp.llama_get_logits_ith(context, -1)
+    max(range(size), key=logits.__getitem__)
+    return {"seconds": time.perf_counter() - STARTED}
 
 
 def main() -> None:
     """Parse, measure, print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("model")
-    parser.add_argument("-p", type=int, default=512)
-    parser.add_argument("-n", type=int, default=128)
-    parser.add_argument("-d", type=int, default=0)
+    parser.add_argument("-p", type=numbers, default=[512])
+    parser.add_argument("-n", type=numbers, default=[128])
+    parser.add_argument("-d", type=numbers, default=[0])
+    parser.add_argument("-np", type=numbers, default=[1], help="sequences together")
     parser.add_argument("-t", type=int, default=2)
     parser.add_argument("-r", type=int, default=1)
+    parser.add_argument("-ctk", choices=CACHE_TYPES, default="f16")
+    parser.add_argument("-ctv", choices=CACHE_TYPES, default="f16")
     parser.add_argument("--no-repack", action="store_true")
+    parser.add_argument("--first-token", action="store_true")
     options = parser.parse_args()
-    room = options.d + options.p + options.n + 64
-    model, context = open_context(options.model, options.t, room, not options.no_repack)
-    size = llama_cpp.llama_vocab_n_tokens(llama_cpp.llama_model_get_vocab(model))
-    tokens = [(7 * i + 1) % min(size, 30000) for i in range(max(options.p, options.d, 1))]
-    decode(context, tokens[:2])
-    rates: dict[str, list[float]] = {"prompt": [], "generate": []}
-    for _ in range(options.r):
-        for kind, count in (("prompt", options.p), ("generate", options.n)):
-            if not count:
-                continue
-            llama_cpp.llama_memory_clear(llama_cpp.llama_get_memory(context), True)
-            if options.d:
-                decode(context, tokens[: options.d])
-            start = time.perf_counter()
-            if kind == "prompt":
-                decode(context, tokens[:count])
-            else:
-                for i in range(count):
-                    decode(context, [tokens[i % len(tokens)]])
-            rates[kind].append(count / (time.perf_counter() - start))
+    if options.first_token:
+        found = first_token(options)
+    else:
+        found = {"tests": measure(open_model(options.model, not options.no_repack), options)}
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    print(json.dumps({"engine": "llama.cpp", "repack": not options.no_repack, **rates, "peak_bytes": peak}))
+    print(json.dumps({"engine": "llama.cpp", "repack": not options.no_repack, **found, "peak_bytes": peak}))
 
 
 if __name__ == "__main__":

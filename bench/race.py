@@ -1,149 +1,179 @@
 """Race Pacos against llama.cpp on the same file and threads, turn by turn, and keep the medians.
 
-Writes a table to standard output and a row per test to bench/results/<machine>.csv. The peer is the better of
-llama.cpp's two settings (with and without repacking weights in memory). Without --peer only Pacos runs.
-Units: tokens per second.
+Adds a row per test to bench/results/<machine>.csv as soon as its case is done. The peer is the better of llama.cpp's
+two settings (with and without repacking weights in memory). Without --peer only Pacos runs. A suite may be interrupted
+and gone on with by --resume, or cut by naming cases: --only Q4_K_M '*/parallel'.
+Units: tokens per second, seconds, bytes.
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
 import datetime
 import json
-import platform
-import statistics
 import subprocess
 import sys
-import venv
+import time
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent
-PEER = "llama-cpp-python==0.3.36"
-FIELDS = (
-    "date",
-    "commit",
-    "machine",
-    "threads",
-    "model",
-    "test",
-    "pacos",
-    "llama_cpp",
-    "llama_cpp_no_repack",
-    "ratio",
-    "share_of_bandwidth",
-)
+import race_rows
+import race_runs
+from race_cases import SUITES, Case, chosen
+from race_rows import RATE, Figures
+
+MEGABYTE = 1e6
 
 
-def peer_python(given: str | None) -> str:
-    """Python of an environment that has the peer; made under .venv-peer when none is given."""
-    if given:
-        return given
-    home = ROOT / ".venv-peer"
-    python = home / "bin" / "python"
-    if not python.exists():
-        venv.create(home, with_pip=True)
-        subprocess.run([python, "-m", "pip", "install", "-q", PEER], check=True)
-    return str(python)
-
-
-def output_of(command: list[str]) -> dict[str, Any]:
-    """Run a command that prints one JSON object last."""
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
-    found: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
-    return found | {test["kind"]: test["runs"] for test in found.get("tests", ())}
-
-
-def race(options: argparse.Namespace, model: Path) -> dict[str, dict[str, list[float]]]:
-    """Rates of every contender, measured in turns."""
-    size = ["-p", str(options.p), "-n", str(options.n), "-d", str(options.d), "-t", str(options.threads), "-r", "1"]
-    contenders = {"pacos": [sys.executable, "-m", "pacos", "bench", str(model), *size, "--json"]}
-    if options.peer:
-        peer = [peer_python(options.peer_python), str(ROOT / "bench" / "peer.py"), str(model), *size]
-        contenders |= {"llama_cpp": peer, "llama_cpp_no_repack": [*peer, "--no-repack"]}
-    rates: dict[str, dict[str, list[float]]] = {name: {"prompt": [], "generate": []} for name in contenders}
-    for turn in range(options.rounds):
+def run_case(case: Case, path: Path, options: argparse.Namespace) -> list[dict[str, object]]:
+    """Rows of a case, each contender in its turn."""
+    peer = race_runs.peer_python(options.peer_python) if options.peer else None
+    contenders = race_runs.commands(case, path, options.threads, peer)
+    outputs: dict[str, list[dict[str, Any]]] = {name: [] for name in contenders}
+    disturbed: list[float] = []
+    for turn in range(options.rounds or case.rounds):
         for name, command in contenders.items():
-            found = output_of(command)
-            for test, kept in rates[name].items():
-                kept += found.get(test, [])
-            print(f"turn {turn + 1} {name}: {found.get('prompt')} {found.get('generate')}", file=sys.stderr)
-    return rates
+            disturbed += [used for used in (race_runs.calm(),) if used is not None]
+            try:
+                with race_runs.one_core_busy(case.busy):
+                    outputs[name].append(race_runs.output_of(command, options.limit))
+            except (subprocess.SubprocessError, json.JSONDecodeError) as error:
+                print(f"{case.key}: {name} failed: {error}", file=sys.stderr)
+            else:
+                print(f"{case.key} turn {turn + 1} {name}: {said(outputs[name][-1])}", file=sys.stderr)
+    common = {
+        "date": datetime.datetime.now(tz=datetime.UTC).date().isoformat(),
+        "commit": race_runs.commit(),
+        "machine": race_runs.machine(),
+        "threads": options.threads,
+        "model": path.name,
+        "case": case.name,
+        "others_cpu": round(max(disturbed), 2) if disturbed else "",
+    }
+    return first_token_rows(common, outputs) if case.first_token else rate_rows(case, common, outputs)
 
 
-def rows(
-    options: argparse.Namespace, model: Path, rates: dict[str, dict[str, list[float]]], bandwidth: float
-) -> list[dict[str, object]]:
-    """One row a test, medians and the ratio to the better peer."""
-    commit = subprocess.run(
-        ["git", "-C", ROOT, "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
-    )
-    found = []
-    for test, count in (("prompt", options.p), ("generate", options.n)):
-        medians = {name: statistics.median(kept[test]) for name, kept in rates.items() if kept[test]}
-        if "pacos" not in medians:
-            continue
-        best = max((rate for name, rate in medians.items() if name != "pacos"), default=0.0)
-        share = model.stat().st_size * medians["pacos"] / bandwidth if test == "generate" and bandwidth else ""
-        row: dict[str, object] = dict.fromkeys(FIELDS, "")
-        row |= {name: round(rate, 2) for name, rate in medians.items()}
-        row |= {
-            "date": datetime.datetime.now(tz=datetime.UTC).date().isoformat(),
-            "commit": commit.stdout.strip(),
-            "machine": machine(),
-            "threads": options.threads,
-            "model": model.name,
-            "test": f"{test} {count} at depth {options.d}",
-            "ratio": round(medians["pacos"] / best, 3) if best else "",
-            "share_of_bandwidth": round(share, 3) if share else "",
+def said(output: dict[str, Any]) -> str:
+    """What a contender found, in a line."""
+    tests = [f"{test['test']} {test['runs'][0]:.2f}" for test in output.get("tests", ())]
+    return ", ".join(tests) or f"{output['process_seconds']:.3f} s"
+
+
+def rate_rows(case: Case, common: dict[str, Any], outputs: dict[str, list[dict[str, Any]]]) -> list[dict[str, object]]:
+    """A row a test, from the runs of all turns."""
+    figures: dict[str, Figures] = {}
+    shares: dict[str, list[float]] = {}
+    limits: dict[str, str] = {}
+    for name, found in outputs.items():
+        for test in (test for output in found for test in output["tests"]):
+            figures.setdefault(test["test"], {}).setdefault(name, []).extend(test["runs"])
+            if test.get("share_of_peak") is not None:
+                shares.setdefault(test["test"], []).append(test["share_of_peak"])
+                limits[test["test"]] = test["limit"]
+    return [
+        race_rows.row({**common, "limit": limits.get(test, "")}, test + case.suffix, RATE, kept, shares.get(test, []))
+        for test, kept in figures.items()
+        if kept.get("pacos")
+    ]
+
+
+def first_token_rows(common: dict[str, Any], outputs: dict[str, list[dict[str, Any]]]) -> list[dict[str, object]]:
+    """Time of the whole process, time without starting Python, peak memory, and memory beyond the file."""
+
+    def figures(key: str, names: dict[str, str], unit: float = 1.0) -> Figures:
+        return {
+            shown: [one[key] / unit for one in outputs.get(name, ()) if key in one] for shown, name in names.items()
         }
-        found.append(row)
-    return found
+
+    peers = {name: name for name in outputs if name.startswith("llama_cpp")}
+    whole, inside = {"pacos": "pacos run", **peers}, {"pacos": "pacos", **peers}
+    found = [
+        ("first token, whole process", "s", figures("process_seconds", whole)),
+        ("first token, after imports", "s", figures("seconds", inside)),
+        ("peak memory", "MB", figures("peak_bytes", inside, MEGABYTE)),
+        ("memory beside the file", "MB", figures("anonymous_bytes", inside, MEGABYTE)),
+    ]
+    return [race_rows.row(common, test, unit, kept, []) for test, unit, kept in found if any(kept.values())]
 
 
-def machine() -> str:
-    """Processor family and core count, enough to tell result files apart."""
-    info = Path("/proc/cpuinfo")
-    flags = info.read_text(encoding="utf-8") if info.exists() else ""
-    best = next((name for name in ("avx512_vnni", "avx_vnni", "avx2") if name in flags), "portable")
-    return f"{platform.machine()}-{best}"
+def cases_of(options: argparse.Namespace) -> list[Case]:
+    """The cases of a suite, or one for each model that was named."""
+    if options.suite:
+        return chosen(SUITES[options.suite], options.only)
+    return [
+        Case(
+            model=model,
+            name="first-token" if options.first_token else "base",
+            prompt=options.p,
+            generate=options.n,
+            depth=options.d,
+            parallel=options.parallel,
+            cache=options.cache_type,
+            busy=options.busy,
+            first_token=options.first_token,
+            rounds=3,
+        )
+        for model in options.models or ["Q4_K_M"]
+    ]
 
 
-def random_model() -> Path:
-    """The default model, made at first use: random weights in Q4_K_M, 0.8 GB."""
-    path = ROOT / "build" / "cache" / "llama-1b-random-Q4_K_M.gguf"
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        subprocess.run([sys.executable, "-m", "pacos", "bench", str(path), "--make", "1b"], check=True)
-    return path
+def race(options: argparse.Namespace, path: Path) -> None:
+    """Run case after case, writing as it goes."""
+    done = {(one["commit"], one["model"], one["case"]) for one in race_rows.read(path)} if options.resume else set()
+    commit, end = race_runs.commit(), time.monotonic() + options.budget
+    for case in cases_of(options):
+        try:
+            model = race_runs.model_path(case.model, options.folder, options.limit)
+            race_runs.read_through(model)
+        except (OSError, subprocess.SubprocessError) as error:
+            print(f"{case.key} is left out: {error}", file=sys.stderr)
+            continue
+        if (commit, model.name, case.name) in done:
+            continue
+        if time.monotonic() > end:
+            print(f"{case.key} is left out: the race has taken {options.budget:.0f} s", file=sys.stderr)
+            continue
+        rows = run_case(case, model, options)
+        race_rows.append(path, rows)
+        for row in rows:
+            print({key: value for key, value in row.items() if value != ""}, flush=True)
 
 
 def main() -> None:
-    """Parse, race, write."""
+    """Parse, then race, list or print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("models", nargs="*", type=Path, help="GGUF files; default: a random one of 1.2 billion weights")
-    parser.add_argument("-p", type=int, default=512, help="prompt tokens")
-    parser.add_argument("-n", type=int, default=64, help="tokens to generate")
-    parser.add_argument("-d", type=int, default=0, help="tokens already in the context")
+    parser.add_argument("models", nargs="*", help="GGUF files or types of random 1B models; default Q4_K_M")
+    parser.add_argument("-p", default="512", help="prompt tokens, a list")
+    parser.add_argument("-n", default="64", help="tokens to generate, a list")
+    parser.add_argument("-d", default="0", help="tokens already in the context, a list")
+    parser.add_argument("-np", "--parallel", default="1", help="sequences together, a list")
+    parser.add_argument("--cache-type", default="f16", help="of keys and values")
+    parser.add_argument("--busy", action="store_true", help="while another process keeps one core busy")
+    parser.add_argument("--first-token", action="store_true", help="time and memory until a first token, instead")
     parser.add_argument("-t", "--threads", type=int, default=2)
-    parser.add_argument("--rounds", type=int, default=3, help="turns that each contender gets")
+    parser.add_argument("--rounds", type=int, help="turns that each contender gets; default 3, or as the suite says")
+    parser.add_argument("--suite", choices=SUITES, help="a list of cases instead; `issue` takes about 25 minutes")
+    parser.add_argument("--only", nargs="+", default=[], metavar="CASE", help="of a suite: MODEL, MODEL/NAME, */NAME")
+    parser.add_argument("--list", action="store_true", help="print the cases and stop")
+    parser.add_argument("--resume", action="store_true", help="leave out cases that have rows of this commit")
+    parser.add_argument("--limit", type=float, default=300, metavar="SECONDS", help="of one process")
+    parser.add_argument("--budget", type=float, default=1e9, metavar="SECONDS", help="after that no case is begun")
+    parser.add_argument("--models", dest="folder", type=Path, default=race_runs.ROOT / "build" / "cache")
+    parser.add_argument("--results", type=Path, help="the CSV; default bench/results/<machine>.csv")
+    parser.add_argument("--strict", action="store_true", help="refuse to race while others use the machine")
     parser.add_argument("--peer", action="store_true", help="race llama.cpp too")
     parser.add_argument("--peer-python", help="Python that has llama-cpp-python; default: an environment made here")
+    parser.add_argument("--table", nargs="?", const="", metavar="SINCE", help="print the results as Markdown and stop")
     options = parser.parse_args()
-    measured = output_of([sys.executable, "-m", "pacos", "bench", "--machine", "--json", "-t", str(options.threads)])
-    bandwidth = float(measured["machine"][0]["bytes_per_second"])
-    path = ROOT / "bench" / "results" / f"{machine()}.csv"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    new = not path.exists()
-    with path.open("a", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, FIELDS)
-        if new:
-            writer.writeheader()
-        for model in options.models or [random_model()]:
-            for row in rows(options, model, race(options, model), bandwidth):
-                writer.writerow(row)
-                print({key: value for key, value in row.items() if value != ""})
+    path = options.results or race_runs.ROOT / "bench" / "results" / f"{race_runs.machine()}.csv"
+    if options.table is not None:
+        print(race_rows.table(race_rows.read(path), options.table), end="")
+    elif options.list:
+        print("\n".join(case.key for case in cases_of(options)))
+    elif options.strict and (race_runs.calm() or 0) > race_runs.BUSY_CPU:
+        sys.exit("others use this machine: the figures would not count")
+    else:
+        race(options, path)
 
 
 if __name__ == "__main__":
