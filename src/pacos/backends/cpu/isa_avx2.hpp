@@ -1,4 +1,6 @@
-/* isa_avx2.hpp: the primitives of the kernels on 256-bit x86 vectors (also used, with VNNI, by AVX-512 builds). */
+/* isa_avx2.hpp: the primitives of the kernels on 256-bit x86 vectors, also of the instruction sets with VNNI.
+
+   PACOS_VNNI(name) is the name of a 256-bit VNNI intrinsic, where there is one: AVX-VNNI and AVX-512 differ in it. */
 #pragma once
 #include "vector.hpp"
 
@@ -50,8 +52,8 @@ PACOS_INLINE __m256i settle(__m256i v) {
 }
 
 PACOS_INLINE __m256i add_pairs(__m256i acc, __m256i a, __m256i b) {
-#if defined(PACOS_AVX512)
-  return _mm256_dpwssd_epi32(acc, a, b);
+#if defined(PACOS_VNNI)
+  return PACOS_VNNI(dpwssd)(acc, a, b);
 #else
   return settle(_mm256_add_epi32(acc, _mm256_madd_epi16(a, b)));
 #endif
@@ -90,15 +92,15 @@ PACOS_INLINE __m256i add_narrow_across(__m256i a, __m256i b) {
 template <class F>
 PACOS_INLINE I32x8 dots8(const U8x32 (&u)[8], const uint8_t* acts) {
   __m256i t[8];
-#if defined(PACOS_AVX512)
+#if defined(PACOS_VNNI)
 #pragma GCC unroll 8
   for (int j = 0; j < 8; j++) {
     const S8x32 a = load<S8x32>(acts + 32 * j);
     if constexpr (F::top > 127) {
       const __m256i w = (__m256i)(u[j] ^ splat(128));
-      t[j] = _mm256_dpbusd_epi32(_mm256_setzero_si256(), _mm256_abs_epi8(w), _mm256_sign_epi8((__m256i)a, w));
+      t[j] = PACOS_VNNI(dpbusd)(_mm256_setzero_si256(), _mm256_abs_epi8(w), _mm256_sign_epi8((__m256i)a, w));
     } else {
-      t[j] = _mm256_dpbusd_epi32(_mm256_setzero_si256(), (__m256i)u[j], (__m256i)a);
+      t[j] = PACOS_VNNI(dpbusd)(_mm256_setzero_si256(), (__m256i)u[j], (__m256i)a);
     }
   }
 #else
@@ -210,14 +212,42 @@ PACOS_INLINE void fma_halves(float (*acc)[16], const uint8_t* const (&weights)[r
   }
 }
 
+#endif
+
+constexpr bool kEightWeights = false;
+#if !defined(PACOS_VNNI)
 /* ---- 16 rows of a panel: sub-block scales stand twice in a lane, for vpmaddwd ---- */
 PACOS_INLINE I32x8 panel_scale_low(I32x8 pairs) { return (pairs & 0xffff) | pairs << 16; }
 PACOS_INLINE I32x8 panel_scale_high(I32x8 pairs) { return (I32x8)((U32x8)pairs >> 16) | (pairs & (int32_t)0xffff0000); }
-constexpr bool kSplitBytes = true, kSignedBytes = false;
+constexpr bool kSplitBytes = true;
+template <class F>
+constexpr bool kSignedCodes = false;
+template <class F>
+constexpr bool kShiftedActs = false;
+#else
+PACOS_INLINE I32x8 panel_scale_low(I32x8 pairs) { return pairs << 16 >> 16; }
+PACOS_INLINE I32x8 panel_scale_high(I32x8 pairs) { return pairs >> 16; }
+constexpr bool kSplitBytes = false;
+#if defined(PACOS_AMX)
+template <class F>
+constexpr bool kSignedCodes = F::bias != 0;
+template <class F>
+constexpr bool kShiftedActs = false;
+#else
+/* vpdpbusd multiplies u8 by s8. Of 256-weight formats the bias costs a multiplication for every 32 weights and column,
+   so there the activations are the unsigned ones. */
+template <class F>
+constexpr bool kShiftedActs = F::block == 256 && F::bias != 0;
+template <class F>
+constexpr bool kSignedCodes = kShiftedActs<F>;
+#endif
+/* Whether sums over a sub-block fit 16 bits, so that vpdpwssd applies a scale and adds. */
+template <class F>
+constexpr bool kShortSums = (kShiftedActs<F> ? 255 * (F::bias > F::top - F::bias ? F::bias : F::top - F::bias) : 127 * F::top) * F::sub < 32768;
 #endif
 
 }  // namespace pacos::PACOS_ISA
 
-#if !defined(PACOS_AVX512)
+#if !defined(PACOS_VNNI)
 #include "tile_avx2.hpp"
 #endif

@@ -33,11 +33,19 @@ typedef __m512i Ints16;
 typedef __m512i Line;
 PACOS_INLINE Ints16 zero_ints() { return _mm512_setzero_si512(); }
 PACOS_INLINE Ints16 load_ints(const int32_t* at) { return _mm512_load_si512(at); }
+PACOS_INLINE void store_ints(int32_t* at, Ints16 v) { _mm512_store_si512(at, v); }
 PACOS_INLINE Line load_line(const uint8_t* at) { return _mm512_load_si512(at); }
 PACOS_INLINE Ints16 dot_line(Ints16 acc, Line line, const uint8_t* four) {
   return _mm512_dpbusd_epi32(acc, line, _mm512_set1_epi32(load<int32_t>(four)));
 }
-PACOS_INLINE Ints16 add_scaled(Ints16 acc, Ints16 t, Ints16 scale) { return _mm512_add_epi32(acc, _mm512_mullo_epi32(t, scale)); }
+PACOS_INLINE Ints16 dot_shifted(Ints16 acc, Line line, const uint8_t* four) {
+  return _mm512_dpbusd_epi32(acc, _mm512_set1_epi32(load<int32_t>(four)), line);
+}
+template <class F>
+PACOS_INLINE Ints16 add_scaled(Ints16 acc, Ints16 t, Ints16 scale) {
+  if constexpr (kShortSums<F>) return _mm512_dpwssd_epi32(acc, t, _mm512_and_si512(scale, _mm512_set1_epi32(0xffff)));
+  else return _mm512_add_epi32(acc, _mm512_mullo_epi32(t, scale));
+}
 PACOS_INLINE Ints16 add_s16_pairs(Ints16 acc, Ints16 pairs, int32_t two) {
   return _mm512_dpwssd_epi32(acc, pairs, _mm512_set1_epi32(two));
 }
@@ -45,15 +53,22 @@ template <int bits>
 PACOS_INLINE Ints16 subtract_shifted(Ints16 a, Ints16 b) { return _mm512_sub_epi32(a, _mm512_slli_epi32(b, bits)); }
 PACOS_INLINE Ints16 add_all(Ints16 a, int32_t b) { return _mm512_add_epi32(a, _mm512_set1_epi32(b)); }
 PACOS_INLINE F32x16 to_float16(Ints16 v) { return _mm512_cvtepi32_ps(v); }
-PACOS_INLINE I32x8 panel_scale_low(I32x8 pairs) { return pairs << 16 >> 16; }
-PACOS_INLINE I32x8 panel_scale_high(I32x8 pairs) { return pairs >> 16; }
 
-constexpr bool kSplitBytes = false, kSignedBytes = false;
+#if defined(PACOS_AMX)
+constexpr int kMostColumns = 16;
+#else
+constexpr int kMostColumns = 12;   // 24 registers accumulate
+#endif
 template <class F>
-constexpr int kTileColumns = 12;
+constexpr int kTileColumns = kMostColumns;
 constexpr bool kLanesInHalves = false;
 constexpr int kFloatRows = 4, kFloatColumns = 5, kDirectFloats = 10;   // 20 of 32 registers accumulate
 
 }  // namespace pacos::PACOS_ISA
 
+#if defined(PACOS_AMX)
+#include "sums_amx.hpp"
+#else
+#include "sums_lines.hpp"
+#endif
 #include "tile_rows.hpp"

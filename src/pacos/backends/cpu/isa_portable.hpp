@@ -45,6 +45,48 @@ PACOS_INLINE F32x8 fma8(F32x8 a, F32x8 b, F32x8 c) {
   return c;
 }
 
+#if defined(__aarch64__)
+PACOS_INLINE int32x4_t quarter(const I32x8& v, int i) { return load<int32x4_t>((const uint8_t*)&v + 16 * i); }
+PACOS_INLINE I32x8 whole(int32x4_t low, int32x4_t high) {
+  I32x8 v;
+  store((uint8_t*)&v, low);
+  store((uint8_t*)&v + 16, high);
+  return v;
+}
+PACOS_INLINE void transpose4(int32x4_t (&v)[4]) {
+  const auto wide = [](int32x4_t part) { return vreinterpretq_s64_s32(part); };
+  const auto narrow = [](int64x2_t part) { return vreinterpretq_s32_s64(part); };
+  const int32x4_t a = vtrn1q_s32(v[0], v[1]), b = vtrn2q_s32(v[0], v[1]);
+  const int32x4_t c = vtrn1q_s32(v[2], v[3]), d = vtrn2q_s32(v[2], v[3]);
+  v[0] = narrow(vtrn1q_s64(wide(a), wide(c)));
+  v[1] = narrow(vtrn1q_s64(wide(b), wide(d)));
+  v[2] = narrow(vtrn2q_s64(wide(a), wide(c)));
+  v[3] = narrow(vtrn2q_s64(wide(b), wide(d)));
+}
+PACOS_INLINE void transpose8(I32x8 (&v)[8]) {
+  int32x4_t part[2][2][4];   // [rows][columns]
+  for (int r = 0; r < 2; r++)
+    for (int c = 0; c < 2; c++) {
+      for (int i = 0; i < 4; i++) part[r][c][i] = quarter(v[4 * r + i], c);
+      transpose4(part[r][c]);
+    }
+  for (int i = 0; i < 8; i++) v[i] = whole(part[0][i / 4][i % 4], part[1][i / 4][i % 4]);
+}
+
+PACOS_INLINE I32x8 sums8(const I32x8 (&v)[8]) {
+  const auto both = [&](int i) { return vaddq_s32(quarter(v[i], 0), quarter(v[i], 1)); };
+  const auto four = [&](int i) { return vpaddq_s32(vpaddq_s32(both(i), both(i + 1)), vpaddq_s32(both(i + 2), both(i + 3))); };
+  return whole(four(0), four(4));
+}
+
+PACOS_INLINE I32x8 dot_pairs(S16x16 a, S16x16 b) {
+  const auto part = [&](int i) {
+    const int16x8_t x = vreinterpretq_s16_s32(quarter((I32x8)a, i)), y = vreinterpretq_s16_s32(quarter((I32x8)b, i));
+    return vpaddq_s32(vmull_s16(vget_low_s16(x), vget_low_s16(y)), vmull_high_s16(x, y));
+  };
+  return whole(part(0), part(1));
+}
+#else
 PACOS_INLINE void transpose8(I32x8 (&v)[8]) { transpose_ints((int32_t(*)[8])v); }
 
 PACOS_OUTLINE add_lanes(const int32_t (*v)[8], int32_t* sums) {
@@ -67,6 +109,7 @@ PACOS_INLINE I32x8 dot_pairs(S16x16 a, S16x16 b) {
   multiply_pairs((const int16_t*)&a, (const int16_t*)&b, (int32_t*)&sums);
   return sums;
 }
+#endif
 
 /* Lane i = sum of products 4 i .. 4 i + 3. */
 template <class Byte>
@@ -130,6 +173,13 @@ PACOS_INLINE I32x8 dots8(const U8x32 (&u)[8], const uint8_t* acts) {
   return sums8(t);
 }
 
+#if defined(__aarch64__)
+PACOS_INLINE S8x32 pack_s8(I32x8 a, I32x8 b, I32x8 c, I32x8 d) {
+  const auto eight = [](const I32x8& v) { return vuzp1q_s16(vreinterpretq_s16_s32(quarter(v, 0)), vreinterpretq_s16_s32(quarter(v, 1))); };
+  const auto sixteen = [&](const I32x8& v, const I32x8& w) { return vuzp1q_s8(vreinterpretq_s8_s16(eight(v)), vreinterpretq_s8_s16(eight(w))); };
+  return (S8x32)whole(vreinterpretq_s32_s8(sixteen(a, b)), vreinterpretq_s32_s8(sixteen(c, d)));
+}
+#else
 PACOS_OUTLINE narrow(const int32_t* from, int8_t* to) {
   for (int i = 0; i < 32; i++) to[i] = (int8_t)from[i];
 }
@@ -139,8 +189,10 @@ PACOS_INLINE S8x32 pack_s8(I32x8 a, I32x8 b, I32x8 c, I32x8 d) {
   narrow((const int32_t*)from, (int8_t*)&out);
   return out;
 }
+#endif
 PACOS_INLINE I32x8 sum_fours(S8x32 v) { return dot_fours(splat(1), v); }
 
+#if !defined(PACOS_NEON)
 /* ---- 16 lanes of floats ---- */
 struct F32x16 {
   F32x8 low, high;
@@ -178,11 +230,13 @@ struct Line {
 };
 PACOS_INLINE Ints16 zero_ints() { return {I32x8{}, I32x8{}}; }
 PACOS_INLINE Ints16 load_ints(const int32_t* at) { return load<Ints16>(at); }
+PACOS_INLINE void store_ints(int32_t* at, Ints16 v) { store(at, v); }
 PACOS_INLINE Line load_line(const uint8_t* at) { return load<Line>(at); }
 PACOS_INLINE Ints16 dot_line(Ints16 acc, Line line, const uint8_t* four) {
   const S8x32 a = (S8x32)(I32x8{} + load<int32_t>(four));
   return {acc.low + dot_fours(line.low, a), acc.high + dot_fours(line.high, a)};
 }
+template <class F>
 PACOS_INLINE Ints16 add_scaled(Ints16 acc, Ints16 t, Ints16 scale) { return {acc.low + t.low * scale.low, acc.high + t.high * scale.high}; }
 PACOS_INLINE Ints16 add_s16_pairs(Ints16 acc, Ints16 pairs, int32_t two) {
   const S16x16 v = (S16x16)(I32x8{} + two);
@@ -195,24 +249,28 @@ PACOS_INLINE F32x16 to_float16(Ints16 v) { return {to_float(v.low), to_float(v.h
 PACOS_INLINE I32x8 panel_scale_low(I32x8 pairs) { return pairs << 16 >> 16; }
 PACOS_INLINE I32x8 panel_scale_high(I32x8 pairs) { return pairs >> 16; }
 
-constexpr bool kSplitBytes = false, kLanesInHalves = false;
+constexpr bool kSplitBytes = false, kEightWeights = false, kLanesInHalves = false;
+template <class F>
+constexpr bool kShiftedActs = false;
 #if defined(__aarch64__)
-constexpr bool kSignedBytes = true;
+template <class F>
+constexpr bool kSignedCodes = F::bias != 0;
 #else
-constexpr bool kSignedBytes = false;
+template <class F>
+constexpr bool kSignedCodes = false;
 #endif
 
 /* Plain builds are for tests and old machines: small rather than fast. */
-#if defined(PACOS_NEON)
-constexpr int kMostColumns = 4, kFloatRows = 2, kFloatColumns = 3, kDirectFloats = 6;
-#else
-constexpr int kMostColumns = 1, kFloatRows = 1, kFloatColumns = 1, kDirectFloats = 1;
+constexpr int kFloatRows = 1, kFloatColumns = 1, kDirectFloats = 1;
+template <class F>
+constexpr int kTileColumns = 1;
+template <class F>
+constexpr int kDirectColumns = 1;
 #endif
-template <class F>
-constexpr int kTileColumns = kMostColumns;
-template <class F>
-constexpr int kDirectColumns = kMostColumns;
 
 }  // namespace pacos::PACOS_ISA
 
+#if !defined(PACOS_NEON)
+#include "sums_lines.hpp"
 #include "tile_rows.hpp"
+#endif

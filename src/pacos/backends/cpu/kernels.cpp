@@ -5,8 +5,14 @@
 #include <string.h>
 #if defined(__x86_64__)
 #include <cpuid.h>
+#if defined(__linux__)
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 #elif defined(__linux__)
 #include <sys/auxv.h>
+#elif defined(__APPLE__)
+#include <sys/sysctl.h>
 #endif
 
 #include "pacos.h"
@@ -22,7 +28,7 @@ static uint64_t enabled_state() {
 }
 
 struct Features {
-  bool avx2 = false, avx512 = false;
+  bool avx2 = false, avxvnni = false, avx512 = false, amx = false;
 
   Features() {
     uint32_t a, b, c, d;
@@ -31,39 +37,67 @@ struct Features {
     if (!(osxsave && avx && (enabled_state() & 6) == 6)) return;   // the system saves the ymm registers
     if (!__get_cpuid_count(7, 0, &a, &b, &c, &d)) return;
     avx2 = fma && f16c && (b >> 5 & 1) && (b >> 8 & 1);
-    const bool zmm = (enabled_state() & 0xe6) == 0xe6;
+    const bool zmm = (enabled_state() & 0xe6) == 0xe6, tiles = (enabled_state() & 0x60000) == 0x60000;
     const bool f = b >> 16 & 1, dq = b >> 17 & 1, bw = b >> 30 & 1, vl = b >> 31 & 1, vnni = c >> 11 & 1;
-    if (!(avx2 && zmm && f && dq && bw && vl && vnni)) return;
-    if (!__get_cpuid_count(7, 1, &a, &b, &c, &d)) return;
-    avx512 = a >> 5 & 1;   // bfloat16: the flags that this set is compiled with allow it
+    const bool amx_tiles = (d >> 24 & 1) && (d >> 25 & 1) && (d >> 22 & 1);   // AMX-TILE, AMX-INT8, AMX-BF16
+    if (!avx2 || !__get_cpuid_count(7, 1, &a, &b, &c, &d)) return;
+    avxvnni = a >> 4 & 1;
+    avx512 = zmm && f && dq && bw && vl && vnni && (a >> 5 & 1);   // bfloat16: the flags of this set allow it
+    amx = avx512 && tiles && amx_tiles;
   }
 };
 
-static const Kernels* supported(int i) {
-  static const Features features;
-  const Kernels* const all[] = {features.avx512 ? &kernels_avx512 : nullptr, features.avx2 ? &kernels_avx2 : nullptr,
-                                &kernels_portable};
-  return i < 3 ? all[i] : nullptr;
-}
-constexpr int kCandidates = 3;
-
-#elif defined(__aarch64__)
-
-static bool has_dot_products() {
-#if defined(__APPLE__)
-  return true;
-#elif defined(__linux__)
-  return getauxval(AT_HWCAP) >> 20 & 1;   // HWCAP_ASIMDDP
+/* Whether Linux lets this process use the tile registers: it must ask. */
+static bool tiles_granted() {
+#if defined(__linux__)
+  static const bool granted = syscall(SYS_arch_prctl, 0x1023 /* ARCH_REQ_XCOMP_PERM */, 18 /* tile data */) == 0;
+  return granted;
 #else
   return false;
 #endif
 }
 
+/* AMX comes last, so that only its name chooses it: it has never run on such a processor. */
 static const Kernels* supported(int i) {
-  const Kernels* const all[] = {has_dot_products() ? &kernels_neondot : nullptr, &kernels_neon, &kernels_portable};
-  return i < 3 ? all[i] : nullptr;
+  static const Features features;
+  switch (i) {
+    case 0: return features.avx512 ? &kernels_avx512 : nullptr;
+    case 1: return features.avxvnni ? &kernels_avxvnni : nullptr;
+    case 2: return features.avx2 ? &kernels_avx2 : nullptr;
+    case 3: return &kernels_portable;
+    default: return features.amx && tiles_granted() ? &kernels_amx : nullptr;
+  }
 }
-constexpr int kCandidates = 3;
+constexpr int kCandidates = 5;
+
+#elif defined(__aarch64__)
+
+struct Features {
+  bool dot = false, i8mm = false;
+
+  Features() {
+#if defined(__APPLE__)
+    int32_t has = 0;
+    size_t bytes = sizeof has;
+    dot = true;
+    i8mm = sysctlbyname("hw.optional.arm.FEAT_I8MM", &has, &bytes, nullptr, 0) == 0 && has;
+#elif defined(__linux__)
+    dot = getauxval(AT_HWCAP) >> 20 & 1;            // HWCAP_ASIMDDP
+    i8mm = dot && (getauxval(AT_HWCAP2) >> 13 & 1);   // HWCAP2_I8MM
+#endif
+  }
+};
+
+static const Kernels* supported(int i) {
+  static const Features features;
+  switch (i) {
+    case 0: return features.i8mm ? &kernels_neoni8mm : nullptr;
+    case 1: return features.dot ? &kernels_neondot : nullptr;
+    case 2: return &kernels_neon;
+    default: return &kernels_portable;
+  }
+}
+constexpr int kCandidates = 4;
 
 #else
 

@@ -77,12 +77,15 @@ struct Kernels {
 
 extern const Kernels kernels_portable;
 extern const Kernels kernels_avx2;
+extern const Kernels kernels_avxvnni;
 extern const Kernels kernels_avx512;
+extern const Kernels kernels_amx;
 extern const Kernels kernels_neon;
 extern const Kernels kernels_neondot;
+extern const Kernels kernels_neoni8mm;
 
-/* The table of that name ("portable", "avx2", "avx512", "neon", "neondot"), null when this build or this CPU lacks it.
-   Null or "" gives the best one. */
+/* The table of that name ("portable", "avx2", "avxvnni", "avx512", "amx", "neon", "neondot", "neoni8mm"), null when this
+   build or this CPU lacks it. Null or "" gives the best one; never AMX, which runs only when it is named. */
 const Kernels* find_kernels(const char* isa);
 
 /* Facts of a ggml type, the same in every table; null when it is unknown. */

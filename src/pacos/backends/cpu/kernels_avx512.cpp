@@ -2,6 +2,7 @@
 #if defined(__x86_64__)
 #define PACOS_ISA avx512
 #define PACOS_AVX512
+#define PACOS_VNNI(name) _mm256_##name##_epi32
 #if !defined(__clang__)
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"   // GCC 12 warns of its own _mm512_undefined_ps
 #endif

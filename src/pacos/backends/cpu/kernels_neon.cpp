@@ -2,7 +2,7 @@
 #if defined(__aarch64__)
 #define PACOS_ISA neon
 #define PACOS_NEON
-#include "isa_portable.hpp"
+#include "isa_neon.hpp"
 
 #include "linear.hpp"
 

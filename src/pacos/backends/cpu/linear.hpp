@@ -295,7 +295,14 @@ PACOS_INLINE void tile(const Panel<F>& panel, const Columns& in, int blocks, flo
 }
 
 template <class F, int columns>
-static __attribute__((noinline)) void tile_columns(const Panel<F>* panels, int count, const Columns& in, int blocks, float (*acc)[16]) {
+static __attribute__((noinline)) void tile_columns(const Panel<F>* panels, int count, Columns in, int blocks, float (*acc)[16]) {
+  alignas(64) uint8_t shifted[kShiftedActs<F> ? columns : 1][kPanelWeights];
+  if constexpr (kShiftedActs<F>) {
+    for (int c = 0; c < columns; c++)
+      for (int i = 0; i < kPanelWeights; i += 32)
+        store(shifted[c] + i, load<U8x32>(in.acts + c * in.stride + in.codes + i) ^ splat(128));
+    in.shifted = shifted[0];
+  }
   for (int p = 0; p < count; p++) tile<F, columns>(panels[p], in, blocks, acc + p * columns);
 }
 

@@ -92,7 +92,12 @@ extern "C" double pacos_machine_int8_rate(int32_t threads, const char* isa, int6
     pacos::Int8Burn burn = pacos::int8_burn_portable;
 #if defined(__x86_64__) || defined(_M_X64)
     if (std::strcmp(isa, "avx2") == 0) burn = pacos::int8_burn_avx2;
+    if (std::strcmp(isa, "avxvnni") == 0) burn = pacos::int8_burn_avxvnni;
     if (std::strcmp(isa, "avx512") == 0) burn = pacos::int8_burn_avx512;
+    if (std::strcmp(isa, "amx") == 0) burn = pacos::int8_burn_amx;
+#elif defined(__aarch64__)
+    if (std::strcmp(isa, "neondot") == 0) burn = pacos::int8_burn_neondot;
+    if (std::strcmp(isa, "neoni8mm") == 0) burn = pacos::int8_burn_neoni8mm;
 #endif
     return pacos::best_rate(threads, rounds, burn);
 }
@@ -101,7 +106,7 @@ extern "C" double pacos_machine_float_rate(int32_t threads, const char* isa, int
     pacos::FloatBurn burn = pacos::float_burn_portable;
 #if defined(__x86_64__) || defined(_M_X64)
     if (std::strncmp(isa, "avx", 3) == 0) burn = pacos::float_burn_avx2;
-    if (std::strncmp(isa, "avx512", 6) == 0) burn = pacos::float_burn_avx512;
+    if (std::strncmp(isa, "avx512", 6) == 0 || std::strcmp(isa, "amx") == 0) burn = pacos::float_burn_avx512;
 #endif
     return pacos::best_rate(threads, rounds, burn);
 }

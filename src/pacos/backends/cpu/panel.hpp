@@ -3,7 +3,9 @@
    codes [k / 4][plane][16 rows][4]: one line of 64 bytes holds four neighbouring weights of each of 16 rows, so that a
    line times four broadcast activations gives 16 sums that belong to 16 rows, without shuffles or horizontal sums.
    Formats of 8-bit codes have two planes (high and low nibbles) where the instruction set multiplies u8 x s8 with
-   16-bit saturation (kSplitBytes), and signed codes where it multiplies s8 x s8 (kSignedBytes). */
+   16-bit saturation (kSplitBytes). Biased codes are stored signed, without their bias, where the instruction set
+   can multiply signed codes (kSignedCodes<F>); if it only multiplies them by unsigned activations (kShiftedActs<F>),
+   the tiles take activations + 128 and subtract what that adds, which is the same for every column. */
 #pragma once
 #include "kernels.hpp"
 #include "vector.hpp"
@@ -15,7 +17,7 @@ constexpr int kPanelRows = 16, kPanelWeights = 256;
 template <class F>
 constexpr bool kSplit = kSplitBytes && F::top > 127;
 template <class F>
-constexpr int kBias = kSignedBytes && F::top > 127 ? 0 : F::bias;   // of the codes in the panel
+constexpr int kBias = kSignedCodes<F> ? 0 : F::bias;   // of the codes in the panel
 
 template <class F>
 struct Panel {
@@ -34,9 +36,11 @@ struct Panel<F> {
   alignas(64) float d[1][16], m[1][16];
   alignas(64) int32_t scale[256 / F::sub][16];   // [sub-block][row], as panel_scale() of the instruction set wants it
   alignas(64) int32_t pairs[128 / F::sub][16];   // minimums (or the scales of biased codes) of two sub-blocks as two s16
+  alignas(64) int32_t shift[kShiftedActs<F> ? 16 : 1];   // 128 times the sum of a row's scaled codes
 };
 
-/* 8 lines of 32 weights of 8 rows. */
+/* 8 lines of 32 weights of 8 rows. An instruction set that multiplies matrices of eight neighbouring weights
+   (kEightWeights) has them so: codes [k / 8][16 rows][8]. */
 template <class F>
 PACOS_INLINE void put_lines(Panel<F>& panel, int line, int half, I32x8 (&v)[8]) {
   if constexpr (kSplit<F>) {
@@ -52,8 +56,13 @@ PACOS_INLINE void put_lines(Panel<F>& panel, int line, int half, I32x8 (&v)[8]) 
       store(panel.codes[2 * (line + j) + 1] + 32 * half, low[j]);
     }
   } else {
-    if constexpr (kSignedBytes && F::top > 127)
-      for (int j = 0; j < 8; j++) v[j] ^= (I32x8)splat(128);
+    if constexpr (kSignedCodes<F>)
+      for (int j = 0; j < 8; j++) v[j] = (I32x8)((U8x32)v[j] - splat(F::bias));
+    if constexpr (kEightWeights) {
+      for (int r = 0; r < 8; r++)
+        for (int j = 0; j < 4; j++) store(panel.codes[line + 2 * j] + 64 * half + 8 * r, ((U64x4)v[r])[j]);
+      return;
+    }
     transpose8(v);
     for (int j = 0; j < 8; j++) store(panel.codes[line + j] + 32 * half, v[j]);
   }
@@ -108,6 +117,7 @@ static void unpack(Panel<F>& panel, const uint8_t* const (&rows)[16], int blocks
     unpack_codes<F, 5>(panel, rows);
     unpack_codes<F, 6>(panel, rows);
     unpack_codes<F, 7>(panel, rows);
+    if constexpr (kShiftedActs<F>) find_shift(panel);
   } else {
     for (int b = 0; b < blocks; b++)
       for (int half = 0; half < 2; half++) {
@@ -133,6 +143,7 @@ struct Columns {
   const uint8_t* acts;
   int64_t stride;
   int64_t codes, scale, sum;   // byte offsets of this panel's weights, scales and sums within a row
+  const uint8_t* shifted = nullptr;   // with kShiftedActs: codes + 128 as u8 [column][256]
 };
 
 }  // namespace pacos::PACOS_ISA

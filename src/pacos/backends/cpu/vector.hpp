@@ -6,9 +6,6 @@
 #include <stdint.h>
 #if defined(__x86_64__)
 #include <immintrin.h>
-#if defined(PACOS_AVX512) && !defined(__AVX512F__)   // tests emulate it where the machine lacks it
-#include "emulated_avx512.hpp"
-#endif
 #elif defined(__aarch64__)
 #include <arm_neon.h>
 #endif
