@@ -2,7 +2,9 @@
 
 For each file: mean and 99.9 % quantile of the KL divergence after every token, and how often both put the same token
 first. "exact" is Pacos with f32 activations and cache, which neither engine's rounding touches: the distance of each
-to it says who rounds. Exit code 1 when Pacos and llama.cpp differ by more than the gate.
+to it says who rounds. "plain" is llama.cpp without rearranged weights and without flash attention: how far its own two
+ways are apart is what another engine can be asked for at most. Exit code 1 when Pacos and llama.cpp differ by more than
+the gate.
 Units: natural logarithm.
 """
 
@@ -71,14 +73,14 @@ def ours(path: Path, chunks: list[list[int]], **settings: Any) -> NDArray[np.flo
         return np.concatenate([llm.logits(chunk) for chunk in chunks])
 
 
-def theirs(path: Path, chunks: list[list[int]], python: str, threads: int, *, repack: bool) -> NDArray[np.float32]:
-    """llama.cpp's logits. Shapes: [chunks * T, V]."""
+def theirs(path: Path, chunks: list[list[int]], python: str, threads: int, *more: str) -> NDArray[np.float32]:
+    """llama.cpp's logits; `more` are flags of peer_logits.py. Shapes: [chunks * T, V]."""
     with tempfile.TemporaryDirectory() as folder:
         tokens, out = Path(folder) / "tokens.json", Path(folder) / "logits"
         tokens.write_text(json.dumps(chunks), encoding="utf-8")
         script = ROOT / "bench" / "peer_logits.py"
         command = [python, str(script), str(path), str(tokens), str(out), "-t", str(threads)]
-        subprocess.run([*command, *([] if repack else ["--no-repack"])], check=True)
+        subprocess.run([*command, *more], check=True)
         count = len(chunks) * len(chunks[0])
         return np.fromfile(out, np.float32).reshape(count, -1)
 
@@ -91,7 +93,7 @@ def main() -> None:
     parser.add_argument("-c", "--chunk", type=int, default=256, help="tokens of a chunk")
     parser.add_argument("--chunks", type=int, default=1)
     parser.add_argument("-t", "--threads", type=int, default=2)
-    parser.add_argument("--no-repack", action="store_true", help="llama.cpp without its rearranged weights")
+    parser.add_argument("--plain", action="store_true", help="compare llama.cpp's two ways too")
     parser.add_argument("--no-exact", action="store_true", help="leave out the exact reference, which is slow")
     parser.add_argument("--models", dest="folder", type=Path, default=ROOT / "build" / "cache")
     parser.add_argument("--peer-python")
@@ -103,9 +105,12 @@ def main() -> None:
     for model in options.models:
         path = model_path(model, options.folder, 300)
         chunks = chunks_of(path, text, options.chunk, options.chunks)
-        peer = theirs(path, chunks, python, options.threads, repack=not options.no_repack)
+        peer = theirs(path, chunks, python, options.threads)
         mine = ours(path, chunks, threads=options.threads)
         pairs = {"llama.cpp, pacos": distance(peer, mine)}
+        if options.plain:
+            plain = theirs(path, chunks, python, options.threads, "--no-repack", "--no-flash-attention")
+            pairs |= {"llama.cpp, plain": distance(peer, plain), "plain, pacos": distance(plain, mine)}
         if not options.no_exact:
             exact_settings = {"activations": "f32", "cache_type_k": "f32", "cache_type_v": "f32"}
             exact = ours(path, chunks, threads=options.threads, **exact_settings)

@@ -51,6 +51,8 @@ def open_context(model: Any, options: argparse.Namespace, tokens: int, sequences
     params.n_batch, params.n_ubatch = BATCH_TOKENS, STEP_TOKENS
     params.n_threads = params.n_threads_batch = options.t
     params.type_k, params.type_v = CACHE_TYPES[options.ctk], CACHE_TYPES[options.ctv]
+    if options.no_flash_attention:
+        params.flash_attn_type = 0
     context = llama_cpp.llama_init_from_model(model, params)
     return context or sys.exit("llama.cpp cannot make a context of that form")
 
@@ -201,6 +203,7 @@ def main() -> None:
     parser.add_argument("-ctk", choices=CACHE_TYPES, default="f16")
     parser.add_argument("-ctv", choices=CACHE_TYPES, default="f16")
     parser.add_argument("--no-repack", action="store_true")
+    parser.add_argument("--no-flash-attention", action="store_true")
     parser.add_argument("--first-token", action="store_true")
     options = parser.parse_args()
     if options.first_token:

@@ -25,6 +25,7 @@ def main() -> None:
     parser.add_argument("-ctk", choices=peer.CACHE_TYPES, default="f16")
     parser.add_argument("-ctv", choices=peer.CACHE_TYPES, default="f16")
     parser.add_argument("--no-repack", action="store_true")
+    parser.add_argument("--no-flash-attention", action="store_true")
     options = parser.parse_args()
     chunks = json.loads(options.tokens.read_text(encoding="utf-8"))
     model = peer.open_model(options.model, not options.no_repack)
