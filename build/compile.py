@@ -56,6 +56,17 @@ INSTRUCTION_SETS: dict[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
 }
 BASELINE = {"x86_64": (), "aarch64": ("-march=armv8-a",)}
 
+# What a sanitizer watches: one set for each architecture beside the baseline. Every further one takes minutes to
+# compile so, and shares its templates with these.
+WATCHED = {"address,undefined": ("", "avx2", "neon"), "thread": ("",)}
+# One call a check: the kernels are unrolled so far that checks in line take a compiler ten minutes.
+WATCH_FLAGS = {
+    "address,undefined": (
+        *("--param", "asan-instrumentation-with-call-threshold=0", "-fsanitize-undefined-trap-on-error"),
+        "-fno-sanitize=null,object-size,vptr,return",
+    ),
+}
+
 COMPILE_FLAGS = (
     *("-std=c++20", "-O3", "-fPIC", "-fvisibility=hidden", "-fvisibility-inlines-hidden", "-ffunction-sections"),
     *("-fno-math-errno", "-ffp-contract=off", "-Wall", "-Wextra", "-Wno-psabi"),
@@ -228,32 +239,44 @@ def write_generated() -> None:
         _write(path, text)
 
 
-def units(
-    target: Target, compiler: Compiler, extra_flags: Sequence[str] = (), folder: Path | None = None
-) -> list[Unit]:
-    """The files to compile for a target, baseline first."""
+def units(target: Target, compiler: Compiler, extra_flags: Sequence[str] = (), sanitize: str = "") -> list[Unit]:
+    """The files to compile for a target, baseline first; those that no sanitizer watches are compiled as ever."""
     order = ["", *INSTRUCTION_SETS]
+    folder = CACHE / target.triple
+    watched = WATCHED.get(sanitize, tuple(order)) if sanitize else ()
     found = []
     for source in sorted(PACKAGE.rglob("*.cpp")):
         word = source.stem.rpartition("_")[2]
         arch, flags, zig_flags = INSTRUCTION_SETS.get(word, (target.arch, BASELINE[target.arch], ()))
         if arch != target.arch:
             continue
+        watch = (word if word in order else "") in watched
         all_flags = (
             *COMPILE_FLAGS,
             *(zig_flags if compiler.zig else flags),
             *_target_flags(target, compiler),
             *extra_flags,
+            *(sanitizer_flags(sanitize) if watch else ()),
         )
         key = _digest([compiler.version, *all_flags, *_reached(source)])
         name = f"{source.relative_to(PACKAGE).with_suffix('').as_posix().replace('/', '.')}-{key}.o"
         found.append(
             (
                 order.index(word) if word in order else 0,
-                Unit(source, all_flags, (folder or CACHE / target.triple) / name),
+                Unit(source, all_flags, (_watched_folder(target, sanitize) if watch else folder) / name),
             )
         )
     return [unit for _, unit in sorted(found, key=lambda pair: pair[0])]
+
+
+def sanitizer_flags(sanitize: str) -> tuple[str, ...]:
+    """Flags that compile a file for a sanitizer."""
+    stop = ("-fno-sanitize-recover=undefined",) if "undefined" in sanitize else ()
+    return ("-O1", "-g1", "-fno-omit-frame-pointer", f"-fsanitize={sanitize}", *stop, *WATCH_FLAGS.get(sanitize, ()))
+
+
+def _watched_folder(target: Target, sanitize: str) -> Path:
+    return CACHE / f"{target.triple}-{sanitize.replace(',', '-')}"
 
 
 def _target_flags(target: Target, compiler: Compiler) -> tuple[str, ...]:
@@ -373,16 +396,14 @@ def build(options: Options) -> Path:
     """
     target = options.target
     compiler = find_compiler(options.portable)
-    folder = CACHE / (f"{target.triple}-{options.sanitize.replace(',', '-')}" if options.sanitize else target.triple)
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = _watched_folder(target, options.sanitize) if options.sanitize else CACHE / target.triple
+    for place in {folder, CACHE / target.triple}:
+        place.mkdir(parents=True, exist_ok=True)
     default = folder if options.portable or options.sanitize else PACKAGE / "native"
     output = (options.output or default / target.library).resolve()
     write_generated()
     extra = ["-Werror"] if os.environ.get("PACOS_WERROR") == "1" else []
-    if options.sanitize:
-        extra += ["-O1", "-g", "-fno-omit-frame-pointer", f"-fsanitize={options.sanitize}"]
-        extra += ["-fno-sanitize-recover=undefined"] if "undefined" in options.sanitize else []
-    todo = units(target, compiler, extra, folder)
+    todo = units(target, compiler, extra, options.sanitize)
     failures = []
     with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
         slow_first = reversed(todo)  # kernels of the largest instruction sets take longest
