@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import math
-import secrets
+import os
 from array import array
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -64,7 +64,7 @@ class Sampler:
 
     def __init__(self, options: SamplingOptions, scratch: SamplerScratch, banned: Iterable[int] = ()) -> None:
         if options.seed < 0:
-            options = replace(options, seed=secrets.randbits(32))
+            options = replace(options, seed=int.from_bytes(os.urandom(4)))
         self.options = options
         self._scratch = scratch
         biases = {**dict(options.logit_bias), **dict.fromkeys(sorted(banned), -math.inf)}
