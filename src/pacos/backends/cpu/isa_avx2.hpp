@@ -124,12 +124,15 @@ PACOS_INLINE I32x8 dots8(const U8x32 (&u)[8], const uint8_t* acts) {
     return (I32x8)_mm256_add_epi32(_mm256_permute2x128_si256(low, high, 0x20), _mm256_permute2x128_si256(low, high, 0x31));
   }
 #endif
-  return sums8((const I32x8(&)[8])t);
+  I32x8 parts[8];
+#pragma GCC unroll 8
+  for (int j = 0; j < 8; j++) parts[j] = (I32x8)t[j];
+  return sums8(parts);
 }
 
-/* Up to so many columns a direct dot beats unpacking to a panel. */
+/* Up to so many columns a direct dot beats unpacking to a panel: longer where 16-bit sums of a panel must stay short. */
 template <class F>
-constexpr int kDirectColumns = F::block == 32 && F::top < 128 ? 2 : 4;
+constexpr int kDirectColumns = F::block == 32 && F::top < 128 ? 2 : F::block == 256 && F::top > 31 ? 8 : 4;
 
 /* ---- quantising activations ---- */
 PACOS_INLINE S8x32 pack_s8(I32x8 a, I32x8 b, I32x8 c, I32x8 d) {

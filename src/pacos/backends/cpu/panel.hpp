@@ -104,6 +104,18 @@ PACOS_INLINE void unpack_headers(Panel<F>& panel, const uint8_t* const (&rows)[1
   }
 }
 
+/* 32 weights of 8 rows whose codes are nothing but 16 bytes of nibble pairs: transposed while still packed. */
+template <class F, class Address>
+PACOS_INLINE void unpack_nibbles(Panel<F>& panel, int line, int half, Address address) {
+  I32x8 v[4];
+  for (int r = 0; r < 4; r++) v[r] = (I32x8)join(load<U8x16>(address(r)), load<U8x16>(address(r + 4)));
+  transpose4(v);
+  for (int j = 0; j < 4; j++) {
+    store(panel.codes[line + j] + 32 * half, (U8x32)v[j] & splat(15));
+    store(panel.codes[line + j + 4] + 32 * half, shift_right<4>((U8x32)v[j]) & splat(15));
+  }
+}
+
 /* rows: the first of `blocks` blocks of each row; blocks is 1 for 256-weight formats, up to 8 for the others. */
 template <class F>
 static void unpack(Panel<F>& panel, const uint8_t* const (&rows)[16], int blocks) {
@@ -121,9 +133,14 @@ static void unpack(Panel<F>& panel, const uint8_t* const (&rows)[16], int blocks
   } else {
     for (int b = 0; b < blocks; b++)
       for (int half = 0; half < 2; half++) {
-        I32x8 v[8];
         const auto at = [&](int r) { return rows[8 * half + r] + b * F::bytes; };
-        for (int r = 0; r < 8; r++) v[r] = (I32x8)F::template codes<0>(at(r));
+        if constexpr (has_nibbles<F>) {
+          unpack_nibbles(panel, 8 * b, half, [&](int r) { return at(r) + F::nibbles_at; });
+        } else {
+          I32x8 v[8];
+          for (int r = 0; r < 8; r++) v[r] = (I32x8)F::template codes<0>(at(r));
+          put_lines(panel, 8 * b, half, v);
+        }
         if constexpr (has_halves<F>) {
           store(panel.d[b] + 8 * half, halves8<false>([&](int r) { return at(r) + F::scale_at; }));
           if constexpr (F::has_min) store(panel.m[b] + 8 * half, halves8<false>([&](int r) { return at(r) + F::min_at; }));
@@ -133,7 +150,6 @@ static void unpack(Panel<F>& panel, const uint8_t* const (&rows)[16], int blocks
             if constexpr (F::has_min) panel.m[b][8 * half + r] = F::minimum(at(r));
           }
         }
-        put_lines(panel, 8 * b, half, v);
       }
   }
 }

@@ -60,6 +60,14 @@ PACOS_INLINE U8x32 join(U8x16 low, U8x16 high) {
                                  22, 23, 24, 25, 26, 27, 28, 29, 30, 31);
 }
 
+/* Rows of four 32-bit lanes become columns, in each half alike: out[j][i] = in[i][j]. */
+PACOS_INLINE void transpose4(I32x8 (&v)[4]) {
+  const auto low = [](I32x8 a, I32x8 b) { return __builtin_shufflevector(a, b, 0, 8, 1, 9, 4, 12, 5, 13); };
+  const auto high = [](I32x8 a, I32x8 b) { return __builtin_shufflevector(a, b, 2, 10, 3, 11, 6, 14, 7, 15); };
+  const I32x8 even0 = low(v[0], v[2]), even1 = high(v[0], v[2]), odd0 = low(v[1], v[3]), odd1 = high(v[1], v[3]);
+  v[0] = low(even0, odd0), v[1] = high(even0, odd0), v[2] = low(even1, odd1), v[3] = high(even1, odd1);
+}
+
 /* The two nibbles of 16 bytes: low ones first. */
 PACOS_INLINE U8x32 nibbles(const uint8_t* from) {
   const U8x16 packed = load<U8x16>(from);
@@ -142,6 +150,12 @@ template <class F>
 concept HalfScaled = requires { F::scale_at; };
 template <class F>
 constexpr bool has_halves = HalfScaled<F>;
+
+/* Whether a 32-weight format's codes are nothing but nibbles() of F::nibbles_at. */
+template <class F>
+concept OnlyNibbles = requires { F::nibbles_at; };
+template <class F>
+constexpr bool has_nibbles = OnlyNibbles<F>;
 
 /* Eight minimums and eight scales of six bits each, packed in 12 bytes as in Q4_K and Q5_K. */
 PACOS_INLINE void six_bit_pairs(const uint8_t* at, S16x16& scales, S16x16& mins) {
