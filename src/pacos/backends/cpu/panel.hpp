@@ -104,7 +104,11 @@ PACOS_INLINE void unpack_headers(Panel<F>& panel, const uint8_t* const (&rows)[1
   }
 }
 
-/* 32 weights of 8 rows whose codes are nothing but 16 bytes of nibble pairs: transposed while still packed. */
+/* Whether 16 bytes of nibble pairs may be transposed while still packed: the panel holds them as they are. */
+template <class F>
+constexpr bool kNibbleLines = has_nibbles<F> && !kSignedCodes<F> && !kEightWeights;
+
+/* 32 weights of 8 such rows. */
 template <class F, class Address>
 PACOS_INLINE void unpack_nibbles(Panel<F>& panel, int line, int half, Address address) {
   I32x8 v[4];
@@ -134,7 +138,7 @@ static void unpack(Panel<F>& panel, const uint8_t* const (&rows)[16], int blocks
     for (int b = 0; b < blocks; b++)
       for (int half = 0; half < 2; half++) {
         const auto at = [&](int r) { return rows[8 * half + r] + b * F::bytes; };
-        if constexpr (has_nibbles<F>) {
+        if constexpr (kNibbleLines<F>) {
           unpack_nibbles(panel, 8 * b, half, [&](int r) { return at(r) + F::nibbles_at; });
         } else {
           I32x8 v[8];
