@@ -109,7 +109,7 @@ extern "C" double pacos_machine_int8_rate(int32_t threads, const char* isa, int6
     return pacos::best_rate(threads, rounds, burn);
 }
 
-extern "C" double pacos_machine_float_rate(int32_t threads, const char* isa, int64_t rounds) {
+extern "C" double pacos_machine_float_rate(int32_t threads, [[maybe_unused]] const char* isa, int64_t rounds) {
     pacos::FloatBurn burn = pacos::float_burn_portable;
 #if defined(__x86_64__) || defined(_M_X64)
     if (std::strncmp(isa, "avx", 3) == 0) burn = pacos::float_burn_avx2;
