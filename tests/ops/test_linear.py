@@ -105,10 +105,11 @@ def test_linear_on_any_bytes_equals_numpy(fmt: BlockFormat) -> None:
             assert same_bits(native_linear(isa, fmt, data, rows, x[:n]), expected[:n]), (isa, n)
 
 
-@pytest.mark.parametrize("columns", [32, 96, 288, 480, 2080])
-@pytest.mark.parametrize("name", ["Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0"])
-def test_rows_that_end_inside_a_panel(name: str, columns: int) -> None:
+@pytest.mark.parametrize("blocks", [1, 3, 9, 15, 65])
+@pytest.mark.parametrize("name", ["Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "IQ4_NL", "MXFP4", "NVFP4", "Q1_0"])
+def test_rows_that_end_inside_a_panel(name: str, blocks: int) -> None:
     fmt = next(fmt for fmt in FORMATS if fmt.name == name)
+    columns = blocks * fmt.block
     data, x = sane_weights(fmt, 18, columns, 1), wide_activations(8, columns, 2)
     expected = linear(fmt, data, 18, x)
     for isa in ISAS:

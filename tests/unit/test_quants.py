@@ -14,8 +14,20 @@ from hypothesis import strategies as st
 from pacos.errors import FormatError, ShapeError, UnsupportedModel
 from pacos.quants import BlockFormat, block_format, block_formats, dequantize, quantize, row_bytes
 
-NAMES = ["F32", "F16", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K", "BF16"]
-QUANTIZED_BY_GGUF = {"F32", "F16", "BF16", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0"}
+NAMES = (
+    "F32 F16 Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 Q2_K Q3_K Q4_K Q5_K Q6_K Q8_K IQ2_XXS IQ2_XS IQ3_XXS IQ1_S IQ4_NL IQ3_S IQ2_S "
+    "IQ4_XS IQ1_M BF16 TQ1_0 TQ2_0 MXFP4 NVFP4 Q1_0"
+).split()
+QUANTIZED_BY_GGUF = "F32 F16 BF16 Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 TQ1_0 TQ2_0 MXFP4".split()
+UNKNOWN_TO_GGUF = {  # their block as numpy reads it, and the weights of such blocks
+    "Q8_K": ([("d", "<f4"), ("codes", "i1", 256), ("sums", "<i2", 16)], lambda b: b["d"][:, None] * b["codes"]),
+    "Q1_0": (
+        [("d", "<f2"), ("bits", "u1", 16)],
+        lambda b: np.where(
+            np.unpackbits(b["bits"], axis=1, bitorder="little"), b["d"][:, None], -b["d"][:, None]
+        ).astype(np.float32),
+    ),
+}
 
 # Root mean square error on 262,144 normal weights of deviation 1 (seed 5): ggml's reference, measured once with
 # ggml_quantize_chunk of llama.cpp. Ours may lose 0.1 % more.
@@ -50,11 +62,15 @@ def test_unknown_formats_name_the_known_ones() -> None:
 def test_dequantize_is_bit_exact(fmt: BlockFormat) -> None:
     raw = np.random.default_rng(1).integers(0, 256, (32, 8 * fmt.block_bytes), dtype=np.uint8)
     with np.errstate(all="ignore"):
-        expected = gguf.dequantize(raw, gguf.GGMLQuantizationType[fmt.name])
+        if fmt.name in UNKNOWN_TO_GGUF:
+            layout, weights = UNKNOWN_TO_GGUF[fmt.name]
+            expected = weights(raw.reshape(-1, fmt.block_bytes).view(layout)[:, 0]).reshape(32, -1)
+        else:
+            expected = gguf.dequantize(raw, gguf.GGMLQuantizationType[fmt.name])
     assert same_bits(dequantize(fmt.name, raw.tobytes(), (32, 8 * fmt.block)), np.ascontiguousarray(expected))
 
 
-@pytest.mark.parametrize("name", sorted(QUANTIZED_BY_GGUF))
+@pytest.mark.parametrize("name", QUANTIZED_BY_GGUF)
 def test_quantize_is_bit_exact(name: str) -> None:
     rng = np.random.default_rng(2)
     x = (rng.normal(size=(64, 512)) * np.exp2(rng.integers(-20, 10, (64, 1)))).astype(np.float32)

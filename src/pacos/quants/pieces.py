@@ -81,3 +81,18 @@ def pack_six_bit_pairs(scales: Bytes, minimums: Bytes) -> Bytes:
     mid = minimums[:, :4] | (minimums[:, 4:] >> 4) << 6
     high = (scales[:, 4:] & 15) | (minimums[:, 4:] & 15) << 4
     return np.concatenate([low, mid, high], axis=1)
+
+
+def rounded_away(values: Floats) -> Floats:
+    """Round to the nearest integer, halves away from zero, as C's roundf does."""
+    size = np.abs(values)
+    whole = np.floor(size)
+    rounded: Floats = np.copysign(whole + np.floor(np.float32(2) * (size - whole)), values)
+    return rounded
+
+
+def ternary(values: Floats) -> tuple[Floats, Bytes]:
+    """The largest magnitude d of each block, and codes 0, 1, 2 for the values nearest to -d, 0, d."""
+    d = np.abs(values).max(axis=1, keepdims=True)
+    inverse = np.where(d == 0, np.float32(0), np.float32(1) / d)
+    return d, (rounded_away(values * inverse) + np.float32(1)).astype(np.uint8)

@@ -108,8 +108,8 @@ struct Inputs {
   int64_t stride;
 };
 
-template <class F, int columns, int i>
-PACOS_INLINE void dot_part(I32x8 (&acc)[columns], const uint8_t* block, const Scales& scales, const uint8_t* a, int64_t stride) {
+template <class F, int columns, int i, class Opened>
+PACOS_INLINE void dot_part(I32x8 (&acc)[columns], const Opened& block, const Scales& scales, const uint8_t* a, int64_t stride) {
   const U8x32 u = F::template codes<i>(block);
   const auto spread_scales = spread<i>(scales);
 #pragma GCC unroll 8
@@ -117,9 +117,9 @@ PACOS_INLINE void dot_part(I32x8 (&acc)[columns], const uint8_t* block, const Sc
 }
 
 /* The sums of one 256-weight block of one row against all columns. */
-template <class F, int columns>
+template <class F, int columns, class Opened>
 PACOS_INLINE void dot_block256(I32x8 (&parts)[columns][8], I32x8 (&min_parts)[columns][8], int j, const uint8_t* block,
-                               const uint8_t* a, const uint8_t* sums, int64_t stride, float& d, float& m) {
+                               const Opened& open, const uint8_t* a, const uint8_t* sums, int64_t stride, float& d, float& m) {
   const Header h = F::header(block);
   I32x8 acc[columns];
   for (int c = 0; c < columns; c++) {
@@ -128,14 +128,7 @@ PACOS_INLINE void dot_block256(I32x8 (&parts)[columns][8], I32x8 (&min_parts)[co
     if constexpr (F::has_min) min_parts[c][j] = dot_pairs(h.mins, load<S16x16>(sums + c * stride));
   }
   const Scales scales = prepare(h.scales);
-  dot_part<F, columns, 0>(acc, block, scales, a, stride);
-  dot_part<F, columns, 1>(acc, block, scales, a, stride);
-  dot_part<F, columns, 2>(acc, block, scales, a, stride);
-  dot_part<F, columns, 3>(acc, block, scales, a, stride);
-  dot_part<F, columns, 4>(acc, block, scales, a, stride);
-  dot_part<F, columns, 5>(acc, block, scales, a, stride);
-  dot_part<F, columns, 6>(acc, block, scales, a, stride);
-  dot_part<F, columns, 7>(acc, block, scales, a, stride);
+  repeat<8>([&]<int i>() { dot_part<F, columns, i>(acc, open, scales, a, stride); });
   for (int c = 0; c < columns; c++) parts[c][j] = acc[c];
   d = h.d;
   if constexpr (F::has_min) m = h.dmin;
@@ -149,10 +142,19 @@ PACOS_INLINE void dot_blocks256(Stretch<columns>& out, int r, int first, int few
   if (few)
     for (int c = 0; c < columns; c++)
       for (int j = 0; j < 8; j++) parts[c][j] = min_parts[c][j] = I32x8{};
+  decltype(opened<F>(weights)) open[Opens<F> ? 8 : 1];   // before all dots, so that these wait for nothing
+  if constexpr (Opens<F>)
+    for (int j = 0; j < blocks; j++) open[j] = opened<F>(weights + j * F::bytes);
 #pragma GCC unroll 1
-  for (int j = 0; j < blocks; j++)
-    dot_block256<F, columns>(parts, min_parts, j, weights + j * F::bytes, in.codes + 256 * (first + j), in.sum + 32 * (first + j),
-                             in.stride, out.d[r][first + j], out.m[r][first + j]);
+  for (int j = 0; j < blocks; j++) {
+    const uint8_t* block = weights + j * F::bytes;
+    const auto with = [&](const auto& open_block) {
+      dot_block256<F, columns>(parts, min_parts, j, block, open_block, in.codes + 256 * (first + j), in.sum + 32 * (first + j),
+                               in.stride, out.d[r][first + j], out.m[r][first + j]);
+    };
+    if constexpr (Opens<F>) with(open[j]);
+    else with(block);
+  }
   for (int c = 0; c < columns; c++) {
     store(out.sum[c][r] + first, sums8(parts[c]));
     if constexpr (F::has_min) store(out.min_sum[c][r] + first, sums8(min_parts[c]));
@@ -164,16 +166,20 @@ PACOS_INLINE void dot_blocks32(Stretch<columns>& out, int r, int first, int few,
   const int blocks = all ? 8 : few;
   U8x32 u[8];
 #pragma GCC unroll 8
-  for (int j = 0; j < 8; j++) u[j] = all || j < few ? F::template codes<0>(weights + j * F::bytes) : U8x32{};
+  for (int b = 0; b < 8; b += kRuns<F>) {
+    const uint8_t* block = weights + block_offset<F>(b);
+    repeat<kRuns<F>>([&]<int i>() { u[b + i] = all || b < few ? F::template codes<i>(block) : U8x32{}; });
+  }
   if constexpr (all && has_halves<F>) {
     const auto at = [&](int j) { return weights + j * F::bytes + F::scale_at; };
     store(out.d[r] + first, halves8<F::scale_at + 16 <= F::bytes>(at));
     if constexpr (F::has_min)
       store(out.m[r] + first, halves8<F::min_at + 16 <= F::bytes>([&](int j) { return at(j) + F::min_at - F::scale_at; }));
   } else {
-    for (int j = 0; j < blocks; j++) {
-      out.d[r][first + j] = F::scale(weights + j * F::bytes);
-      if constexpr (F::has_min) out.m[r][first + j] = F::minimum(weights + j * F::bytes);
+    for (int b = 0; b < blocks; b += kRuns<F>) {
+      const uint8_t* block = weights + block_offset<F>(b);
+      repeat<kRuns<F>>([&]<int i>() { out.d[r][first + b + i] = scale_of<F, i>(block); });
+      if constexpr (F::has_min) out.m[r][first + b] = F::minimum(block);
     }
   }
   uint8_t rest[256] = {};   // a row's activations may end here
@@ -258,13 +264,13 @@ static void direct_columns(const LinearArgs& args, int64_t row_begin, int64_t ro
       const Inputs in{acts + start * F::block, acts + at.scale + 4 * start, acts + at.sum + (F::block == 256 ? 32 : 4) * start,
                       args.act_stride};
       for (int r = 0; r < rows; r++) {
-        const uint8_t* weights = args.weights + (row + r) * args.row_bytes + start * F::bytes;
+        const uint8_t* weights = args.weights + (row + r) * args.row_bytes + block_offset<F>(start);
         int b = 0;
         for (; b + 8 <= blocks; b += 8) {
-          ask_ahead<8 * F::bytes>(weights + b * F::bytes);
-          dot_blocks<F, columns, true>(stretch, r, b, 0, weights + b * F::bytes, in);
+          ask_ahead<8 / kRuns<F> * F::bytes>(weights + block_offset<F>(b));
+          dot_blocks<F, columns, true>(stretch, r, b, 0, weights + block_offset<F>(b), in);
         }
-        if (b < blocks) dot_blocks<F, columns, false>(stretch, r, b, blocks - b, weights + b * F::bytes, in);
+        if (b < blocks) dot_blocks<F, columns, false>(stretch, r, b, blocks - b, weights + block_offset<F>(b), in);
       }
       combine<F, columns>(acc, stretch, blocks, in);
     }
@@ -343,7 +349,7 @@ static void panel_batch(const LinearArgs& args, int64_t row, int rows, int64_t c
     for (int p = 0; p < panels; p++) {
       const uint8_t* at_rows[16];
       for (int r = 0; r < 16; r++)
-        at_rows[r] = args.weights + (row + smaller(16 * p + r, rows - 1)) * args.row_bytes + k / F::block * F::bytes;
+        at_rows[r] = args.weights + (row + smaller(16 * p + r, rows - 1)) * args.row_bytes + block_offset<F>(k / F::block);
       unpack(scratch.panels[p], at_rows, blocks);
     }
     int64_t sum = at.sum + k / 32 * 4;
@@ -367,13 +373,20 @@ static void panel_batch(const LinearArgs& args, int64_t row, int rows, int64_t c
 
 /* ---- unquantised weights ------------------------------------------------------------------------------------ */
 
+/* The 16 weights of a row from k on. */
+template <class F>
+PACOS_INLINE F32x16 values_of(const uint8_t* row, int64_t k) {
+  if constexpr (kRuns<F> > 1) return F::values(row + block_offset<F>(k), (int)(k % kRuns<F>));
+  else return F::values(row + k * F::bytes);
+}
+
 template <class F, int rows, int columns>
 PACOS_INLINE void fma_tile(F32x16 (&acc)[rows][columns], const uint8_t* const (&weights)[rows], const float* acts, int64_t stride,
                            int64_t count) {
   for (int64_t k = 0; k < count; k += 16) {
     F32x16 w[rows];
 #pragma GCC unroll 4
-    for (int r = 0; r < rows; r++) w[r] = F::values(weights[r] + k * F::bytes);
+    for (int r = 0; r < rows; r++) w[r] = values_of<F>(weights[r], k);
 #pragma GCC unroll 10
     for (int c = 0; c < columns; c++) {
       const F32x16 a = load_f32(acts + c * stride + k);
@@ -461,9 +474,10 @@ static void float_batch(const LinearArgs& args, int64_t row, int rows, int64_t c
   for (int64_t k = 0; k < args.columns; k += kPanelWeights) {
     const int64_t count = smaller(kPanelWeights, args.columns - k), whole = count & ~15ll;
     for (int r = 0; r < 16; r++) {
-      const uint8_t* weights = args.weights + (row + smaller(r, rows - 1)) * args.row_bytes + k * F::bytes;
-      for (int64_t i = 0; i < whole; i += 16) store16(scratch.weights[r] + i, F::values(weights + i * F::bytes));
-      for (int64_t i = whole; i < count; i++) scratch.weights[r][i] = F::value(weights + i * F::bytes);
+      const uint8_t* weights = args.weights + (row + smaller(r, rows - 1)) * args.row_bytes + block_offset<F>(k);
+      for (int64_t i = 0; i < whole; i += 16) store16(scratch.weights[r] + i, values_of<F>(weights, i));
+      if constexpr (kRuns<F> == 1)   // other rows have no rest
+        for (int64_t i = whole; i < count; i++) scratch.weights[r][i] = F::value(weights + i * F::bytes);
       for (int64_t i = count; i < round_up(count, 16); i++) scratch.weights[r][i] = 0.f;
     }
     for (int t = 0; t < tiles; t++) {
@@ -536,16 +550,19 @@ static int64_t scratch_of(int64_t n) {
 template <class F>
 static void dequantize_of(const void* src, float* dst, int64_t n) {
   const uint8_t* at = (const uint8_t*)src;
-  for (int64_t k = 0; k < n; k += F::block, at += F::bytes) {
-    if constexpr (F::block == 1) {
+  for (int64_t k = 0; k < n; k += F::block * kRuns<F>, at += F::bytes) {
+    if constexpr (F::block == 1 && kRuns<F> == 1) {
       dst[k] = F::value(at);
+    } else if constexpr (F::block == 1) {
+      for (int i = 0; i < kRuns<F>; i += 16) store16(dst + k + i, F::values(at, i));
     } else {
-      const auto part = [&]<int i>() {
+      const auto open = opened<F>(at);
+      repeat<F::block / 32 * kRuns<F>>([&]<int i>() {
         uint8_t codes[32];
-        store(codes, F::template codes<i>(at));
+        store(codes, F::template codes<i>(open));
         float* to = dst + k + 32 * i;
         if constexpr (F::block == 32) {
-          const float d = F::scale(at);
+          const float d = scale_of<F, i>(at);
           if constexpr (F::has_min) {
             const float m = F::minimum(at);
             for (int j = 0; j < 32; j++) to[j] = d * (float)codes[j] + m;
@@ -564,17 +581,7 @@ static void dequantize_of(const void* src, float* dst, int64_t n) {
             }
           }
         }
-      };
-      part.template operator()<0>();
-      if constexpr (F::block == 256) {
-        part.template operator()<1>();
-        part.template operator()<2>();
-        part.template operator()<3>();
-        part.template operator()<4>();
-        part.template operator()<5>();
-        part.template operator()<6>();
-        part.template operator()<7>();
-      }
+      });
     }
   }
 }
@@ -598,7 +605,7 @@ template <int id>
 constexpr void enter(FormatTable& table) {
   using F = typename FormatOf<id>::type;
   if constexpr (__is_class(F)) {
-    table.entry[id] = {{F::acts, F::block, F::bytes}, linear_of<F>, scratch_of<F>, dequantize_of<F>};
+    table.entry[id] = {{F::acts, F::block * kRuns<F>, F::bytes}, linear_of<F>, scratch_of<F>, dequantize_of<F>};
   }
   if constexpr (id > 0) enter<id - 1>(table);
 }

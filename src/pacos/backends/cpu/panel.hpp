@@ -68,8 +68,8 @@ PACOS_INLINE void put_lines(Panel<F>& panel, int line, int half, I32x8 (&v)[8]) 
   }
 }
 
-template <class F, int i>
-PACOS_INLINE void unpack_codes(Panel<F>& panel, const uint8_t* const (&rows)[16]) {
+template <class F, int i, class Opened>
+PACOS_INLINE void unpack_codes(Panel<F>& panel, const Opened (&rows)[16]) {
   for (int half = 0; half < 2; half++) {
     I32x8 v[8];
     for (int r = 0; r < 8; r++) v[r] = (I32x8)F::template codes<i>(rows[8 * half + r]);
@@ -93,8 +93,10 @@ PACOS_INLINE void unpack_headers(Panel<F>& panel, const uint8_t* const (&rows)[1
     for (int j = 0; j < 8; j++) {
       if constexpr (F::sub == 32) {
         store(panel.scale[j] + 8 * half, panel_scale_low(scales[j]));
-        if constexpr (F::has_min)
-          if (j % 2 == 0) store(panel.pairs[j / 2] + 8 * half, (mins[j] & 0xffff) | mins[j + 1] << 16);
+        if (j % 2 == 0) {
+          const auto& v = F::has_min ? mins : scales;
+          store(panel.pairs[j / 2] + 8 * half, (v[j] & 0xffff) | v[j + 1] << 16);
+        }
       } else {
         store(panel.scale[2 * j] + 8 * half, panel_scale_low(scales[j]));
         store(panel.scale[2 * j + 1] + 8 * half, panel_scale_high(scales[j]));
@@ -120,41 +122,37 @@ PACOS_INLINE void unpack_nibbles(Panel<F>& panel, int line, int half, Address ad
   }
 }
 
-/* rows: the first of `blocks` blocks of each row; blocks is 1 for 256-weight formats, up to 8 for the others. */
+/* rows: the first of `blocks` blocks (or runs) of each row; blocks is 1 for 256-weight formats, up to 8 for the others. */
 template <class F>
 static void unpack(Panel<F>& panel, const uint8_t* const (&rows)[16], int blocks) {
   if constexpr (F::block == 256) {
     unpack_headers(panel, rows);
-    unpack_codes<F, 0>(panel, rows);
-    unpack_codes<F, 1>(panel, rows);
-    unpack_codes<F, 2>(panel, rows);
-    unpack_codes<F, 3>(panel, rows);
-    unpack_codes<F, 4>(panel, rows);
-    unpack_codes<F, 5>(panel, rows);
-    unpack_codes<F, 6>(panel, rows);
-    unpack_codes<F, 7>(panel, rows);
+    decltype(opened<F>(rows[0])) open[16];
+    for (int r = 0; r < 16; r++) open[r] = opened<F>(rows[r]);
+    repeat<8>([&]<int i>() { unpack_codes<F, i>(panel, open); });
     if constexpr (kShiftedActs<F>) find_shift(panel);
   } else {
-    for (int b = 0; b < blocks; b++)
-      for (int half = 0; half < 2; half++) {
-        const auto at = [&](int r) { return rows[8 * half + r] + b * F::bytes; };
-        if constexpr (kNibbleLines<F>) {
-          unpack_nibbles(panel, 8 * b, half, [&](int r) { return at(r) + F::nibbles_at; });
-        } else {
-          I32x8 v[8];
-          for (int r = 0; r < 8; r++) v[r] = (I32x8)F::template codes<0>(at(r));
-          put_lines(panel, 8 * b, half, v);
-        }
-        if constexpr (has_halves<F>) {
-          store(panel.d[b] + 8 * half, halves8<false>([&](int r) { return at(r) + F::scale_at; }));
-          if constexpr (F::has_min) store(panel.m[b] + 8 * half, halves8<false>([&](int r) { return at(r) + F::min_at; }));
-        } else {
-          for (int r = 0; r < 8; r++) {
-            panel.d[b][8 * half + r] = F::scale(at(r));
-            if constexpr (F::has_min) panel.m[b][8 * half + r] = F::minimum(at(r));
+    for (int b = 0; b < blocks; b += kRuns<F>)
+      for (int half = 0; half < 2; half++)
+        repeat<kRuns<F>>([&]<int i>() {
+          const auto at = [&](int r) { return rows[8 * half + r] + block_offset<F>(b); };
+          if constexpr (kNibbleLines<F>) {
+            unpack_nibbles(panel, 8 * (b + i), half, [&](int r) { return at(r) + F::nibbles_at; });
+          } else {
+            I32x8 v[8];
+            for (int r = 0; r < 8; r++) v[r] = (I32x8)F::template codes<i>(at(r));
+            put_lines(panel, 8 * (b + i), half, v);
           }
-        }
-      }
+          if constexpr (has_halves<F>) {
+            store(panel.d[b] + 8 * half, halves8<false>([&](int r) { return at(r) + F::scale_at; }));
+            if constexpr (F::has_min) store(panel.m[b] + 8 * half, halves8<false>([&](int r) { return at(r) + F::min_at; }));
+          } else {
+            for (int r = 0; r < 8; r++) {
+              panel.d[b + i][8 * half + r] = scale_of<F, i>(at(r));
+              if constexpr (F::has_min) panel.m[b + i][8 * half + r] = F::minimum(at(r));
+            }
+          }
+        });
   }
 }
 

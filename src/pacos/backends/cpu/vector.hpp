@@ -24,6 +24,7 @@ typedef int16_t S16x16 __attribute__((vector_size(32)));
 typedef uint32_t U32x8 __attribute__((vector_size(32)));
 typedef int32_t I32x8 __attribute__((vector_size(32)));
 typedef float F32x8 __attribute__((vector_size(32)));
+typedef uint64_t U64x2 __attribute__((vector_size(16)));
 typedef uint64_t U64x4 __attribute__((vector_size(32)));
 
 template <class T>
@@ -93,6 +94,27 @@ PACOS_INLINE U8x32 spread_bits(uint32_t bits) {
 #endif
 }
 
+/* The bytes of a table at these indices below 16. */
+PACOS_INLINE U8x32 look_up(U8x16 table, U8x32 indices) {
+#if defined(__AVX2__)
+  return (U8x32)_mm256_shuffle_epi8(_mm256_broadcastsi128_si256((__m128i)table), (__m256i)indices);
+#elif defined(__aarch64__)
+  const U8x16 half[2] = {(U8x16)vqtbl1q_u8((uint8x16_t)table, load<uint8x16_t>(&indices)),
+                         (U8x16)vqtbl1q_u8((uint8x16_t)table, load<uint8x16_t>((const uint8_t*)&indices + 16))};
+  return join(half[0], half[1]);
+#else
+  uint8_t from[16], at[32];
+  store(from, table);
+  store(at, indices);
+  for (int i = 0; i < 32; i++) at[i] = from[at[i]];
+  return load<U8x32>(at);
+#endif
+}
+
+/* What codes of IQ4_NL and IQ4_XS stand for, plus 128; twice what those of MXFP4 and NVFP4 stand for, plus 16. */
+constexpr U8x16 kNonlinearLevels = {1, 24, 45, 63, 79, 93, 106, 118, 129, 141, 153, 166, 181, 197, 217, 241};
+constexpr U8x16 kFourBitFloats = {16, 17, 18, 19, 20, 22, 24, 28, 16, 15, 14, 13, 12, 10, 8, 4};
+
 #if defined(__AVX2__)
 PACOS_INLINE S16x16 widen(S8x16 v) { return (S16x16)_mm256_cvtepi8_epi16((__m128i)v); }
 PACOS_INLINE S16x16 widen(U8x16 v) { return (S16x16)_mm256_cvtepu8_epi16((__m128i)v); }
@@ -101,9 +123,11 @@ PACOS_INLINE S16x16 widen(S8x16 v) { return __builtin_convertvector(v, S16x16); 
 PACOS_INLINE S16x16 widen(U8x16 v) { return __builtin_convertvector(v, S16x16); }
 #endif
 
+/* 16 lanes below 256 as bytes. */
+PACOS_INLINE U8x16 narrow_lanes(U16x16 v) { return __builtin_convertvector(v, U8x16); }
+
 /* 8 bytes, each twice, as 16 signed lanes. */
 PACOS_INLINE S16x16 widen_twice(uint64_t eight) {
-  typedef uint64_t U64x2 __attribute__((vector_size(16)));
   const U8x16 v = (U8x16)U64x2{eight, 0};
   return widen(__builtin_shufflevector(v, v, 0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7));
 }
@@ -170,6 +194,42 @@ struct Header {
   float d, dmin;
   S16x16 scales, mins;
 };
+
+/* The file's blocks of some 32-weight formats, and of some float formats, hold F::runs runs of F::block weights; scale<i>()
+   and codes<i>(), or values(at, first weight), then get the whole block. */
+template <class F>
+constexpr int runs_of() {
+  if constexpr (requires { F::runs; }) return F::runs;
+  else return 1;
+}
+template <class F>
+constexpr int kRuns = runs_of<F>();
+
+/* Where the block of a row's run lies. */
+template <class F>
+PACOS_INLINE int64_t block_offset(int64_t run) { return run / kRuns<F> * F::bytes; }
+
+template <class F, int i>
+PACOS_INLINE float scale_of(const uint8_t* block) {
+  if constexpr (kRuns<F> > 1) return F::template scale<i>(block);
+  else return F::scale(block);
+}
+
+/* What codes<i>() of a 256-weight format wants: F::open() does what the eight calls share, if there is something. */
+template <class F>
+concept Opens = requires(const uint8_t* block) { F::open(block); };
+template <class F>
+PACOS_INLINE auto opened(const uint8_t* block) {
+  if constexpr (Opens<F>) return F::open(block);
+  else return block;
+}
+
+/* Calls body<0>() to body<count - 1>(). */
+template <int count, int i = 0, class Body>
+PACOS_INLINE void repeat(const Body& body) {
+  body.template operator()<i>();
+  if constexpr (i + 1 < count) repeat<count, i + 1>(body);
+}
 
 /* Finds a format by its type id; PACOS_FORMAT at the end of each cpu.hpp enters it. */
 template <int id>

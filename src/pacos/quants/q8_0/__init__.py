@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from pacos.lazy import np
 from pacos.quants.block import Parts, integer_format
-from pacos.quants.pieces import half, half_bytes
+from pacos.quants.pieces import half, half_bytes, rounded_away
 
 if TYPE_CHECKING:
     from pacos.quants.block import Bytes, Floats
@@ -24,9 +24,7 @@ def quantize(values: Floats) -> Bytes:
     """Map the largest magnitude to code 127 and round halves away from zero, as ggml does."""
     d = np.abs(values).max(axis=1, keepdims=True) / np.float32(127)
     inverse = np.where(d == 0, np.float32(0), np.float32(1) / d)
-    scaled = np.abs(values * inverse)
-    whole = np.floor(scaled)
-    rounded = np.copysign(whole + np.floor(np.float32(2) * (scaled - whole)), values * inverse)
+    rounded = rounded_away(values * inverse)
     return np.concatenate([half_bytes(d), rounded.astype(np.int8).view(np.uint8)], axis=1)
 
 

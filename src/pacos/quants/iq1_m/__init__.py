@@ -1,0 +1,48 @@
+"""IQ1_M: 256 weights in vectors of 8 from the grid of IQ1_S, w = d * (2 * scale + 1) * (level + shift).
+
+Layout, 56 bytes: 32 bytes of the lower 8 bits of indices, 16 bytes of a nibble for each 8 weights (the upper 3 bits,
+and a bit that makes the shift -1/8 instead of 1/8), then four u16: four times 3 bits of scale of 16 weights, and a
+quarter of d, an f16, lowest bits first.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pacos.lazy import np
+from pacos.quants.block import Parts, integer_format
+from pacos.quants.grids import grid, odd, on_grid
+from pacos.quants.pieces import half_bytes, pack_planes, planes
+
+if TYPE_CHECKING:
+    from pacos.quants.block import Bytes, Floats
+
+
+def split(blocks: Bytes) -> Parts:
+    """The factor, each group's scale, and eight times the shifted levels."""
+    nibbles = planes(blocks[:, 32:48], 4, 1)
+    words = blocks[:, 48:].copy().view("<u2")
+    quarters = words >> np.uint16(12) << np.arange(0, 16, 4, dtype=np.uint16)
+    d = np.bitwise_or.reduce(quarters, axis=1).view(np.float16).astype(np.float32).reshape(-1, 1)
+    scales = words[:, :, None] >> np.arange(0, 12, 3, dtype=np.uint16) & np.uint16(7)
+    levels = grid("iq1_s")[blocks[:, :32] | (nibbles & np.uint8(7)).astype(np.uint16) << 8]
+    shift = np.int8(1) - np.int8(2) * (nibbles >> 3).view(np.int8)
+    codes = levels * np.int8(8) + shift[:, :, None]
+    return Parts(d / np.float32(8), codes.reshape(-1, 256), odd(scales.reshape(-1, 16)))
+
+
+def quantize(values: Floats) -> Bytes:
+    """Take the nearest vectors of the grid, shifted up or down, under the best scale of each 16 weights."""
+    levels = grid("iq1_s") * np.int8(8)
+    d, codes, found, _ = on_grid(
+        values, np.concatenate([levels + np.int8(1), levels - np.int8(1)]), groups=16, top=7, unit=8
+    )
+    down, indices = np.divmod(found, len(levels))
+    nibbles = (indices >> 8 | down << 3).astype(np.uint8)
+    parts = codes.reshape(-1, 4, 4).astype("<u2") << np.arange(0, 12, 3, dtype=np.uint16)
+    quarters = half_bytes(d).view("<u2") >> np.arange(0, 16, 4, dtype=np.uint16) << np.uint16(12)
+    words = np.bitwise_or.reduce(parts, axis=2) | quarters
+    return np.concatenate([indices.astype(np.uint8), pack_planes(nibbles, 4, 1), words.view(np.uint8)], axis=1)
+
+
+FORMAT = integer_format("IQ1_M", 29, 256, 56, split, quantize)

@@ -1,0 +1,35 @@
+"""IQ2_S: 256 weights in vectors of 8 from a grid of 1024, w = d / 8 * (2 * scale + 1) * (+-level), level in 8, 25, 43.
+
+Layout, 82 bytes: d f16, 32 bytes of the lower 8 bits of indices, 32 bytes of signs, 8 bytes of the upper 2 bits of
+indices (low bits first), 8 bytes of a 4-bit scale for each 16 weights, low nibble first.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pacos.lazy import np
+from pacos.quants.block import Parts, integer_format
+from pacos.quants.grids import eighth, grid, magnitudes, odd, on_grid, signs
+from pacos.quants.pieces import half_bytes, pack_planes, planes
+
+if TYPE_CHECKING:
+    from pacos.quants.block import Bytes, Floats
+
+
+def split(blocks: Bytes) -> Parts:
+    """The factor, each group's scale and signed levels."""
+    indices = blocks[:, 2:34] | planes(blocks[:, 66:74], 2, 1).astype(np.uint16) << 8
+    levels = grid("iq2_s")[indices].reshape(-1, 256)
+    return Parts(eighth(blocks, 0), levels * signs(blocks[:, 34:66]), odd(planes(blocks[:, 74:], 4, 1)))
+
+
+def quantize(values: Floats) -> Bytes:
+    """Take the nearest vectors of the grid under the best scale of each 16 weights."""
+    size, packed = magnitudes(values, even=False)
+    d, codes, indices, _ = on_grid(size, grid("iq2_s"), groups=16, top=15, unit=8)
+    high = pack_planes((indices >> 8).astype(np.uint8), 2, 1)
+    return np.concatenate([half_bytes(d), indices.astype(np.uint8), packed, high, pack_planes(codes, 4, 1)], axis=1)
+
+
+FORMAT = integer_format("IQ2_S", 22, 256, 82, split, quantize)
