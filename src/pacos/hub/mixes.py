@@ -1,6 +1,6 @@
 """Which type each tensor of a quantized file gets: llama.cpp's mixes, as rules.
 
-Source: llama.cpp, src/llama-quant.cpp (llama_tensor_get_type), without importance matrices and IQ types.
+Source: llama.cpp, src/llama-quant.cpp (llama_tensor_get_type), without importance matrices.
 """
 
 from __future__ import annotations
@@ -15,13 +15,21 @@ from pacos.errors import UsageError
 from pacos.hub.file_types import FILE_TYPES
 from pacos.types import TensorEntry
 
+_NAMED_BY_SIZE = {"IQ2_S": "IQ2_XS", "IQ2_M": "IQ2_S", "IQ3_XS": "IQ3_S", "IQ3_M": "IQ3_S", "MXFP4_MOE": "MXFP4"}
 # The type that most matrices get.
-_MOSTLY = {name: name[:4] if name.endswith(("_S", "_M", "_L")) else name for name in FILE_TYPES}
+_MOSTLY = {name: _NAMED_BY_SIZE.get(name, re.sub(r"_K_[SML]$", "_K", name)) for name in FILE_TYPES}
 _FLOATS = ("F32", "F16", "BF16")
 # Where rows are no whole number of blocks.
 _SMALLER_BLOCKS = {"Q2_K": "Q4_0", "Q3_K": "Q4_0", "Q4_K": "Q5_0", "Q5_K": "Q5_1", "Q6_K": "Q8_0"}
+_SMALLER_BLOCKS |= {"TQ1_0": "Q4_0", "TQ2_0": "Q4_0"}
+_SMALLER_BLOCKS |= dict.fromkeys("IQ1_S IQ1_M IQ2_XXS IQ2_XS IQ2_S IQ3_XXS IQ3_S IQ4_XS".split(), "IQ4_NL")
+# About two bits a weight: what costs most gets the next type, the embedding too.
+_NEXT = dict.fromkeys(["IQ1_S", "IQ1_M", "IQ2_XXS", "IQ2_XS"], "Q2_K") | dict.fromkeys(["IQ2_S", "IQ2_M"], "IQ3_S")
+_EMBEDDING = {**_NEXT, "IQ3_XXS": "IQ3_S", "TQ1_0": "Q4_K", "TQ2_0": "Q4_K"}
 _LAYER = re.compile(r"^blk\.(\d+)\.")
 _LAYERS_70B = 80
+_MATRIX_AXES = 2
+_MANY_QUERIES = 4  # for each key head: then the values are few
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +73,13 @@ class Mix:
     def _mixed(self, entry: TensorEntry, wanted: str) -> str:
         name = entry.name
         if name == "output.weight" or (self.tied and name == "token_embd.weight"):
-            whole = entry.shape[-1] % quants.block_format(wanted).block == 0
-            return "Q6_K" if whole and wanted != "Q8_0" else "Q8_0"
+            if wanted in ("Q8_0", "MXFP4") or entry.shape[-1] % quants.block_format(wanted).block:
+                return "Q8_0"
+            return "Q5_K" if self.file_type in _NEXT or self.file_type == "IQ3_XXS" else "Q6_K"
+        if wanted == "MXFP4":
+            return wanted if len(entry.shape) > _MATRIX_AXES else "Q8_0"  # only experts are worth four bits
+        if name == "token_embd.weight":
+            return _EMBEDDING.get(self.file_type, wanted)
         layer = _LAYER.match(name)
         if layer is None:
             return wanted
@@ -93,13 +106,22 @@ def _largest(value: Any) -> int:
 
 
 def _attn_v(mix: Mix, layer: int) -> str | None:
+    many = mix.queries_per_key >= _MANY_QUERIES
+    if mix.file_type in _NEXT:
+        return "Q4_K" if many else _NEXT[mix.file_type]
     chosen = {
-        "Q2_K": "Q4_K" if mix.queries_per_key >= 4 else "Q3_K",
+        "Q2_K": "Q4_K" if many else "Q3_K",
         "Q3_K_M": "Q5_K" if layer < 2 else "Q4_K",
         "Q3_K_L": "Q5_K",
         "Q4_K_S": "Q5_K" if layer < 4 else None,
         "Q4_K_M": "Q6_K" if mix.more_bits(layer) else None,
         "Q5_K_M": "Q6_K" if mix.more_bits(layer) else None,
+        "IQ3_XXS": "Q4_K" if many else "IQ3_S",
+        "IQ3_XS": "Q4_K" if many else None,
+        "IQ3_S": "Q4_K" if many else None,
+        "IQ3_M": "Q4_K",
+        "IQ4_NL": "Q5_K" if many else None,
+        "IQ4_XS": "Q5_K" if many else None,
     }.get(mix.file_type)
     if mix.layers == _LAYERS_70B and mix.queries_per_key > 1:  # eight heads share these weights: bits are cheap here
         mostly = chosen or _MOSTLY[mix.file_type]
@@ -108,22 +130,52 @@ def _attn_v(mix: Mix, layer: int) -> str | None:
 
 
 def _ffn_down(mix: Mix, layer: int) -> str | None:
+    early = layer < mix.layers // 8
+    if mix.file_type in _NEXT:
+        return _NEXT[mix.file_type] if early else None
     return {
         "Q2_K": "Q3_K",
         "Q3_K_M": "Q5_K" if layer < mix.layers // 16 else "Q4_K",
         "Q3_K_L": "Q5_K",
-        "Q4_K_S": "Q5_K" if layer < mix.layers // 8 else None,
+        "Q4_K_S": "Q5_K" if early else None,
         "Q4_K_M": "Q6_K" if mix.more_bits(layer) else None,
         "Q5_K_M": "Q6_K" if mix.more_bits(layer) else None,
+        "IQ3_XXS": "Q4_K" if early else "Q3_K",
+        "IQ3_M": "Q4_K" if early else None,
+        "IQ4_NL": "Q5_K" if early else None,
+        "IQ4_XS": "Q5_K" if early else None,
     }.get(mix.file_type)
 
 
 def _attn_output(mix: Mix, _: int) -> str | None:
-    return {"Q2_K": "Q3_K", "Q3_K_M": "Q4_K", "Q3_K_L": "Q5_K"}.get(mix.file_type)
+    chosen = {"Q2_K": "Q3_K", "Q3_K_M": "Q4_K", "Q3_K_L": "Q5_K", "IQ3_XXS": "IQ3_S", "IQ3_M": "Q4_K"}
+    chosen |= {"IQ1_S": "IQ2_XXS", "IQ1_M": "IQ2_XXS", "IQ2_S": "IQ3_S", "IQ2_M": "IQ3_S"}
+    return chosen.get(mix.file_type)
 
 
-def _attn_qkv(mix: Mix, _: int) -> str | None:
-    return {"Q3_K_M": "Q4_K", "Q3_K_L": "Q4_K", "Q4_K_M": "Q5_K", "Q5_K_M": "Q6_K"}.get(mix.file_type)
+def _attn_qkv(mix: Mix, layer: int) -> str | None:
+    if mix.file_type in _NEXT:
+        return _attn_v(mix, layer)
+    chosen = {"Q3_K_M": "Q4_K", "Q3_K_L": "Q4_K", "Q4_K_M": "Q5_K", "Q5_K_M": "Q6_K", "IQ3_M": "Q4_K"}
+    return chosen.get(mix.file_type)
 
 
-_RULES = {"attn_v": _attn_v, "ffn_down": _ffn_down, "attn_output": _attn_output, "attn_qkv": _attn_qkv}
+def _attn_q_or_k(mix: Mix, _: int) -> str | None:
+    return {"IQ3_XS": "IQ3_XXS", "IQ3_XXS": "IQ2_S"}.get(mix.file_type)
+
+
+def _ffn_gate_or_up(mix: Mix, layer: int) -> str | None:
+    middle = mix.layers // 8 <= layer < 7 * mix.layers // 8
+    return "IQ3_XXS" if mix.file_type == "IQ3_XS" and middle else None
+
+
+_RULES = {
+    "attn_v": _attn_v,
+    "attn_q": _attn_q_or_k,
+    "attn_k": _attn_q_or_k,
+    "attn_qkv": _attn_qkv,
+    "attn_output": _attn_output,
+    "ffn_down": _ffn_down,
+    "ffn_gate": _ffn_gate_or_up,
+    "ffn_up": _ffn_gate_or_up,
+}
