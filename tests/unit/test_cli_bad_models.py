@@ -133,7 +133,7 @@ def tensor(name: str, shape: tuple[int, ...], kind: str, size: int) -> Callable[
         (without("token_embd.weight"), "token_embd.weight"),
         (without("output_norm.weight"), "output_norm.weight"),
         (tensor("blk.1.attn_q.weight", (256, 128), "F32", 256 * 128 * 4), "shape"),
-        (tensor("blk.1.attn_q.weight", (256, 256), "IQ4_XS", 256 * 136), "IQ4_XS"),
+        (tensor("blk.1.attn_q.weight", (256, 256), "Q8_1", 256 * 8 * 36), "Q8_1"),
         (tensor("blk.1.attn_norm.weight", (256,), "F16", 512), "blk.1.attn_norm.weight"),
         (metadata(tokenizer__ggml__model="wordcloud"), "wordcloud"),
         (metadata(tokenizer__ggml__pre="nosuch"), "nosuch"),
