@@ -408,11 +408,11 @@ static void direct_floats(const LinearArgs& args, int64_t row_begin, int64_t row
     for (int r = 0; r < rows; r++)
       for (int c = 0; c < columns; c++) acc[r][c] = zero16();
     for (int64_t k = 0; k < whole; k += some) {
-      const int64_t ahead = k * F::bytes + kAheadBytes / rows, wrap = ahead < args.row_bytes ? 0 : (rows - 1) * args.row_bytes;
+      const int64_t ahead = block_offset<F>(k) + kAheadBytes / rows, wrap = ahead < args.row_bytes ? 0 : (rows - 1) * args.row_bytes;
       for (int r = 0; r < rows; r++)
-        for (int i = 0; i < some * F::bytes; i += 64) __builtin_prefetch(weights[r] + ahead + wrap + i);
+        for (int i = 0; i < some / kRuns<F> * F::bytes; i += 64) __builtin_prefetch(weights[r] + ahead + wrap + i);
       const uint8_t* at[rows];
-      for (int r = 0; r < rows; r++) at[r] = weights[r] + k * F::bytes;
+      for (int r = 0; r < rows; r++) at[r] = weights[r] + block_offset<F>(k);
       fma_tile<F, rows, columns>(acc, at, acts + k, stride, smaller(some, whole - k));
     }
     if (whole < args.columns) {
