@@ -122,7 +122,7 @@ SHAPES = [
     Shape(heads=2, key_heads=1, width=256, window=3),
     Shape(heads=3, key_heads=3, width=64, value_width=40, window=64, softcap=20.0),
     Shape(heads=9, key_heads=3, width=16, value_width=7, stored="F32", window=300),
-    Shape(heads=71, key_heads=1, width=16),
+    Shape(heads=101, key_heads=1, width=16),
     Shape(page_tokens=16),
     Shape(page_tokens=256, window=70, stored="F32"),
 ]

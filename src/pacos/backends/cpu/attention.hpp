@@ -1,32 +1,42 @@
 /* attention.hpp: causal attention over paged keys and values, written once for all instruction sets.
 
-   What binds: a query's score with a key is one chain of fma over e = 0, 1, ...; a result lane within a chunk of 256 keys
-   is one chain over the visible keys in order of position; sums of exponentials are sixteen lanes (position % 16) and one
-   tree; chunks merge in order. Tiles only choose which of these chains run at the same time, so a query gives the same
-   bits alone or in a block, in a long step or token by token, on every instruction set and number of threads.
+   What binds: a query is scaled once; its score with a key is one chain of fma over e = 0, 1, ...; a result lane within a
+   chunk of 256 keys is one chain over the visible keys in order of position; sums of exponentials are sixteen lanes
+   (position % 16) and one tree; chunks merge in order. Tiles only choose which of these chains run at the same time, so a
+   query gives the same bits alone or in a block, in a long step or token by token, on every instruction set and number of
+   threads. Scores are logarithms to base 2.
 
-   Storage is a template parameter: float or uint16_t (f16). Shapes and layouts: row_kernels.hpp. */
+   How keys and values are stored is a template parameter (stored.hpp); a few queries read them where they are, fetching
+   the next page ahead; many share one page widened to floats. Shapes and layouts: row_kernels.hpp. */
 #pragma once
-#include "backends/cpu/lanes.hpp"
-#include "backends/cpu/row_kernels.hpp"
+#include "backends/cpu/stored.hpp"
 
 namespace pacos {
 namespace PACOS_ISA {
 
-/* Accumulators that fit the registers beside operands. */
+/* Rows and sixteens of a full tile: accumulators that fit the registers beside operands, and hide the latency of fma. */
 #if defined(PACOS_LANES_AVX512)
-constexpr int kTile = 8;
+constexpr int kTile = 8, kTileWide = 2;
+#elif defined(PACOS_LANES_AVX2)
+constexpr int kTile = 6, kTileWide = 1;
 #else
-constexpr int kTile = 4;
+constexpr int kTile = 4, kTileWide = 1;
 #endif
+static_assert(kBlockQueries % kTile == 0);
 
-PACOS_INLINE int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
-PACOS_INLINE int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
-PACOS_INLINE int64_t wide(int64_t F) { return (F + kLanes - 1) / kLanes * kLanes; }
+/* The most rows of a tile that reads pages where they are: codes need registers for scales. */
+template <class Stored>
+constexpr int kRows = Stored::coded ? 4 : kTile;
+template <class Stored>
+constexpr int kFew = Stored::coded ? 2 : 4;   // sixteens of a tile of one row
+
+/* A page widened once pays from this many queries on: conversions of halves are nearly free beside a tile's fma. */
+template <class Stored>
+constexpr int64_t kWidenQueries = Stored::coded ? kRows<Stored> + 1 : 2 * kTile + 1;
+template <>
+constexpr int64_t kWidenQueries<Plain<float>> = kBlockQueries + 1;
 
 /* ---- who sees what ---- */
-
-struct Range { int64_t begin, end; };   // positions of keys
 
 PACOS_INLINE Range visible(const AttentionArgs& args, const QueryBlock& block, int64_t query) {
   const int64_t own = block.positions[query / (args.heads / args.key_heads)];
@@ -44,90 +54,97 @@ static void block_chunks(const AttentionArgs& args, const QueryBlock& block, int
   *end = (range.end + kChunkKeys - 1) / kChunkKeys;
 }
 
-PACOS_INLINE const float* query_row(const AttentionArgs& args, const QueryBlock& block, int64_t query) {
-  const int64_t group = args.heads / args.key_heads;
-  return args.q + (block.first_row + query / group) * args.q_stride +
-         (block.key_head * group + query % group) * args.key_width;
+PACOS_INLINE Range within(Range range, int64_t begin, int64_t size) {   // counted from begin, cut to [0, size)
+  return {smaller(larger(range.begin - begin, 0), size), smaller(larger(range.end - begin, 0), size)};
 }
 
-template <class T>
-PACOS_INLINE const T* page_keys(const AttentionArgs& args, const QueryBlock& block, int64_t page) {
-  return reinterpret_cast<const T*>(args.keys + block.pages[page] * args.key_page_bytes) +
-         int64_t{block.key_head} * args.page_tokens * args.key_width;
+PACOS_INLINE int64_t stored_bytes(int32_t type, int64_t numbers) {
+  int64_t bytes = 0;
+  with_stored(type, [&](auto stored) { bytes = decltype(stored)::bytes(numbers); });
+  return bytes;
 }
 
-template <class T>
-PACOS_INLINE const T* page_values(const AttentionArgs& args, const QueryBlock& block, int64_t page) {
-  return reinterpret_cast<const T*>(args.values + block.pages[page] * args.value_page_bytes) +
-         int64_t{block.key_head} * args.page_tokens * args.value_width;
+/* Where a head's keys or values of a page begin. */
+struct Heads {
+  uint8_t* first;
+  int64_t page_bytes;
+  const int32_t* pages;
+  PACOS_METHOD uint8_t* at(int64_t page) const { return first + pages[page] * page_bytes; }
+};
+PACOS_INLINE Heads key_heads(const AttentionArgs& args, const QueryBlock& block) {
+  const int64_t bytes = stored_bytes(args.key_type, int64_t{args.page_tokens} * args.key_width);
+  return {args.keys + block.key_head * bytes, args.key_page_bytes, block.pages};
+}
+PACOS_INLINE Heads value_heads(const AttentionArgs& args, const QueryBlock& block) {
+  const int64_t bytes = stored_bytes(args.value_type, int64_t{args.page_tokens} * args.value_width);
+  return {args.values + block.key_head * bytes, args.value_page_bytes, block.pages};
 }
 
 /* ---- append ---- */
 
-PACOS_INLINE void put(float* p, f32x16 x, int64_t n) { store_part(p, x, n); }
-PACOS_INLINE void put(uint16_t* p, f32x16 x, int64_t n) {
-  uint16_t lanes[kLanes];
-  store(lanes, x);
-  std::memcpy(p, lanes, static_cast<size_t>(n) * 2);
-}
-
-template <class T>
-static void append_keys(const float* k, T* page, int64_t slot, int64_t E) {
-  T* out = page + slot / kLanes * E * kLanes + slot % kLanes;   // [E][16 keys]
-  for (int64_t e = 0; e < E; e += kLanes) {
-    const int64_t n = smaller(kLanes, E - e);
-    T lanes[kLanes];
-    store(lanes, load_part(k + e, n));
-    for (int64_t i = 0; i < n; i++) out[(e + i) * kLanes] = lanes[i];
-  }
-}
-
-template <class T>
-static void append_values(const float* v, T* page, int64_t slot, int64_t F, int64_t page_tokens) {
-  for (int64_t f = 0; f < F; f += kLanes) {
-    const int64_t n = smaller(kLanes, F - f);
-    put(page + f * page_tokens + slot * n, load_part(v + f, n), n);
-  }
-}
-
 static void append_rows(const AttentionArgs& args, const QueryBlock& block, int64_t rows) {
-  const int64_t E = args.key_width, F = args.value_width;
-  for (int64_t row = 0; row < rows; row++) {
-    const int64_t page = block.positions[row] / args.page_tokens, slot = block.positions[row] % args.page_tokens;
-    const float* k = args.k + (block.first_row + row) * args.k_stride + block.key_head * E;
-    const float* v = args.v + (block.first_row + row) * args.v_stride + block.key_head * F;
-    if (args.key_type == STORE_F16) {
-      append_keys(k, const_cast<uint16_t*>(page_keys<uint16_t>(args, block, page)), slot, E);
-    } else {
-      append_keys(k, const_cast<float*>(page_keys<float>(args, block, page)), slot, E);
+  const int64_t E = args.key_width, F = args.value_width, tokens = args.page_tokens;
+  const Heads keys = key_heads(args, block), values = value_heads(args, block);
+  with_stored(args.key_type, [&](auto stored) {
+    for (int64_t row = 0; row < rows; row++) {
+      const float* k = args.k + (block.first_row + row) * args.k_stride + block.key_head * E;
+      append_key(stored, k, keys.at(block.positions[row] / tokens), block.positions[row] % tokens, E);
     }
-    if (args.value_type == STORE_F16) {
-      append_values(v, const_cast<uint16_t*>(page_values<uint16_t>(args, block, page)), slot, F, args.page_tokens);
-    } else {
-      append_values(v, const_cast<float*>(page_values<float>(args, block, page)), slot, F, args.page_tokens);
+  });
+  with_stored(args.value_type, [&](auto stored) {
+    for (int64_t row = 0; row < rows; row++) {
+      const float* v = args.v + (block.first_row + row) * args.v_stride + block.key_head * F;
+      append_value(stored, v, values.at(block.positions[row] / tokens), block.positions[row] % tokens, F, tokens);
     }
-  }
+  });
 }
 
 /* ---- tiles ---- */
 
-/* scores[r][16 g + lane] = q[r] . key; K is [groups][E][16]. */
-template <int ROWS, int GROUPS, class T>
-PACOS_INLINE void score_tile(const float* const* q, const T* K, int64_t E, float* scores) {
+/* acc[r][c] += left(r) * right(c). The fewer operands are held, the others come one by one: else registers run out. */
+template <int ROWS, int COLUMNS, class Left, class Right>
+PACOS_INLINE void multiply_add(Left left, Right right, f32x16 (&acc)[ROWS][COLUMNS]) {
+  constexpr int kHeld = ROWS < COLUMNS ? ROWS : COLUMNS;
+  f32x16 held[kHeld];
+#pragma GCC unroll 8
+  for (int i = 0; i < kHeld; i++) held[i] = ROWS < COLUMNS ? left(i) : right(i);
+  if constexpr (ROWS < COLUMNS) {
+#pragma GCC unroll 8
+    for (int c = 0; c < COLUMNS; c++) {
+      const f32x16 y = right(c);
+#pragma GCC unroll 8
+      for (int r = 0; r < ROWS; r++) acc[r][c] = fma(held[r], y, acc[r][c]);
+    }
+  } else {
+#pragma GCC unroll 8
+    for (int r = 0; r < ROWS; r++) {
+      const f32x16 x = left(r);
+#pragma GCC unroll 8
+      for (int c = 0; c < COLUMNS; c++) acc[r][c] = fma(x, held[c], acc[r][c]);
+    }
+  }
+}
+
+/* scores[r][16 g + lane] = q[r] . key for the groups of 16 keys from `group` on; rows of q are E floats. */
+template <int ROWS, int GROUPS, class Stored>
+PACOS_INLINE void score_tile(const float* q, const uint8_t* head, int64_t E, int64_t group, int64_t ahead, float* scores) {
   f32x16 acc[ROWS][GROUPS];
 #pragma GCC unroll 8
   for (int r = 0; r < ROWS; r++)
 #pragma GCC unroll 8
     for (int g = 0; g < GROUPS; g++) acc[r][g] = splat(0.0f);
-  for (int64_t e = 0; e < E; e++) {
-    f32x16 x[ROWS];
-#pragma GCC unroll 8
-    for (int r = 0; r < ROWS; r++) x[r] = splat(q[r][e]);
+  const int64_t part = Stored::coded || ahead != 0 ? kLanes : E;
+  for (int64_t e = 0; e < E; e += part) {
+    typename Stored::KeySteps keys[GROUPS];
 #pragma GCC unroll 8
     for (int g = 0; g < GROUPS; g++) {
-      const f32x16 key = load(K + (g * E + e) * kLanes);
-#pragma GCC unroll 8
-      for (int r = 0; r < ROWS; r++) acc[r][g] = fma(x[r], key, acc[r][g]);
+      keys[g] = Stored::key_steps(head, E, group + g, e);
+      if (ahead != 0) keys[g].ahead(0, ahead);
+    }
+    const float* x = q + e;
+    const int64_t n = smaller(part, E - e);
+    for (int64_t i = 0; i < n; i++) {
+      multiply_add<ROWS, GROUPS>([&](int r) { return splat(x[r * E + i]); }, [&](int g) { return keys[g].at(i); }, acc);
     }
   }
 #pragma GCC unroll 8
@@ -136,132 +153,130 @@ PACOS_INLINE void score_tile(const float* const* q, const T* K, int64_t E, float
     for (int g = 0; g < GROUPS; g++) store(scores + r * kChunkKeys + g * kLanes, acc[r][g]);
 }
 
-template <int ROWS, int GROUPS, class T>
-static void score_groups(const float* const* q, const T* K, int64_t E, int64_t groups, float* scores) {
-  int64_t g = 0;
-  for (; g + GROUPS <= groups; g += GROUPS) score_tile<ROWS, GROUPS>(q, K + g * E * kLanes, E, scores + g * kLanes);
+template <int ROWS, int GROUPS, class Stored>
+static void score_groups(const float* q, const uint8_t* head, int64_t E, Range groups, int64_t ahead, float* scores) {
+  int64_t g = groups.begin;
+  for (; g + GROUPS <= groups.end; g += GROUPS) score_tile<ROWS, GROUPS, Stored>(q, head, E, g, ahead, scores + g * kLanes);
   if constexpr (GROUPS > 1) {
-    for (; g < groups; g++) score_tile<ROWS, 1>(q, K + g * E * kLanes, E, scores + g * kLanes);
+    for (; g < groups.end; g++) score_tile<ROWS, 1, Stored>(q, head, E, g, ahead, scores + g * kLanes);
   }
 }
 
-/* out[r][16 b + lane] += sum over keys [begin, end) of p[r][key] * value; blocks of V are block_floats apart, the values
-   of consecutive keys key_floats. p rows are kChunkKeys apart, p[key] counts from the page's first key. */
-template <int ROWS, int BLOCKS, class T>
-PACOS_INLINE void mix_tile(const float* p, const T* V, int64_t block_floats, int64_t key_floats, Range keys, float* out,
-                           int64_t out_stride) {
+/* out[r][16 b + lane] += sum over keys of the page of p[r][key] * value, for the features from f on. */
+template <int ROWS, int BLOCKS, class Stored>
+PACOS_INLINE void mix_tile(const float* p, const uint8_t* head, int64_t page_tokens, int64_t F, int64_t f, Range keys,
+                           int64_t ahead, float* out) {
+  const int64_t stride = softmax_state_floats(F);
+  typename Stored::ValueSteps values[BLOCKS];
   f32x16 acc[ROWS][BLOCKS];
+#pragma GCC unroll 8
+  for (int b = 0; b < BLOCKS; b++) values[b] = Stored::value_steps(head, page_tokens, F, f + b * kLanes, keys);
 #pragma GCC unroll 8
   for (int r = 0; r < ROWS; r++)
 #pragma GCC unroll 8
-    for (int b = 0; b < BLOCKS; b++) acc[r][b] = load(out + r * out_stride + b * kLanes);
-  for (int64_t key = keys.begin; key < keys.end; key++) {
-    f32x16 weight[ROWS];
+    for (int b = 0; b < BLOCKS; b++) acc[r][b] = load(out + r * stride + f + b * kLanes);
+  const int64_t part = ahead != 0 ? kLanes : keys.end - keys.begin;
+  for (int64_t begin = keys.begin; begin < keys.end; begin += part) {
+    const int64_t end = smaller(begin + part, keys.end);
 #pragma GCC unroll 8
-    for (int r = 0; r < ROWS; r++) weight[r] = splat(p[r * kChunkKeys + key]);
-#pragma GCC unroll 8
-    for (int b = 0; b < BLOCKS; b++) {
-      const f32x16 value = load(V + b * block_floats + key * key_floats);
-#pragma GCC unroll 8
-      for (int r = 0; r < ROWS; r++) acc[r][b] = fma(weight[r], value, acc[r][b]);
+    for (int b = 0; b < BLOCKS; b++)
+      if (ahead != 0) values[b].ahead(begin, ahead);
+    for (int64_t key = begin; key < end; key++) {
+      multiply_add<ROWS, BLOCKS>([&](int r) { return splat(p[r * kChunkKeys + key]); },
+                                 [&](int b) { return values[b].at(key); }, acc);
     }
   }
 #pragma GCC unroll 8
   for (int r = 0; r < ROWS; r++)
 #pragma GCC unroll 8
-    for (int b = 0; b < BLOCKS; b++) store(out + r * out_stride + b * kLanes, acc[r][b]);
+    for (int b = 0; b < BLOCKS; b++) store(out + r * stride + f + b * kLanes, acc[r][b]);
 }
 
-/* V: [F / 16][page_tokens][16], then [page_tokens][F % 16], whose loads run into the next key: those lanes are dropped. */
-template <int ROWS, int BLOCKS, class T>
-static void mix_blocks(const float* p, const T* V, int64_t page_tokens, int64_t F, Range keys, float* out) {
+template <int ROWS, int BLOCKS, class Stored>
+static void mix_blocks(const float* p, const uint8_t* head, int64_t page_tokens, int64_t F, Range keys, int64_t ahead,
+                       float* out) {
   if (keys.begin >= keys.end) return;
-  const int64_t stride = softmax_state_floats(F), block_floats = page_tokens * kLanes;
   int64_t f = 0;
   for (; f + BLOCKS * kLanes <= F; f += BLOCKS * kLanes)
-    mix_tile<ROWS, BLOCKS>(p, V + f * page_tokens, block_floats, kLanes, keys, out + f, stride);
-  if constexpr (BLOCKS > 1) {
-    for (; f + kLanes <= F; f += kLanes)
-      mix_tile<ROWS, 1>(p, V + f * page_tokens, block_floats, kLanes, keys, out + f, stride);
-  }
-  if (f < F) mix_tile<ROWS, 1>(p, V + f * page_tokens, block_floats, F - f, keys, out + f, stride);
+    mix_tile<ROWS, BLOCKS, Stored>(p, head, page_tokens, F, f, keys, ahead, out);
+  for (; f < F; f += kLanes) mix_tile<ROWS, 1, Stored>(p, head, page_tokens, F, f, keys, ahead, out);
 }
 
 /* ---- one page, all queries of the block ---- */
 
-PACOS_INLINE int64_t tile_rows(int64_t left) { return left >= kTile ? kTile : left >= 4 ? 4 : left >= 2 ? 2 : 1; }
+template <class Stored>
+PACOS_INLINE int64_t tile_rows(int64_t left) {
+  return left >= kRows<Stored> ? kRows<Stored> : left >= 4 ? 4 : left >= 2 ? 2 : 1;
+}
 
-template <class T>
-static void score_page(const AttentionArgs& args, const QueryBlock& block, const T* K, Range page, float* scores) {
-  const int64_t E = args.key_width;
+/* seen: the keys that each query sees, counted from the page's first; ahead: bytes from here to what is read next, or 0. */
+template <class Stored>
+static void score_page(const float* q, const Range* seen, int64_t queries, const uint8_t* head, int64_t E, int64_t start,
+                       int64_t page_tokens, int64_t ahead, float* scores) {
   int64_t rows = 0;
-  for (int64_t query = block.query_begin; query < block.query_end; query += rows) {
-    rows = tile_rows(block.query_end - query);
-    const int64_t begin = larger(page.begin, visible(args, block, query).begin);
-    const int64_t end = smaller(page.end, visible(args, block, query + rows - 1).end);
-    if (begin >= end) continue;
-    const float* q[kTile];
-    for (int64_t r = 0; r < rows; r++) q[r] = query_row(args, block, query + r);
-    const int64_t first = (begin - page.begin) / kLanes, groups = (end - page.begin + kLanes - 1) / kLanes - first;
-    const T* from = K + first * E * kLanes;
-    float* out = scores + (query - block.query_begin) * kChunkKeys + first * kLanes;
-    if (rows == kTile) score_groups<kTile, 1>(q, from, E, groups, out);
-    else if (rows == 4) score_groups<4, kTile / 4>(q, from, E, groups, out);
-    else if (rows == 2) score_groups<2, kTile / 2>(q, from, E, groups, out);
-    else score_groups<1, 4>(q, from, E, groups, out);
+  for (int64_t query = 0; query < queries; query += rows) {
+    rows = tile_rows<Stored>(queries - query);
+    const Range keys = {within(seen[query], start, page_tokens).begin, within(seen[query + rows - 1], start, page_tokens).end};
+    if (keys.begin >= keys.end) continue;
+    const Range groups = {keys.begin / kLanes, (keys.end + kLanes - 1) / kLanes};
+    const float* x = q + query * E;
+    float* out = scores + query * kChunkKeys;
+    if (rows == kRows<Stored>) score_groups<kRows<Stored>, kTileWide, Stored>(x, head, E, groups, ahead, out);
+    else if (rows == 4) score_groups<4, kTileWide, Stored>(x, head, E, groups, ahead, out);
+    else if (rows == 2) score_groups<2, kFew<Stored> / 2, Stored>(x, head, E, groups, ahead, out);
+    else score_groups<1, kFew<Stored>, Stored>(x, head, E, groups, ahead, out);
   }
 }
 
 /* Keys that all queries of a tile see go through the tile; the others, at its edges, query by query. */
-template <class T>
-static void mix_page(const AttentionArgs& args, const QueryBlock& block, const T* V, Range page, const float* scores,
-                     float* states) {
-  const int64_t F = args.value_width, size = softmax_state_floats(F), tokens = args.page_tokens;
+template <class Stored>
+static void mix_page(const float* p, const Range* seen, int64_t queries, const uint8_t* head, int64_t F, int64_t start,
+                     int64_t page_tokens, int64_t ahead, float* states) {
+  const int64_t size = softmax_state_floats(F);
   int64_t rows = 0;
-  for (int64_t query = block.query_begin; query < block.query_end; query += rows) {
-    rows = tile_rows(block.query_end - query);
-    const float* p = scores + (query - block.query_begin) * kChunkKeys;
-    float* out = states + (query - block.query_begin) * size + kLanes;
-    auto seen = [&](int64_t row) {
-      const Range own = visible(args, block, query + row);
-      return Range{larger(own.begin, page.begin) - page.begin, smaller(own.end, page.end) - page.begin};
+  for (int64_t query = 0; query < queries; query += rows) {
+    rows = tile_rows<Stored>(queries - query);
+    const float* weights = p + query * kChunkKeys;
+    float* out = states + query * size + kLanes;
+    auto own = [&](int64_t row) { return within(seen[query + row], start, page_tokens); };
+    auto alone = [&](int64_t row, Range keys) {
+      mix_blocks<1, kFew<Stored>, Stored>(weights + row * kChunkKeys, head, page_tokens, F, keys, ahead, out + row * size);
     };
-    const Range shared = {seen(rows - 1).begin, seen(0).end};
+    const Range shared = {own(rows - 1).begin, own(0).end};
     if (rows == 1 || shared.begin >= shared.end) {
-      for (int64_t r = 0; r < rows; r++) mix_blocks<1, 4>(p + r * kChunkKeys, V, tokens, F, seen(r), out + r * size);
+      for (int64_t r = 0; r < rows; r++) alone(r, own(r));
       continue;
     }
-    for (int64_t r = 0; r < rows; r++)
-      mix_blocks<1, 4>(p + r * kChunkKeys, V, tokens, F, {seen(r).begin, shared.begin}, out + r * size);
-    if (rows == kTile) mix_blocks<kTile, 1>(p, V, tokens, F, shared, out);
-    else if (rows == 4) mix_blocks<4, kTile / 4>(p, V, tokens, F, shared, out);
-    else mix_blocks<2, kTile / 2>(p, V, tokens, F, shared, out);
-    for (int64_t r = 0; r < rows; r++)
-      mix_blocks<1, 4>(p + r * kChunkKeys, V, tokens, F, {shared.end, seen(r).end}, out + r * size);
+    for (int64_t r = 0; r < rows; r++) alone(r, {own(r).begin, shared.begin});
+    if (rows == kRows<Stored>) mix_blocks<kRows<Stored>, kTileWide, Stored>(weights, head, page_tokens, F, shared, ahead, out);
+    else if (rows == 4) mix_blocks<4, kTileWide, Stored>(weights, head, page_tokens, F, shared, ahead, out);
+    else mix_blocks<2, kFew<Stored> / 2, Stored>(weights, head, page_tokens, F, shared, ahead, out);
+    for (int64_t r = 0; r < rows; r++) alone(r, {shared.end, own(r).end});
   }
 }
-
-static const float* widen(const uint16_t* from, int64_t n, float* to) {
-  for (int64_t i = 0; i < n; i += kLanes) store(to + i, load(from + i));
-  return to;
-}
-
-/* A page converted once pays from this many queries on. */
-constexpr int64_t kWidenQueries = 3 * kTile;
 
 /* ---- one chunk ---- */
 
-/* Turn a query's scores of a chunk into exponentials; gives their largest score and their sum. keys count from the
-   chunk's first. */
-static void soften(const AttentionArgs& args, Range keys, float* scores, float* state) {
+constexpr float kLog2e = 1.44269504088896341f;
+
+/* The block's queries, scaled, one after another. */
+static void scale_queries(const AttentionArgs& args, const QueryBlock& block, float* to) {
+  const int64_t group = args.heads / args.key_heads, E = args.key_width;
+  const float scale = args.softcap > 0.0f ? args.scale / args.softcap : args.scale * kLog2e;
+  for (int64_t query = block.query_begin; query < block.query_end; query++, to += E) {
+    const float* q = args.q + (block.first_row + query / group) * args.q_stride + (block.key_head * group + query % group) * E;
+    int64_t e = 0;
+    for (; e + kLanes <= E; e += kLanes) store(to + e, load(q + e) * splat(scale));
+    for (; e < E; e++) to[e] = q[e] * scale;
+  }
+}
+
+/* Turn a query's scores of a chunk into exponentials; gives their largest score and their sum. */
+static void soften(float softcap, Range keys, float* scores, float* state) {
   const int64_t first = keys.begin / kLanes * kLanes, last = (keys.end + kLanes - 1) / kLanes * kLanes;
   const float nothing = -__builtin_inff();
-  const f32x16 factor = splat(args.scale), cap = splat(args.softcap);
-  for (int64_t i = first; i < last; i += kLanes) {
-    f32x16 s = load(scores + i) * factor;
-    if (args.softcap > 0.0f) s = cap * tanh(s / cap);
-    store(scores + i, s);
-  }
+  if (softcap > 0.0f)
+    for (int64_t i = first; i < last; i += kLanes) store(scores + i, splat(softcap * kLog2e) * tanh(load(scores + i)));
   for (int64_t i = first; i < keys.begin; i++) scores[i] = nothing;
   for (int64_t i = keys.end; i < last; i++) scores[i] = nothing;
   f32x16 high = splat(nothing);
@@ -270,67 +285,88 @@ static void soften(const AttentionArgs& args, Range keys, float* scores, float* 
   const f32x16 top = splat(state[0]);
   f32x16 total = splat(0.0f);
   for (int64_t i = first; i < last; i += kLanes) {
-    const f32x16 p = exp(load(scores + i) - top);
+    const f32x16 p = exp2_falling(load(scores + i) - top);
     store(scores + i, p);
     total = total + p;
   }
   state[1] = sum(total);
 }
 
+/* f(page, its head, bytes from there to what is read next, or 0) for the pages of a chunk; `after` is read behind the last. */
+template <class F>
+PACOS_INLINE void each_page(Range pages, const Heads& heads, const uint8_t* after, F f) {
+  for (int64_t page = pages.begin; page < pages.end; page++) {
+    const uint8_t *own = heads.at(page), *next = page + 1 < pages.end ? heads.at(page + 1) : after;
+    f(page, own, next != nullptr ? next - own : 0);
+  }
+}
+
 static void attend_chunk(const AttentionArgs& args, const QueryBlock& block, int64_t chunk, float* states, void* scratch) {
   const int64_t queries = block.query_end - block.query_begin, tokens = args.page_tokens;
-  const int64_t E = args.key_width, F = args.value_width, size = softmax_state_floats(F);
+  const int64_t E = args.key_width, F = args.value_width, size = softmax_state_floats(F), start = chunk * kChunkKeys;
   float* scores = static_cast<float*>(scratch);                // [queries, kChunkKeys]
   float* widened = scores + kBlockQueries * kChunkKeys;
-  const int64_t start = chunk * kChunkKeys;
-  const Range all = block_range(args, block);
-  const Range keys = {larger(all.begin, start), smaller(all.end, start + kChunkKeys)};
-  const bool widens = queries >= kWidenQueries;
-  for (int64_t page = keys.begin / tokens; page * tokens < keys.end; page++) {
-    const Range range = {page * tokens, (page + 1) * tokens};
-    float* out = scores + range.begin - start;
-    if (args.key_type == STORE_F32) score_page(args, block, page_keys<float>(args, block, page), range, out);
-    else if (widens) score_page(args, block, widen(page_keys<uint16_t>(args, block, page), tokens * E, widened), range, out);
-    else score_page(args, block, page_keys<uint16_t>(args, block, page), range, out);
-  }
+  float* q = widened + tokens * larger(E, size - kLanes);      // [queries, E]
+  scale_queries(args, block, q);
+  Range seen[kBlockQueries];
+  for (int64_t i = 0; i < queries; i++) seen[i] = within(visible(args, block, block.query_begin + i), start, kChunkKeys);
+  const int64_t end = block_range(args, block).end;
+  const Range pages = {(start + seen[0].begin) / tokens, (smaller(end, start + kChunkKeys) + tokens - 1) / tokens};
+  const Heads keys = key_heads(args, block), values = value_heads(args, block);
+  with_stored(args.key_type, [&](auto stored) {
+    using Stored = decltype(stored);
+    each_page(pages, keys, values.at(pages.begin), [&](int64_t page, const uint8_t* own, int64_t ahead) {
+      float* out = scores + page * tokens - start;
+      if (queries >= kWidenQueries<Stored>) {
+        widen_keys(stored, own, E, tokens, widened);
+        score_page<Plain<float>>(q, seen, queries, reinterpret_cast<uint8_t*>(widened), E, page * tokens - start, tokens, 0, out);
+      } else {
+        score_page<Stored>(q, seen, queries, own, E, page * tokens - start, tokens, ahead, out);
+      }
+    });
+  });
   for (int64_t i = 0; i < queries; i++) {
     float* state = states + i * size;
     std::memset(state, 0, static_cast<size_t>(size) * 4);
-    const Range own = visible(args, block, block.query_begin + i);
-    const Range seen = {larger(own.begin, start) - start, smaller(own.end, start + kChunkKeys) - start};
-    if (seen.begin < seen.end) soften(args, seen, scores + i * kChunkKeys, state);
+    if (seen[i].begin < seen[i].end) soften(args.softcap, seen[i], scores + i * kChunkKeys, state);
   }
-  for (int64_t page = keys.begin / tokens; page * tokens < keys.end; page++) {
-    const Range range = {page * tokens, (page + 1) * tokens};
-    const float* p = scores + range.begin - start;
-    if (args.value_type == STORE_F32) mix_page(args, block, page_values<float>(args, block, page), range, p, states);
-    else if (widens) mix_page(args, block, widen(page_values<uint16_t>(args, block, page), tokens * F, widened), range, p, states);
-    else mix_page(args, block, page_values<uint16_t>(args, block, page), range, p, states);
-  }
+  with_stored(args.value_type, [&](auto stored) {
+    using Stored = decltype(stored);
+    each_page(pages, values, pages.end * tokens < end ? keys.at(pages.end) : nullptr, [&](int64_t page, const uint8_t* own, int64_t ahead) {
+      const float* p = scores + page * tokens - start;
+      if (queries >= kWidenQueries<Stored>) {
+        widen_values(stored, own, F, tokens, widened);
+        mix_page<Plain<float>>(p, seen, queries, reinterpret_cast<uint8_t*>(widened), F, page * tokens - start, tokens, 0, states);
+      } else {
+        mix_page<Stored>(p, seen, queries, own, F, page * tokens - start, tokens, ahead, states);
+      }
+    });
+  });
 }
 
 /* ---- merge and finish ---- */
 
-PACOS_INLINE float exp_one(float x) {
-  float lanes[kLanes];
-  store(lanes, exp(splat(x)));
-  return lanes[0];
-}
-
+/* Sixteen queries at a time: their states differ by a power of two, which one exponential gives. */
 static void merge_states(float* states, const float* next, int64_t queries, int64_t value_width) {
   const int64_t size = softmax_state_floats(value_width);
-  for (int64_t i = 0; i < queries; i++, states += size, next += size) {
-    if (next[1] == 0.0f) continue;
-    if (states[1] == 0.0f) {
-      std::memcpy(states, next, static_cast<size_t>(size) * 4);
-      continue;
+  for (int64_t first = 0; first < queries; first += kLanes) {
+    const int64_t n = smaller(kLanes, queries - first);
+    float fall[kLanes] = {};
+    for (int64_t i = 0; i < n; i++) fall[i] = -__builtin_fabsf(states[i * size] - next[i * size]);
+    store(fall, exp2_falling(load(fall)));
+    for (int64_t i = 0; i < n; i++, states += size, next += size) {
+      if (next[1] == 0.0f) continue;
+      if (states[1] == 0.0f) {
+        std::memcpy(states, next, static_cast<size_t>(size) * 4);
+        continue;
+      }
+      const bool rises = next[0] > states[0];
+      const float a = rises ? fall[i] : 1.0f, b = rises ? 1.0f : fall[i];
+      states[0] = rises ? next[0] : states[0];
+      states[1] = __builtin_fmaf(next[1], b, states[1] * a);
+      const f32x16 keep = splat(a), join = splat(b);
+      for (int64_t f = kLanes; f < size; f += kLanes) store(states + f, fma(load(next + f), join, load(states + f) * keep));
     }
-    const float top = states[0] > next[0] ? states[0] : next[0];
-    const float a = exp_one(states[0] - top), b = exp_one(next[0] - top);
-    states[0] = top;
-    states[1] = __builtin_fmaf(next[1], b, states[1] * a);
-    const f32x16 keep = splat(a), join = splat(b);
-    for (int64_t f = kLanes; f < size; f += kLanes) store(states + f, fma(load(next + f), join, load(states + f) * keep));
   }
 }
 

@@ -19,11 +19,32 @@
 #endif
 
 #define PACOS_INLINE static inline __attribute__((always_inline))
+#define PACOS_METHOD inline __attribute__((always_inline))
 
 namespace pacos {
 namespace PACOS_ISA {
 
 constexpr int kLanes = 16;
+
+struct Bf16 { uint16_t bits; };
+
+#if defined(PACOS_LANES_AVX512) || defined(PACOS_LANES_AVX2)
+struct u8x16 { __m128i v; };
+PACOS_INLINE u8x16 load(const uint8_t* p) { return {_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))}; }
+PACOS_INLINE u8x16 operator|(u8x16 x, u8x16 y) { return {_mm_or_si128(x.v, y.v)}; }
+/* Bits of each byte from `shift` on; mask says how many and lies within the byte. */
+PACOS_INLINE u8x16 bits_at(u8x16 x, int shift, uint8_t mask) {
+  return {_mm_and_si128(_mm_srl_epi16(x.v, _mm_cvtsi32_si128(shift)), _mm_set1_epi8(static_cast<char>(mask)))};
+}
+PACOS_INLINE u8x16 times16(u8x16 x) { return {_mm_slli_epi16(x.v, 4)}; }   // of bytes below 16
+PACOS_INLINE u8x16 look_up(u8x16 table, u8x16 x) { return {_mm_shuffle_epi8(table.v, x.v)}; }   // of bytes below 16
+PACOS_INLINE u8x16 spread_to_16(uint16_t bits) {   // byte i is 16 where bit i is set, else 0
+  const __m128i mask = _mm_set1_epi64x(static_cast<int64_t>(0x8040201008040201u));
+  const __m128i places = _mm_set_epi64x(0x0101010101010101, 0);
+  const __m128i bytes = _mm_shuffle_epi8(_mm_cvtsi32_si128(bits), places);
+  return {_mm_and_si128(_mm_cmpeq_epi8(_mm_and_si128(bytes, mask), mask), _mm_set1_epi8(16))};
+}
+#endif
 
 #if defined(PACOS_LANES_AVX512)
 
@@ -54,6 +75,12 @@ PACOS_INLINE f32x16 load(const uint16_t* p) {
 PACOS_INLINE void store(uint16_t* p, f32x16 x) {
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtps_ph(x.v, _MM_FROUND_TO_NEAREST_INT));
 }
+PACOS_INLINE f32x16 load(const Bf16* p) {
+  const __m256i bits = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+  return {_mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(bits), 16))};
+}
+PACOS_INLINE f32x16 low_bits_power(f32x16 x) { return {_mm512_castsi512_ps(_mm512_slli_epi32(_mm512_castps_si512(x.v), 23))}; }
+PACOS_INLINE f32x16 signed_floats(u8x16 x) { return {_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(x.v))}; }
 PACOS_INLINE __m256 low_half(f32x16 x) { return _mm512_castps512_ps256(x.v); }
 PACOS_INLINE __m256 high_half(f32x16 x) { return _mm512_extractf32x8_ps(x.v, 1); }
 
@@ -92,6 +119,17 @@ PACOS_INLINE void store(uint16_t* p, f32x16 x) {
   _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm256_cvtps_ph(x.a, _MM_FROUND_TO_NEAREST_INT));
   _mm_storeu_si128(reinterpret_cast<__m128i*>(p + 8), _mm256_cvtps_ph(x.b, _MM_FROUND_TO_NEAREST_INT));
 }
+PACOS_INLINE __m256 load8(const Bf16* p) {
+  const __m128i bits = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
+  return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(bits), 16));
+}
+PACOS_INLINE f32x16 load(const Bf16* p) { return {load8(p), load8(p + 8)}; }
+PACOS_INLINE __m256 low_bits_power8(__m256 x) { return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_castps_si256(x), 23)); }
+PACOS_INLINE f32x16 low_bits_power(f32x16 x) { return {low_bits_power8(x.a), low_bits_power8(x.b)}; }
+PACOS_INLINE f32x16 signed_floats(u8x16 x) {
+  return {_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(x.v)),
+          _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_unpackhi_epi64(x.v, x.v)))};
+}
 PACOS_INLINE __m256 low_half(f32x16 x) { return x.a; }
 PACOS_INLINE __m256 high_half(f32x16 x) { return x.b; }
 
@@ -127,6 +165,31 @@ PACOS_INLINE f32x16 load(const uint16_t* p) {
 }
 PACOS_INLINE void store(uint16_t* p, f32x16 x) {
   for (int i = 0; i < 4; i++) vst1_u16(p + 4 * i, vreinterpret_u16_f16(vcvt_f16_f32(x.v[i])));
+}
+PACOS_INLINE f32x16 load(const Bf16* p) {
+  PACOS_EACH(vreinterpretq_f32_u32(vshll_n_u16(vld1_u16(&p[4 * i].bits), 16)));
+}
+PACOS_INLINE f32x16 low_bits_power(f32x16 x) {
+  PACOS_EACH(vreinterpretq_f32_u32(vshlq_n_u32(vreinterpretq_u32_f32(x.v[i]), 23)));
+}
+struct u8x16 { uint8x16_t v; };
+PACOS_INLINE u8x16 load(const uint8_t* p) { return {vld1q_u8(p)}; }
+PACOS_INLINE u8x16 operator|(u8x16 x, u8x16 y) { return {vorrq_u8(x.v, y.v)}; }
+PACOS_INLINE u8x16 bits_at(u8x16 x, int shift, uint8_t mask) {
+  return {vandq_u8(vshlq_u8(x.v, vdupq_n_s8(static_cast<int8_t>(-shift))), vdupq_n_u8(mask))};
+}
+PACOS_INLINE u8x16 times16(u8x16 x) { return {vshlq_n_u8(x.v, 4)}; }
+PACOS_INLINE u8x16 look_up(u8x16 table, u8x16 x) { return {vqtbl1q_u8(table.v, x.v)}; }
+PACOS_INLINE u8x16 spread_to_16(uint16_t bits) {
+  static const uint8_t mask[16] = {1, 2, 4, 8, 16, 32, 64, 128, 1, 2, 4, 8, 16, 32, 64, 128};
+  const uint8x16_t bytes = vcombine_u8(vdup_n_u8(bits & 255), vdup_n_u8(static_cast<uint8_t>(bits >> 8)));
+  return {vandq_u8(vtstq_u8(bytes, vld1q_u8(mask)), vdupq_n_u8(16))};
+}
+PACOS_INLINE f32x16 signed_floats(u8x16 x) {
+  const int8x16_t bytes = vreinterpretq_s8_u8(x.v);
+  const int16x8_t low = vmovl_s8(vget_low_s8(bytes)), high = vmovl_s8(vget_high_s8(bytes));
+  return {{vcvtq_f32_s32(vmovl_s16(vget_low_s16(low))), vcvtq_f32_s32(vmovl_s16(vget_high_s16(low))),
+           vcvtq_f32_s32(vmovl_s16(vget_low_s16(high))), vcvtq_f32_s32(vmovl_s16(vget_high_s16(high)))}};
 }
 PACOS_INLINE float sum(f32x16 x) {
   const float32x4_t four = vaddq_f32(vaddq_f32(x.v[0], x.v[2]), vaddq_f32(x.v[1], x.v[3]));
@@ -204,6 +267,34 @@ PACOS_INLINE uint16_t to_half(float f) {   // to nearest, ties to even, as the i
 }
 PACOS_INLINE f32x16 load(const uint16_t* p) { PACOS_EACH(from_half(p[i])); }
 PACOS_INLINE void store(uint16_t* p, f32x16 x) { for (int i = 0; i < kLanes; i++) p[i] = to_half(x.v[i]); }
+PACOS_INLINE f32x16 shifted(f32x16 x, int left) {
+  uint32_t bits[kLanes];
+  std::memcpy(bits, x.v, sizeof bits);
+  for (int i = 0; i < kLanes; i++) bits[i] <<= left;
+  std::memcpy(x.v, bits, sizeof bits);
+  return x;
+}
+PACOS_INLINE f32x16 load(const Bf16* p) {
+  uint32_t bits[kLanes];
+  for (int i = 0; i < kLanes; i++) bits[i] = p[i].bits;
+  f32x16 r;
+  std::memcpy(r.v, bits, sizeof bits);
+  return shifted(r, 16);
+}
+PACOS_INLINE f32x16 low_bits_power(f32x16 x) { return shifted(x, 23); }
+struct u8x16 { uint8_t v[16]; };
+#define PACOS_BYTES(expression) \
+  u8x16 r; \
+  for (int i = 0; i < 16; i++) r.v[i] = static_cast<uint8_t>(expression); \
+  return r
+PACOS_INLINE u8x16 load(const uint8_t* p) { PACOS_BYTES(p[i]); }
+PACOS_INLINE u8x16 operator|(u8x16 x, u8x16 y) { PACOS_BYTES(x.v[i] | y.v[i]); }
+PACOS_INLINE u8x16 bits_at(u8x16 x, int shift, uint8_t mask) { PACOS_BYTES(x.v[i] >> shift & mask); }
+PACOS_INLINE u8x16 times16(u8x16 x) { PACOS_BYTES(x.v[i] << 4); }
+PACOS_INLINE u8x16 look_up(u8x16 table, u8x16 x) { PACOS_BYTES(table.v[x.v[i]]); }
+PACOS_INLINE u8x16 spread_to_16(uint16_t bits) { PACOS_BYTES((bits >> i & 1) << 4); }
+#undef PACOS_BYTES
+PACOS_INLINE f32x16 signed_floats(u8x16 x) { PACOS_EACH(static_cast<float>(static_cast<int8_t>(x.v[i]))); }
 PACOS_INLINE float sum(f32x16 x) {
   for (int step = 8; step > 0; step /= 2)
     for (int i = 0; i < step; i++) x.v[i] = x.v[i] + x.v[i + step];
@@ -259,6 +350,20 @@ PACOS_INLINE f32x16 exp(f32x16 x) {
   p = fma(p, r, splat(1.6666665459e-1f));
   p = fma(p, r, splat(5.0000001201e-1f));
   return times_power(fma(p, r * r, r) + splat(1.0f), n);
+}
+
+/* 2^x to 2 ulp for x <= 0; 0 below -126.5. Source: Cephes exp2f. */
+PACOS_INLINE f32x16 exp2_falling(f32x16 x) {
+  x = max(splat(-127.0f), x);                 // the second operand survives when x is not a number
+  const f32x16 magic = splat(12583039.0f);    // 1.5 * 2^23 + 127: adding it leaves the rounded x + 127 in the low bits
+  const f32x16 biased = x + magic, r = x - (biased - magic);
+  f32x16 p = splat(1.535336188319500e-4f);
+  p = fma(p, r, splat(1.339887440266574e-3f));
+  p = fma(p, r, splat(9.618437357674640e-3f));
+  p = fma(p, r, splat(5.550332471162809e-2f));
+  p = fma(p, r, splat(2.402264791363012e-1f));
+  p = fma(p, r, splat(6.931472028550421e-1f));
+  return fma(p, r, splat(1.0f)) * low_bits_power(biased);
 }
 
 /* tanh to 2 ulp. Source: Cephes tanhf. */

@@ -7,15 +7,19 @@
 
 namespace pacos {
 
-enum StorageType : int32_t { STORE_F32 = 0, STORE_F16 = 1 };   // ggml type ids
+enum StorageType : int32_t {   // ggml type ids
+  STORE_F32 = 0, STORE_F16 = 1, STORE_Q4_0 = 2, STORE_Q4_1 = 3, STORE_Q5_0 = 6, STORE_Q5_1 = 7, STORE_Q8_0 = 8,
+  STORE_BF16 = 30,
+};
 
 constexpr int64_t kChunkKeys = 256;    // keys that one softmax piece covers; pieces merge in order of position
-constexpr int64_t kBlockQueries = 64;  // queries that share a page of keys while it is warm
+constexpr int64_t kBlockQueries = 96;  // queries that share a page of keys while it is warm; whole tiles
 
 /* One attention op during one step.
    Shapes: q [T, H, E], k [T, K, E], v [T, K, F], y [T, H * F]; rows are *_stride floats apart.
    Keys of a page: [K][page_tokens / 16][E][16 keys]; values: [K][F / 16][page_tokens][16] and, when F % 16 = w is not 0,
-   [page_tokens][w] behind them. So the innermost sixteen are lanes for scores and for results alike. */
+   [page_tokens][w] behind them. So the innermost sixteen are lanes for scores and for results alike. Block formats keep
+   the same order of lanes: stored.hpp. */
 struct AttentionArgs {
   const float *q, *k, *v;
   float* y;
@@ -68,7 +72,7 @@ struct RowKernels {
 /* Bytes that attend() and two arrays of states for kBlockQueries queries need. */
 constexpr int64_t attention_scratch(int64_t page_tokens, int64_t E, int64_t F) {
   const int64_t wide = (F + 15) / 16 * 16;
-  return 4 * (kBlockQueries * kChunkKeys + page_tokens * (E > wide ? E : wide) + 64);
+  return 4 * (kBlockQueries * (kChunkKeys + E) + page_tokens * (E > wide ? E : wide) + 64);
 }
 
 extern const RowKernels rows_portable;
