@@ -74,8 +74,8 @@ def run(program: Any, first: int, last: int) -> float:
     for begin in range(first, last, 512):
         end = min(last, begin + 512)
         tokens = array("i", ((position * 7919 + 1) % VOCAB for position in range(begin, end)))
-        table = array("i", range(-(-end // PAGE_TOKENS)))
-        program.run(Step(tokens, array("i", range(begin, end)), array("i", [0, end - begin]), (table,), array("i", [0])))
+        positions, table = array("i", range(begin, end)), array("i", range(-(-end // PAGE_TOKENS)))
+        program.run(Step(tokens, positions, array("i", [0, end - begin]), (table,), array("i", [0])))
     return sum(seconds for label, seconds in program.times() if label.startswith("attention"))
 
 

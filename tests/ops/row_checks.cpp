@@ -66,12 +66,12 @@ struct Case {
 /* One sequence of T tokens in one layer: append, then all queries of each key head in blocks. */
 static void attend_all(const RowKernels& kernels, const Case& c, int32_t T, const Floats& q, const Floats& k, const Floats& v,
                        float* y) {
-  const int32_t pages = T / c.page_tokens + 1, bytes = c.type == STORE_F16 ? 2 : 4;
+  const int32_t pages = T / c.page_tokens + 1;
   std::vector<int32_t> table, positions;
   for (int32_t i = 0; i < pages; i++) table.push_back(pages - 1 - i);
   for (int32_t i = 0; i < T; i++) positions.push_back(i);
-  const int64_t key_bytes = int64_t{c.page_tokens} * c.key_heads * c.E * bytes;
-  const int64_t value_bytes = int64_t{c.page_tokens} * c.key_heads * c.F * bytes;
+  const int64_t key_bytes = kernels.stored_bytes(c.type, int64_t{c.page_tokens} * c.key_heads * c.E);
+  const int64_t value_bytes = kernels.stored_bytes(c.type, int64_t{c.page_tokens} * c.key_heads * c.F);
   std::vector<uint8_t> keys(static_cast<size_t>(key_bytes * pages + 64)), values(static_cast<size_t>(value_bytes * pages + 64));
   const AttentionArgs args = {q.data(), k.data(), v.data(), y, c.heads * c.E, c.key_heads * c.E, c.key_heads * c.F,
                               c.heads * c.F, c.heads, c.key_heads, c.E, c.F, keys.data(), values.data(), key_bytes,
@@ -108,5 +108,10 @@ int main() {
   check_attention({4, 2, 64, 64, 64, STORE_F16, 0, 0});
   check_attention({3, 3, 20, 40, 16, STORE_F16, 100, 0});
   check_attention({5, 1, 16, 7, 256, STORE_F32, 0, 9});
+  check_attention({4, 1, 20, 24, 32, STORE_BF16, 0, 0});
+  for (const int32_t type : {STORE_Q8_0, STORE_Q5_1, STORE_Q5_0, STORE_Q4_1, STORE_Q4_0}) {
+    check_attention({4, 2, 64, 32, 64, type, 0, 0});
+    check_attention({3, 1, 32, 96, 16, type, 90, 0});
+  }
   return differing;
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,20 +11,23 @@ import numpy as np
 import pytest
 from held_archive import HeldArchive, make_step
 
+from pacos import quants
 from pacos.backends import Backend, reference
 from pacos.backends.cpu import isas, open_backend
-from pacos.errors import UnsupportedModel
+from pacos.backends.cpu.pages import storage_types
+from pacos.errors import ShapeError, UnsupportedModel
 from pacos.ir import ops
 from pacos.ir.graph import Inputs, WeightTable
 from pacos.ir.plan import Plan, trace_model
 from pacos.types import PageLayout
 
 VOCAB, PAGES, PAGE_TOKENS = 600, 64, 64
+BLOCK_TYPES = ("Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0")
 
 
 @dataclass(frozen=True)
 class Shape:
-    """Heads, key heads, key and value width, window, softcap, storage."""
+    """Heads, key heads, key and value width, window, softcap, storage (of values like that of keys unless named)."""
 
     heads: int = 4
     key_heads: int = 2
@@ -33,6 +37,7 @@ class Shape:
     softcap: float = 0.0
     stored: str = "F16"
     page_tokens: int = PAGE_TOKENS
+    stored_values: str = ""
 
     @property
     def values(self) -> int:
@@ -73,18 +78,20 @@ class Bench:
         )
         return ops.take(y, inputs.outputs)
 
-    def open(self, backend: Backend, max_tokens: int = 700) -> Any:
+    def pages(self, backend: Backend) -> Any:
         shape = self.shape
         layout = PageLayout(
             shape.page_tokens,
             (shape.key_heads * shape.width,),
             (shape.key_heads * shape.values,),
             shape.stored,
-            shape.stored,
+            shape.stored_values or shape.stored,
         )
+        return backend.pages(PAGES * PAGE_TOKENS // shape.page_tokens, layout)
+
+    def open(self, backend: Backend, pages: Any = None) -> Any:
         weights = backend.upload(self.archive, self.plan.weight_names())
-        count = PAGES * PAGE_TOKENS // shape.page_tokens
-        return backend.compile(self.plan, weights, backend.pages(count, layout), max_tokens)
+        return backend.compile(self.plan, weights, pages or self.pages(backend), 700)
 
 
 Feed = Sequence[tuple[Sequence[int], Sequence[int], Sequence[int]]]
@@ -125,6 +132,11 @@ SHAPES = [
     Shape(heads=101, key_heads=1, width=16),
     Shape(page_tokens=16),
     Shape(page_tokens=256, window=70, stored="F32"),
+    Shape(heads=4, key_heads=1, width=20, stored="BF16"),
+    *(Shape(stored=name) for name in BLOCK_TYPES),
+    *(Shape(heads=3, key_heads=1, width=32, window=80, page_tokens=16, stored=name) for name in BLOCK_TYPES),
+    Shape(heads=14, key_heads=2, width=128, value_width=96, page_tokens=256, stored="Q8_0", stored_values="Q5_1"),
+    Shape(heads=2, key_heads=2, width=32, value_width=24, stored="Q5_0", stored_values="BF16", softcap=9.0),
 ]
 
 
@@ -153,7 +165,14 @@ def test_agrees_with_the_numpy_body(shape: Shape, backend: Backend) -> None:
 
 
 @pytest.mark.parametrize(
-    "shape", [SHAPES[0], SHAPES[2], SHAPES[5], SHAPES[7], Shape(heads=1, key_heads=1, width=24)], ids=str
+    "shape",
+    [
+        *(SHAPES[0], SHAPES[2], SHAPES[5], SHAPES[7]),
+        Shape(heads=1, key_heads=1, width=24),
+        Shape(heads=2, key_heads=1, width=40, stored="BF16"),
+        *(Shape(heads=7, key_heads=1, width=32, stored=name) for name in BLOCK_TYPES),
+    ],
+    ids=str,
 )
 def test_the_way_a_sequence_is_fed_changes_no_bit(shape: Shape, backend: Backend) -> None:
     """At once, in chunks, token by token, among others: the same bits; keys behind a sequence's end are never read."""
@@ -184,7 +203,14 @@ def test_the_way_a_sequence_is_fed_changes_no_bit(shape: Shape, backend: Backend
     poison.close()
 
 
-@pytest.mark.parametrize("shape", [SHAPES[0], Shape(heads=1, key_heads=1, width=128), SHAPES[2]], ids=str)
+@pytest.mark.parametrize(
+    "shape",
+    [
+        *(SHAPES[0], Shape(heads=1, key_heads=1, width=128), SHAPES[2], Shape(stored="BF16")),
+        *(Shape(heads=5, key_heads=1, width=64, stored=name) for name in BLOCK_TYPES),
+    ],
+    ids=str,
+)
 def test_threads_and_instruction_sets_change_no_bit(shape: Shape) -> None:
     """Long sequences are split over threads when there are few heads: their pieces merge in the same order."""
     bench = Bench(shape)
@@ -203,11 +229,11 @@ def test_threads_and_instruction_sets_change_no_bit(shape: Shape) -> None:
     assert len(results) == 1
 
 
-def test_a_copied_page_continues_like_its_original(backend: Backend) -> None:
-    bench = Bench(Shape())
-    layout = PageLayout(64, (128,), (128,))
-    pages = backend.pages(8, layout)
-    program = backend.compile(bench.plan, backend.upload(bench.archive, bench.plan.weight_names()), pages, 100)
+@pytest.mark.parametrize("stored", storage_types())
+def test_a_copied_page_continues_like_its_original(stored: str, backend: Backend) -> None:
+    bench = Bench(Shape(stored=stored))
+    pages = bench.pages(backend)
+    program = bench.open(backend, pages)
     run(program, [(tokens_of(1, 90), range(90), [3, 5])])
     pages.copy(5, 0)
     first = run(program, [([7], [90], [3, 5])])
@@ -216,6 +242,61 @@ def test_a_copied_page_continues_like_its_original(backend: Backend) -> None:
     program.close()
 
 
-def test_storage_that_is_not_there_yet_is_refused(backend: Backend) -> None:
-    with pytest.raises(UnsupportedModel, match="Q8_0"):
-        backend.pages(1, PageLayout(64, (64,), (64,), "Q8_0", "F16"))
+def blocks_in_slab(slab: np.ndarray, stored: str, key_lanes: bool) -> np.ndarray:
+    """The blocks of n tokens as files hold them, [n, block_bytes], from a slab as stored.hpp draws it."""
+    mins, fifth, eight = stored.endswith("_1"), stored.startswith("Q5"), stored == "Q8_0"
+    n = slab.size // quants.row_bytes(stored, 32)
+    cuts = np.cumsum([2 * n, 2 * n * mins, 4 * n * fifth])
+    d, m, high, codes = np.split(slab, cuts)
+    rows = codes.reshape(-1, 16, 16).transpose(2, 0, 1) if key_lanes else codes.reshape(-1, n, 16).transpose(1, 0, 2)
+    if not key_lanes:
+        fifths = high.reshape(n, -1)
+    elif fifth:
+        bits = np.unpackbits(high.reshape(4, 16, 1), axis=2, bitorder="little").reshape(4, 16, 4, 2)
+        fifths = np.packbits(bits.transpose(1, 3, 0, 2).reshape(16, 32), axis=1, bitorder="little")
+    else:
+        fifths = high.reshape(n, 0)
+    assert rows.shape[1] == 1 + eight
+    return np.concatenate([d.reshape(n, 2), m.reshape(n, -1), fifths, rows.reshape(n, -1)], axis=1)
+
+
+@pytest.mark.parametrize("stored", BLOCK_TYPES)
+def test_pages_hold_the_codes_that_files_hold(stored: str, backend: Backend) -> None:
+    """Scales and codes of a page's keys and values are those of `quants.quantize`, bit for bit, zero rows included."""
+    bench = Bench(Shape(stored=stored, value_width=96))
+    archive = bench.archive
+    tables = {name: np.frombuffer(archive.data(name), np.float32).reshape(VOCAB, -1) for name in archive.tensors}
+    for table in tables.values():
+        table[5] = 0
+        table[6, ::3] *= 1e-4
+    pages = bench.pages(backend)
+    program = bench.open(backend, pages)
+    tokens = [5, 6, *tokens_of(1, PAGE_TOKENS - 2)]
+    run(program, [(tokens, range(PAGE_TOKENS), [2])])
+    block_bytes = quants.row_bytes(stored, 32)
+    for name, starts, sizes, n in (
+        ("k.weight", pages.keys, pages.key_page_bytes, 16),
+        ("v.weight", pages.values, pages.value_page_bytes, PAGE_TOKENS),
+    ):
+        held = np.frombuffer(ctypes.string_at(starts[0] + 2 * sizes[0], sizes[0]), np.uint8)
+        slabs = [blocks_in_slab(slab, stored, n == 16) for slab in held.reshape(-1, n * block_bytes)]
+        rows = tables[name][tokens]
+        expected = np.frombuffer(quants.quantize(stored, rows), np.uint8).reshape(PAGE_TOKENS, 2, -1, block_bytes)
+        heads = expected.transpose(1, 0, 2, 3)  # [heads, tokens, blocks, bytes]
+        order = heads.reshape(2, PAGE_TOKENS // n, n, -1, block_bytes).transpose(0, 1, 3, 2, 4)
+        assert np.array_equal(np.stack(slabs), order.reshape(-1, n, block_bytes))
+    program.close()
+
+
+def test_storage_that_does_not_fit_is_refused(backend: Backend) -> None:
+    with pytest.raises(UnsupportedModel, match=r"type Q4_K is not supported \(use one of F32, F16, .*Q8_0, BF16\)"):
+        backend.pages(1, PageLayout(64, (256,), (256,), "Q4_K", "F16"))
+    with pytest.raises(ShapeError, match="Q8_0 blocks of 32"):
+        backend.pages(1, PageLayout(64, (48,), (48,), "Q8_0", "F16"))
+    with pytest.raises(UnsupportedModel, match=r"type Q4_0, whose blocks hold 32 numbers, for heads 16 wide"):
+        Bench(Shape(width=16, stored="F16", stored_values="Q4_0")).open(backend)
+
+
+def test_every_storage_type_is_tested() -> None:
+    assert set(storage_types()) == {"F32", "F16", "BF16", *BLOCK_TYPES}
+    assert {shape.stored for shape in SHAPES} == set(storage_types())

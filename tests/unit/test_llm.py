@@ -190,6 +190,23 @@ def test_backends_agree() -> None:
     assert (rows[0].argmax(1) == rows[1].argmax(1)).mean() > 0.9
 
 
+def test_block_types_in_the_cache_cost_little(llm: LLM) -> None:
+    """Mean KL divergence from the cache of type F16, on the model's own text; and text comes out."""
+    tokens = llm.generate("Once upon a time", **GREEDY).token_ids
+    truth = log_softmax(llm.logits(tokens))
+    for name, most in (("q8_0", 1e-3), ("Q5_1", 2e-2), ("q4_0", 0.1)):
+        with pacos.load("storyteller", threads=1, cache_type_k=name, cache_type_v=name) as opened:
+            found = log_softmax(opened.logits(tokens))
+            assert 0 < float((np.exp(truth) * (truth - found)).sum(1).mean()) < most
+            assert opened.generate("Once upon a time", **GREEDY).text
+
+
+def log_softmax(rows: Any) -> Any:
+    wide = rows.astype(np.float64)
+    wide -= wide.max(axis=1, keepdims=True)
+    return wide - np.log(np.exp(wide).sum(axis=1, keepdims=True))
+
+
 def test_log_probabilities_are_those_of_the_logits(llm: LLM) -> None:
     tokens = llm.tokenize("Once upon a time there was a dragon")
     rows = llm.logits(tokens).astype(np.float64)

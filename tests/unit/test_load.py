@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from shared_files import shared
+from unit.test_build_plan import model
 
 import pacos
 from pacos.backends import backend
@@ -34,6 +35,15 @@ def room_for(pages: int) -> int:
 def test_a_page_is_measured_by_its_types() -> None:
     assert PAGE == 64 * 4 * 2 * 512 * 2
     assert page_bytes(PageLayout(64, (8, 0), (4, 0), "F32", "F16")) == 64 * (8 * 4 + 4 * 2)
+    assert page_bytes(PageLayout(64, (64, 0), (32, 0), "Q8_0", "Q4_1")) == 64 * (2 * 34 + 20)
+
+
+def test_blocks_must_lie_within_a_head() -> None:
+    archive: Any = model()  # whose heads are 16 wide
+    for option, name in (("cache_type_k", "q4_0"), ("cache_type_v", "Q8_0")):
+        said = f"{option} is {name.lower()}, whose blocks hold 32 numbers; heads of this model are 16 wide .use f16,"
+        with pytest.raises(UsageError, match=said):
+            load_engine(archive, LoadOptions(threads=1, **{option: name}))
 
 
 def test_the_models_own_context_when_it_fits() -> None:

@@ -17,8 +17,6 @@ from pacos.ir.registry import OPS
 from pacos.lazy import need_numpy, np
 from pacos.types import Archive, PageLayout, Step
 
-_DTYPES = {"F16": "float16", "F32": "float32"}
-
 
 class ReferenceWeights:
     """Tensors dequantised to f32 at first use."""
@@ -39,9 +37,9 @@ class ReferenceWeights:
 
 
 class ReferencePages:
-    """KV pages as numpy arrays, one pair a layer.
+    """KV pages as numpy arrays of the storage types' blocks, one pair a layer.
 
-    Shapes: keys [pages, page_tokens, key_width], values [pages, page_tokens, value_width].
+    Shapes: keys [pages, page_tokens, bytes of a token's keys] u8, values likewise.
     """
 
     def __init__(self, count: int, layout: PageLayout) -> None:
@@ -49,8 +47,8 @@ class ReferencePages:
         self.layout = layout
         size = (count, layout.page_tokens)
         try:
-            self.keys = [np.zeros((*size, width), _DTYPES[layout.type_k]) for width in layout.key_width]
-            self.values = [np.zeros((*size, width), _DTYPES[layout.type_v]) for width in layout.value_width]
+            self.keys = [_rows_of(layout.type_k, size, width) for width in layout.key_width]
+            self.values = [_rows_of(layout.type_v, size, width) for width in layout.value_width]
         except MemoryError as error:
             raise CapacityError(f"no memory for {count} pages", hint="use a smaller context") from error
         self.bytes = sum(array.nbytes for array in (*self.keys, *self.values))
@@ -59,6 +57,10 @@ class ReferencePages:
         """Copy a whole page."""
         for array in (*self.keys, *self.values):
             array[target] = array[source]
+
+
+def _rows_of(stored: str, size: tuple[int, int], width: int) -> Any:
+    return np.zeros((*size, quants.row_bytes(stored, width)), np.uint8)
 
 
 @dataclass
@@ -80,8 +82,13 @@ class LayerCache:
         self.heads = k.shape[1]
         for sequence, rows, positions in self._ranges():
             slots = self._slots(sequence, positions)
-            self.pages.keys[self.layer][slots] = k[rows].reshape(len(positions), -1)
-            self.pages.values[self.layer][slots] = v[rows].reshape(len(positions), -1)
+            for store, stored, x in self._stores(k, v):
+                packed = np.frombuffer(quants.quantize(stored, x[rows]), np.uint8)
+                store[slots] = packed.reshape(len(positions), -1)
+
+    def _stores(self, k: Any, v: Any) -> tuple[tuple[Any, str, Any], ...]:
+        layout = self.pages.layout
+        return (self.pages.keys[self.layer], layout.type_k, k), (self.pages.values[self.layer], layout.type_v, v)
 
     def _ranges(self) -> Iterator[tuple[int, slice, Any]]:
         starts = self.step.sequence_starts
@@ -94,9 +101,13 @@ class LayerCache:
         """Rows, positions, keys [N, K, E] and values [N, K, F] of each sequence of the step."""
         for sequence, rows, positions in self._ranges():
             slots = self._slots(sequence, np.arange(int(positions.max()) + 1))
-            keys = self.pages.keys[self.layer][slots].astype(np.float32)
-            values = self.pages.values[self.layer][slots].astype(np.float32)
-            yield rows, positions, keys.reshape(len(keys), self.heads, -1), values.reshape(len(values), self.heads, -1)
+            layout = self.pages.layout
+            widths = (layout.key_width[self.layer], layout.value_width[self.layer])
+            keys, values = (
+                quants.dequantize(stored, store[slots], (len(slots[0]), self.heads, width // self.heads))
+                for store, stored, width in self._stores(*widths)
+            )
+            yield rows, positions, keys, values
 
 
 class ReferenceProgram:

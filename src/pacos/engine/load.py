@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pacos import quants
 from pacos.backends import Backend
 from pacos.backends import backend as open_backend
 from pacos.engine.engine import Engine
@@ -12,7 +13,6 @@ from pacos.models import Hparams, RopeOverrides, build_plan, page_layout
 from pacos.settings import LoadOptions
 from pacos.types import Archive, PageLayout
 
-_ELEMENT_BYTES = {"F32": 4, "F16": 2}
 _SPARE_PART = 16  # of the memory for pages stays free: activations, logits, the rest of the machine
 _LEAST_PART = 4  # weights larger than memory are paged in from the file; pages may still have this part
 _AUTOMATIC_CONTEXTS = 16  # when the user names no number: so many, while those beyond the first take little memory
@@ -40,6 +40,7 @@ def _engine(archive: Archive, options: LoadOptions, backend: Backend, *, owns: b
     plan = build_plan(archive, hp)
     automatic = _automatic_cache_type(plan)
     layout = page_layout(hp, *(_cache_type(one, automatic) for one in (options.cache_type_k, options.cache_type_v)))
+    _check_cache_types(layout, hp)
     free = backend.memory()
     weights = backend.upload(archive, plan.weight_names())
     room = max(free - weights.bytes, free // _LEAST_PART)
@@ -58,6 +59,20 @@ def _automatic_cache_type(plan: Plan) -> str:
 
 def _cache_type(option: str, automatic: str) -> str:
     return automatic if option == "auto" else option.upper()
+
+
+def _check_cache_types(layout: PageLayout, hp: Hparams) -> None:
+    """Blocks of a storage type lie within a head. Errors: UsageError naming option, type, and width."""
+    for name, stored, width in (
+        ("cache_type_k", layout.type_k, hp.head_width),
+        ("cache_type_v", layout.type_v, hp.value_width),
+    ):
+        block = quants.block_format(stored).block
+        if width % block:
+            raise UsageError(
+                f"{name} is {stored.lower()}, whose blocks hold {block} numbers; heads of this model are {width} wide",
+                hint="use f16, bf16 or f32",
+            )
 
 
 def _rope_overrides(options: LoadOptions) -> RopeOverrides:
@@ -85,8 +100,9 @@ def _asked_context(options: LoadOptions, hp: Hparams) -> int:
 
 def page_bytes(layout: PageLayout) -> int:
     """Bytes of one page, all layers together."""
-    k, v = _ELEMENT_BYTES[layout.type_k], _ELEMENT_BYTES[layout.type_v]
-    return layout.page_tokens * (k * sum(layout.key_width) + v * sum(layout.value_width))
+    keys = sum(quants.row_bytes(layout.type_k, width) for width in layout.key_width)
+    values = sum(quants.row_bytes(layout.type_v, width) for width in layout.value_width)
+    return layout.page_tokens * (keys + values)
 
 
 def plan_pages(layout: PageLayout, context: int, parallel: int, room: int, *, fixed: bool) -> tuple[int, int]:

@@ -82,9 +82,11 @@ PACOS_API int64_t pacos_pool_exercise(pacos_pool* pool, int64_t phases, int64_t 
 
 /* The name of the instruction set that `wanted` stands for on this machine ("" or null: the best); null when there is none. */
 PACOS_API const char* pacos_cpu_isa(const char* wanted);
-/* The number of an op, -1 when it is unknown; whether matrices of a ggml type can be multiplied. */
+/* The number of an op, -1 when it is unknown; whether matrices of a ggml type can be multiplied,
+   and whether pages can hold keys and values of it. */
 PACOS_API int32_t pacos_op_code(const char* name);
 PACOS_API int32_t pacos_cpu_has_type(int32_t type);
+PACOS_API int32_t pacos_cpu_stores_type(int32_t type);
 
 enum { PACOS_VALUE_ARENA = 0, PACOS_VALUE_WEIGHT = 1, PACOS_VALUE_TOKENS = 2, PACOS_VALUE_POSITIONS = 3, PACOS_VALUE_OUTPUTS = 4 };
 enum { PACOS_ROWS_TOKENS = -1, PACOS_ROWS_OUTPUTS = -2 };

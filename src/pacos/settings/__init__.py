@@ -32,7 +32,7 @@ __all__ = (
 
 INT_MAX = 2**31 - 1
 LOGIT_BIAS_MAX = 1024  # entries; reliability limits of the field's servers
-CACHE_TYPES = ("auto", "f16", "f32")
+CACHE_TYPES = ("auto", "f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0")
 STOP_IDS_MAX = 128
 STOP_STRINGS_MAX = 64
 STOP_STRING_BYTES_MAX = 1024
@@ -42,6 +42,11 @@ STOP_STRING_BYTES_MAX = 1024
 SAMPLERS = ("penalties", "top_k", "typ_p", "top_p", "min_p", "temperature")
 _MISSING_SAMPLERS = ("dry", "top_n_sigma", "xtc")
 _SPELLINGS = {"nucleus": "top_p", "typical": "typ_p", "typical_p": "typ_p", "typ": "typ_p", "temp": "temperature"}
+
+
+def lower_case(value: Any) -> Any:
+    """Text in small letters; anything else as it is."""
+    return value.lower() if isinstance(value, str) else value
 
 
 def sampler_names(value: Any) -> Any:
@@ -223,10 +228,15 @@ class LoadOptions:
         "auto",
         flags=("--cache-type-k", "-ctk"),
         choices=CACHE_TYPES,
-        help="Type of cached keys; auto: as exact as the file.",
+        normal=lower_case,
+        help=f"Type of cached keys: {', '.join(CACHE_TYPES[1:])}; auto: f32 for files of F32, else f16.",
     )
     cache_type_v: str = option(
-        "auto", flags=("--cache-type-v", "-ctv"), choices=CACHE_TYPES, help="Type of cached values; auto as for keys."
+        "auto",
+        flags=("--cache-type-v", "-ctv"),
+        choices=CACHE_TYPES,
+        normal=lower_case,
+        help="Type of cached values; types and auto as for keys.",
     )
     rope_scaling: str = option(
         "",

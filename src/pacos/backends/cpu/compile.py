@@ -14,7 +14,7 @@ from typing import Any
 from pacos import native, quants
 from pacos.backends import OpTime
 from pacos.backends.cpu.arena import Lifetime, place
-from pacos.backends.cpu.pages import STORAGE_CODES, CpuPages
+from pacos.backends.cpu.pages import CpuPages
 from pacos.errors import ShapeError, UnsupportedModel
 from pacos.ir.graph import Node, Value
 from pacos.ir.plan import Plan
@@ -258,7 +258,7 @@ class _Compilation:
         made.layers_count, made.result = len(layers), self._result
         layout = self._pages.layout
         made.max_tokens, made.page_tokens, made.page_count = self._max_tokens, layout.page_tokens, self._pages.count
-        made.type_k, made.type_v = STORAGE_CODES[layout.type_k], STORAGE_CODES[layout.type_v]
+        made.type_k, made.type_v = (quants.block_format(name).type_id for name in (layout.type_k, layout.type_v))
         seen = self._seen[self._result]
         times = [self._time(node) for node in self._nodes]
         keep = [values, instructions, numbers, layers, *self._tables]
@@ -339,6 +339,11 @@ class _Compilation:
         wanted = (k.heads * k.width, k.heads * v.width)
         held = (layout.key_width[layer], layout.value_width[layer])
         _require(wanted == held, f"layer {layer} has keys and values {wanted} wide, its cache {held}")
+        for stored, width in ((layout.type_k, k.width), (layout.type_v, v.width)):
+            block = quants.block_format(stored).block
+            if width % block:
+                what = f"a KV cache of type {stored}, whose blocks hold {block} numbers, for heads {width} wide"
+                raise UnsupportedModel(what, hint="use F16, BF16 or F32")
 
 
 def _number(node: Node, index: int) -> int:

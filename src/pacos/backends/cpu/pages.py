@@ -3,29 +3,38 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 import mmap
 from itertools import accumulate
 
+from pacos import native, quants
 from pacos.backends.cpu.resources import free_memory
 from pacos.errors import CapacityError, ShapeError, UnsupportedModel
 from pacos.types import PageLayout
 
-_ELEMENT_BYTES = {"F32": 4, "F16": 2}
-STORAGE_CODES = {"F32": 0, "F16": 1}  # ggml type ids
 _CHUNK_TOKENS = 256  # kChunkKeys of row_kernels.hpp: a softmax piece is a whole number of pages
 _SLACK_BYTES = 4096  # a load of sixteen may run past the last value
+
+
+@functools.cache
+def storage_types() -> tuple[str, ...]:
+    """Names of the formats in which pages can hold keys and values."""
+    stores = native.function("pacos_cpu_stores_type", ctypes.c_int32, [ctypes.c_int32])
+    return tuple(fmt.name for fmt in quants.block_formats() if stores(fmt.type_id))
 
 
 class CpuPages:
     """Pages of keys and values, layer by layer; row_kernels.hpp says how one is laid out.
 
-    Errors: CapacityError with the bytes needed and free, UnsupportedModel for a storage type, ShapeError for a size.
+    Errors: CapacityError with the bytes needed and free, UnsupportedModel for a storage type, ShapeError for a size,
+    also for one that is not a whole number of a type's blocks.
     """
 
     def __init__(self, count: int, layout: PageLayout) -> None:
         for stored in (layout.type_k, layout.type_v):
-            if stored not in _ELEMENT_BYTES:
-                raise UnsupportedModel(f"a KV cache of type {stored} is not supported", hint="use F16 or F32")
+            if stored not in storage_types():
+                known = ", ".join(storage_types())
+                raise UnsupportedModel(f"a KV cache of type {stored} is not supported", hint=f"use one of {known}")
         tokens = layout.page_tokens
         if tokens < 16 or tokens % 16 or _CHUNK_TOKENS % tokens:
             raise ShapeError(f"pages of {tokens} tokens: 16, 32, 64, 128 or 256 are possible")
@@ -33,15 +42,15 @@ class CpuPages:
             raise ShapeError(f"{count} pages: at least one is needed")
         self.count = count
         self.layout = layout
-        self.key_page_bytes = [tokens * width * _ELEMENT_BYTES[layout.type_k] for width in layout.key_width]
-        self.value_page_bytes = [tokens * width * _ELEMENT_BYTES[layout.type_v] for width in layout.value_width]
+        self.key_page_bytes = [tokens * quants.row_bytes(layout.type_k, width) for width in layout.key_width]
+        self.value_page_bytes = [tokens * quants.row_bytes(layout.type_v, width) for width in layout.value_width]
         sizes = [size * count for pair in zip(self.key_page_bytes, self.value_page_bytes, strict=True) for size in pair]
         self.bytes = sum(sizes)
         free = free_memory()
         if self.bytes > free:
             raise CapacityError(
                 f"a KV cache of {count * tokens} tokens needs {self.bytes / 1e9:.2f} GB, {free / 1e9:.2f} GB are free",
-                hint="use a smaller context (--ctx-size), or F16 instead of F32",
+                hint="use a smaller context (--ctx-size) or a smaller type (--cache-type-k, --cache-type-v)",
             )
         self._memory = _anonymous(self.bytes + _SLACK_BYTES)
         self.address = ctypes.addressof(ctypes.c_char.from_buffer(self._memory))

@@ -282,6 +282,7 @@ int32_t pacos_op_code(const char* name) {
 }
 
 int32_t pacos_cpu_has_type(int32_t type) { return pacos::format_facts(type) != nullptr; }
+int32_t pacos_cpu_stores_type(int32_t type) { return pacos::rows_portable.stored_bytes(type, 32) > 0; }
 
 pacos_program* pacos_program_create(const pacos_plan* plan, pacos_pool* pool, const char* isa, int32_t* code) {
   const pacos::Kernels* kernels = pacos::find_kernels(isa);

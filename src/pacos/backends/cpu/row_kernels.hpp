@@ -57,6 +57,8 @@ struct RowKernels {
   /* One head of E floats; angles hold `pairs` cosines, then as many sines. */
   void (*rotate_pairs)(const float* x, const float* angles, float* y, int64_t E, int64_t pairs);
   void (*rotate_halves)(const float* x, const float* angles, float* y, int64_t E, int64_t pairs);
+  /* Bytes that so many stored numbers, whole blocks, take in pages; 0 for a type that no page can hold. */
+  int64_t (*stored_bytes)(int32_t type, int64_t numbers);
   /* Store keys and values of rows [0, rows) from first_row on, for one key head. */
   void (*append)(const AttentionArgs& args, const QueryBlock& block, int64_t rows);
   /* Visible chunks [begin, end) of a block. */

@@ -107,7 +107,7 @@ struct Coded {
     else return bits_at(load(row), 4 * half, 15);
   }
   PACOS_INLINE f32x16 number(u8x16 code, f32x16 d, f32x16 m) {
-    const f32x16 x = signed_floats(Format::centred(code));
+    const f32x16 x = signed_floats(code);
     if constexpr (Format::centre == 0 && !Format::has_min) return x * d;
     else return fma(x, d, m);
   }
@@ -194,7 +194,6 @@ template <int BITS>
 struct Centred {   // w = d (code - 2^(BITS - 1)); the largest magnitude has code 0
   static constexpr int bits = BITS, centre = 1 << (BITS - 1);
   static constexpr bool has_min = false;
-  PACOS_INLINE u8x16 centred(u8x16 code) { return code; }
   static void encode(const float* x, Codes& codes) {
     codes.d = largest_magnitude(x) / -static_cast<float>(centre);
     const float id = inverse(codes.d);
@@ -207,7 +206,6 @@ template <int BITS>
 struct Affine {   // w = d code + m
   static constexpr int bits = BITS, centre = 0;
   static constexpr bool has_min = true;
-  PACOS_INLINE u8x16 centred(u8x16 code) { return code; }
   static void encode(const float* x, Codes& codes) {
     float low = x[0], high = x[0];
     for (int i = 1; i < kBlock; i++) low = x[i] < low ? x[i] : low, high = x[i] > high ? x[i] : high;
@@ -222,7 +220,6 @@ struct Affine {   // w = d code + m
 struct Signed8 {   // w = d code
   static constexpr int bits = 8, centre = 0;
   static constexpr bool has_min = false;
-  PACOS_INLINE u8x16 centred(u8x16 code) { return code; }
   static void encode(const float* x, Codes& codes) {
     codes.d = __builtin_fabsf(largest_magnitude(x)) / 127.0f;
     const float id = inverse(codes.d);
