@@ -76,7 +76,7 @@ def run(program: Any, first: int, last: int) -> float:
         tokens = array("i", ((position * 7919 + 1) % VOCAB for position in range(begin, end)))
         positions, table = array("i", range(begin, end)), array("i", range(-(-end // PAGE_TOKENS)))
         program.run(Step(tokens, positions, array("i", [0, end - begin]), (table,), array("i", [0])))
-    return sum(seconds for label, seconds in program.times() if label.startswith("attention"))
+    return float(sum(one.seconds for one in program.times() if one.op == "attention"))
 
 
 def main() -> None:

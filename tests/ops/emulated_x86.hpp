@@ -26,6 +26,10 @@ static inline Out emulate(In in, Convert convert) {
   emulate<simde__m512, simde__m512i>(v, [](const void* from, void* to) {           \
     for (int i = 0; i < 16; i++) ((float*)to)[i] = (float)((const int32_t*)from)[i]; \
   })
+#define _mm512_cvtepi8_epi32(v)                                                    \
+  emulate<simde__m512i, __m128i>(v, [](const void* from, void* to) {               \
+    for (int i = 0; i < 16; i++) ((int32_t*)to)[i] = ((const int8_t*)from)[i];     \
+  })
 #define _mm512_cvtepu16_epi32(v)                                                   \
   emulate<simde__m512i, __m256i>(v, [](const void* from, void* to) {               \
     for (int i = 0; i < 16; i++) ((int32_t*)to)[i] = ((const uint16_t*)from)[i];   \

@@ -194,7 +194,7 @@ def test_block_types_in_the_cache_cost_little(llm: LLM) -> None:
     """Mean KL divergence from the cache of type F16, on the model's own text; and text comes out."""
     tokens = llm.generate("Once upon a time", **GREEDY).token_ids
     truth = log_softmax(llm.logits(tokens))
-    for name, most in (("q8_0", 1e-3), ("Q5_1", 2e-2), ("q4_0", 0.1)):
+    for name, most in (("q8_0", 5e-4), ("Q5_1", 6e-3), ("q4_0", 3e-2)):
         with pacos.load("storyteller", threads=1, cache_type_k=name, cache_type_v=name) as opened:
             found = log_softmax(opened.logits(tokens))
             assert 0 < float((np.exp(truth) * (truth - found)).sum(1).mean()) < most
