@@ -128,7 +128,7 @@ PACOS_INLINE void dot_block256(I32x8 (&parts)[columns][8], I32x8 (&min_parts)[co
     if constexpr (F::has_min) min_parts[c][j] = dot_pairs(h.mins, load<S16x16>(sums + c * stride));
   }
   const Scales scales = prepare(h.scales);
-  repeat<8>([&]<int i>() { dot_part<F, columns, i>(acc, open, scales, a, stride); });
+  repeat<8>([&]<int i>() PACOS_INLINED { dot_part<F, columns, i>(acc, open, scales, a, stride); });
   for (int c = 0; c < columns; c++) parts[c][j] = acc[c];
   d = h.d;
   if constexpr (F::has_min) m = h.dmin;
@@ -148,12 +148,9 @@ PACOS_INLINE void dot_blocks256(Stretch<columns>& out, int r, int first, int few
 #pragma GCC unroll 1
   for (int j = 0; j < blocks; j++) {
     const uint8_t* block = weights + j * F::bytes;
-    const auto with = [&](const auto& open_block) {
-      dot_block256<F, columns>(parts, min_parts, j, block, open_block, in.codes + 256 * (first + j), in.sum + 32 * (first + j),
-                               in.stride, out.d[r][first + j], out.m[r][first + j]);
-    };
-    if constexpr (Opens<F>) with(open[j]);
-    else with(block);
+    if constexpr (!Opens<F>) open[0] = block;
+    dot_block256<F, columns>(parts, min_parts, j, block, open[Opens<F> ? j : 0], in.codes + 256 * (first + j),
+                             in.sum + 32 * (first + j), in.stride, out.d[r][first + j], out.m[r][first + j]);
   }
   for (int c = 0; c < columns; c++) {
     store(out.sum[c][r] + first, sums8(parts[c]));
@@ -168,7 +165,7 @@ PACOS_INLINE void dot_blocks32(Stretch<columns>& out, int r, int first, int few,
 #pragma GCC unroll 8
   for (int b = 0; b < 8; b += kRuns<F>) {
     const uint8_t* block = weights + block_offset<F>(b);
-    repeat<kRuns<F>>([&]<int i>() { u[b + i] = all || b < few ? F::template codes<i>(block) : U8x32{}; });
+    repeat<kRuns<F>>([&]<int i>() PACOS_INLINED { u[b + i] = all || b < few ? F::template codes<i>(block) : U8x32{}; });
   }
   if constexpr (all && has_halves<F>) {
     const auto at = [&](int j) { return weights + j * F::bytes + F::scale_at; };
@@ -178,7 +175,7 @@ PACOS_INLINE void dot_blocks32(Stretch<columns>& out, int r, int first, int few,
   } else {
     for (int b = 0; b < blocks; b += kRuns<F>) {
       const uint8_t* block = weights + block_offset<F>(b);
-      repeat<kRuns<F>>([&]<int i>() { out.d[r][first + b + i] = scale_of<F, i>(block); });
+      repeat<kRuns<F>>([&]<int i>() PACOS_INLINED { out.d[r][first + b + i] = scale_of<F, i>(block); });
       if constexpr (F::has_min) out.m[r][first + b] = F::minimum(block);
     }
   }
@@ -557,7 +554,7 @@ static void dequantize_of(const void* src, float* dst, int64_t n) {
       for (int i = 0; i < kRuns<F>; i += 16) store16(dst + k + i, F::values(at, i));
     } else {
       const auto open = opened<F>(at);
-      repeat<F::block / 32 * kRuns<F>>([&]<int i>() {
+      repeat<F::block / 32 * kRuns<F>>([&]<int i>() PACOS_INLINED {
         uint8_t codes[32];
         store(codes, F::template codes<i>(open));
         float* to = dst + k + 32 * i;

@@ -129,12 +129,12 @@ static void unpack(Panel<F>& panel, const uint8_t* const (&rows)[16], int blocks
     unpack_headers(panel, rows);
     decltype(opened<F>(rows[0])) open[16];
     for (int r = 0; r < 16; r++) open[r] = opened<F>(rows[r]);
-    repeat<8>([&]<int i>() { unpack_codes<F, i>(panel, open); });
+    repeat<8>([&]<int i>() PACOS_INLINED { unpack_codes<F, i>(panel, open); });
     if constexpr (kShiftedActs<F>) find_shift(panel);
   } else {
     for (int b = 0; b < blocks; b += kRuns<F>)
       for (int half = 0; half < 2; half++)
-        repeat<kRuns<F>>([&]<int i>() {
+        repeat<kRuns<F>>([&]<int i>() PACOS_INLINED {
           const auto at = [&](int r) { return rows[8 * half + r] + block_offset<F>(b); };
           if constexpr (kNibbleLines<F>) {
             unpack_nibbles(panel, 8 * (b + i), half, [&](int r) { return at(r) + F::nibbles_at; });

@@ -11,6 +11,7 @@
 #endif
 
 #define PACOS_INLINE static inline __attribute__((always_inline))
+#define PACOS_INLINED __attribute__((always_inline))   // for lambdas, whose captures otherwise leave the registers
 
 namespace pacos::PACOS_ISA {
 
