@@ -11,7 +11,7 @@
 #endif
 
 #define PACOS_INLINE static inline __attribute__((always_inline))
-#define PACOS_INLINED __attribute__((always_inline))   // for lambdas, whose captures otherwise leave the registers
+#define PACOS_INLINED __attribute__((always_inline))   // of a lambda: what it captures stays in registers
 
 namespace pacos::PACOS_ISA {
 
