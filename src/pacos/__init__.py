@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from pacos.settings import SamplingOptions as SamplingOptions
     from pacos.types import Completion as Completion
     from pacos.types import Event as Event
+    from pacos.types import TokenScore as TokenScore
+    from pacos.types import ToolCallDelta as ToolCallDelta
 
 _HOMES = {
     "LLM": "pacos.llm",
@@ -37,6 +39,8 @@ _HOMES = {
     "SamplingOptions": "pacos.settings",
     "Completion": "pacos.types",
     "Event": "pacos.types",
+    "TokenScore": "pacos.types",
+    "ToolCallDelta": "pacos.types",
 }
 __all__ = ["__version__", "errors", *_HOMES]  # noqa: PLE0604 (the names are strings)
 

@@ -102,19 +102,50 @@ class Timings:
 
 
 @dataclass(frozen=True, slots=True)
+class ToolCallDelta:
+    """A piece of a tool call; a call's first piece alone has its id and name.
+
+    `index` counts the calls of an answer; the `arguments` of all pieces of a call, joined, are one JSON text.
+    """
+
+    index: int
+    id: str | None = None
+    name: str | None = None
+    arguments: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class TokenScore:
+    """Log-probability of a token, and of the likeliest ones in its place.
+
+    Units: natural logarithm. Shapes: `top` holds pairs of a token id and its log-probability, the likeliest first.
+    """
+
+    token: int
+    logprob: float
+    top: tuple[tuple[int, float], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Event:
-    """A piece of a streamed answer: its text, its token ids; the last one says why it ended."""
+    """A piece of a streamed answer: its text, its token ids; the last one says why it ended.
+
+    `reasoning` is what the model thinks and does not say. `scores` belong to `token_ids`, when they were asked for.
+    """
 
     text: str
     token_ids: tuple[int, ...] = ()
-    finish_reason: str | None = None  # "stop" (end token or stop string), "length", "cancelled", "error"
+    finish_reason: str | None = None  # "stop" (end token or stop string), "length", "tool_calls", "cancelled", "error"
     stop_string: str | None = None
     timings: Timings | None = None
+    reasoning: str = ""
+    tool_calls: tuple[ToolCallDelta, ...] = ()
+    scores: tuple[TokenScore, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """A whole answer."""
+    """A whole answer; each of its `tool_calls` is whole."""
 
     text: str
     token_ids: tuple[int, ...]
@@ -123,3 +154,6 @@ class Completion:
     timings: Timings
     stop_string: str | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    reasoning: str = ""
+    tool_calls: tuple[ToolCallDelta, ...] = ()
+    scores: tuple[TokenScore, ...] = ()

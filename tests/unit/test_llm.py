@@ -19,6 +19,8 @@ from pacos.errors import Cancelled, ContextFull, ModelNotFound, PacosError, Usag
 from pacos.formats.gguf import read_gguf
 from pacos.formats.gguf_write import TensorData, write_gguf
 from pacos.llm import LLM, Stream
+from pacos.llm.stream import collected
+from pacos.types import Event, TokenScore, ToolCallDelta
 
 np = pytest.importorskip("numpy")
 GREEDY = {"temp": 0.0, "n_predict": 24}
@@ -52,6 +54,20 @@ def test_streaming_gives_the_same(llm: LLM) -> None:
     assert events[-1].finish_reason == "length"
     assert events[-1].timings is not None
     assert llm.generate(whole.prompt_token_ids, **GREEDY).text == whole.text
+
+
+def test_pieces_of_an_answer_make_a_whole() -> None:
+    pieces = [
+        Event("", reasoning="Hm, "),
+        Event("Look: ", (4,), reasoning="well.", scores=(TokenScore(4, -0.5),)),
+        Event("", (5,), tool_calls=(ToolCallDelta(1, "b", "find"), ToolCallDelta(0, "a", "read", '{"p'))),
+        Event("done", tool_calls=(ToolCallDelta(0, arguments='": 1}'), ToolCallDelta(1, arguments="{}"))),
+        Event("", finish_reason="tool_calls"),
+    ]
+    found = collected(pieces, (1, 2))
+    assert (found.text, found.reasoning, found.finish_reason) == ("Look: done", "Hm, well.", "tool_calls")
+    assert found.tool_calls == (ToolCallDelta(0, "a", "read", '{"p": 1}'), ToolCallDelta(1, "b", "find", "{}"))
+    assert (found.prompt_token_ids, found.token_ids, found.scores) == ((1, 2), (4, 5), (TokenScore(4, -0.5),))
 
 
 def test_chat_ends_by_itself(llm: LLM) -> None:

@@ -15,7 +15,7 @@ import os
 import sys
 import threading
 from array import array
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from pathlib import Path
 from types import TracebackType
@@ -24,14 +24,17 @@ from typing import TYPE_CHECKING, Any
 from pacos.errors import FormatError, ModelError, UsageError
 from pacos.formats.wording import shown
 from pacos.lazy import need_numpy, np
+from pacos.llm.chat import open_template
+from pacos.llm.stream import Stream, collected
 from pacos.settings import GenerateOptions, LoadOptions, SamplingOptions, read
-from pacos.types import Archive, Completion, Event, Timings
+from pacos.types import Archive, Completion
 
 if TYPE_CHECKING:
     from pacos.engine.engine import Engine
-    from pacos.engine.sequence import Sequence as EngineSequence
     from pacos.text.template import ChatTemplate
     from pacos.text.tokenizer import Tokenizer
+
+__all__ = ("LLM", "Message", "Prompt", "Stream", "load")
 
 Message = Mapping[str, Any]
 Prompt = str | Sequence[int]
@@ -128,7 +131,7 @@ class LLM:
     def template(self) -> ChatTemplate:
         """The chat template, compiled at first use. Errors: TemplateError, UsageError for an unknown name."""
         if self._template is None:
-            self._template = _open_template(self.archive, self.tokenizer, self._template_name)
+            self._template = open_template(self.archive, self.tokenizer, self._template_name)
         return self._template
 
     @property
@@ -156,7 +159,8 @@ class LLM:
 
     def generate(self, prompt: Prompt, **options: Any) -> Completion:
         """Continue a text or token ids; `options` are fields of SamplingOptions and GenerateOptions."""
-        return _collected(self.stream(prompt, **options))
+        stream = self.stream(prompt, **options)
+        return collected(stream, stream.prompt_token_ids)
 
     def stream(self, prompt: Prompt, **options: Any) -> Stream:
         """Continue a text or token ids, event by event; closing the stream cancels the sequence."""
@@ -164,7 +168,8 @@ class LLM:
 
     def chat(self, messages: Sequence[Message], **options: Any) -> Completion:
         """Answer a conversation of {"role": ..., "content": ...} messages."""
-        return _collected(self.stream_chat(messages, **options))
+        stream = self.stream_chat(messages, **options)
+        return collected(stream, stream.prompt_token_ids)
 
     def stream_chat(self, messages: Sequence[Message], **options: Any) -> Stream:
         """Answer a conversation, event by event; closing the stream cancels the sequence."""
@@ -221,83 +226,6 @@ def _close(engine: Engine | None, archive: Archive) -> None:
     archive.close()
 
 
-class Stream:
-    """Events of one answer as they come. Closing or dropping it cancels the sequence."""
-
-    def __init__(self, llm: LLM, sequence: EngineSequence, stop: tuple[str, ...]) -> None:
-        self._sequence = sequence
-        self._llm = llm  # kept open while there is a stream
-        self._events = _text_events(sequence, llm.tokenizer, stop)
-        self.prompt_token_ids = tuple(sequence.tokens[: sequence.prompt_tokens])
-
-    @property
-    def seed(self) -> int:
-        """The seed in use, also when none was given."""
-        return self._sequence.seed
-
-    def cancel(self) -> None:
-        """Have the answer end soon with a last event "cancelled"; from any thread."""
-        self._sequence.cancel()
-
-    def close(self) -> None:
-        """Stop; there are no more events."""
-        self._sequence.cancel()
-        self._events.close()
-
-    def __iter__(self) -> Stream:
-        return self
-
-    def __next__(self) -> Event:
-        return next(self._events)
-
-    def __enter__(self) -> Stream:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def __del__(self) -> None:
-        self._sequence.cancel()
-
-
-def _text_events(sequence: EngineSequence, tokenizer: Tokenizer, stop: tuple[str, ...]) -> Generator[Event, None, None]:
-    from pacos.text.stream import StopStrings, Utf8Stream
-
-    decoder, stops = Utf8Stream(), StopStrings(stop)
-    try:
-        for event in sequence.events():
-            text = "".join(decoder.feed(tokenizer.piece(token)) for token in event.tokens)
-            shown, stopped = stops.feed(text)
-            reason = event.finish_reason
-            if stopped:
-                sequence.cancel()
-                yield Event(shown, event.tokens, "stop", stops.stop, sequence.timings())
-                return
-            if reason is not None:
-                tail, stopped = stops.feed(decoder.flush())
-                shown += tail if stopped else tail + stops.flush()
-                yield Event(shown, event.tokens, "stop" if stopped else reason, stops.stop, sequence.timings())
-                return
-            yield Event(shown, event.tokens)
-    finally:
-        sequence.cancel()
-
-
-def _collected(stream: Stream) -> Completion:
-    events = list(stream)
-    last = events[-1]
-    return Completion(
-        text="".join(event.text for event in events),
-        token_ids=tuple(token for event in events for token in event.token_ids),
-        prompt_token_ids=stream.prompt_token_ids,
-        finish_reason=last.finish_reason or "stop",
-        timings=last.timings or Timings(),
-        stop_string=last.stop_string,
-    )
-
-
 def _token_ids(values: Sequence[int]) -> array[int]:
     try:
         if isinstance(values, _NOT_IN_ORDER):
@@ -310,31 +238,3 @@ def _token_ids(values: Sequence[int]) -> array[int]:
 def _seen(value: object) -> str:
     text = repr(value)
     return text if len(text) <= 80 else f"{text[:77]}..."
-
-
-def _file_text(name: str) -> str | None:
-    """The text of a template file; None when there is no file of that name."""
-    try:
-        return Path(name).read_text(encoding="utf-8") if Path(name).is_file() else None
-    except UnicodeDecodeError as error:
-        problem = f"the chat template {shown(name)} is not UTF-8 text (byte {error.start})"
-        raise UsageError(problem, hint="convert it first") from error
-    except OSError as error:
-        problem = f"the chat template {shown(name)} cannot be read: {error.strerror}"
-        raise UsageError(problem, hint="give the name of a built-in template, or a readable file") from error
-
-
-def _open_template(archive: Archive, tokenizer: Tokenizer, name: str | None) -> ChatTemplate:
-    from pacos.text.template import ChatTemplate
-
-    text = None if name is None else _file_text(name)
-    name = name if text is None else None
-    bos, eos = (tokenizer.token_text(token) if token is not None else "" for token in (tokenizer.bos, tokenizer.eos))
-    return ChatTemplate.from_metadata(
-        archive.metadata,
-        bos_token=bos,
-        eos_token=eos,
-        name=name,
-        file_text=text,
-        vocabulary=lambda spelling: tokenizer.find(spelling) is not None,
-    )
