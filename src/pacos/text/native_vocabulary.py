@@ -143,6 +143,16 @@ class NativeVocabulary:
         call = functools.partial(_function("pacos_tokenizer_pieces"), self._handle, address, count, special)
         return self._filled(16 + 8 * count, call)
 
+    def every_piece(self) -> list[bytes]:
+        """The bytes of each token on its own, markup by name."""
+        call, handle = _function("pacos_tokenizer_pieces"), self._handle
+        ids, room = array("i", range(self.size)), MAX_PIECE_BYTES + 16
+        buffer = ctypes.create_string_buffer(room)
+        first = ids.buffer_info()[0]
+        return [
+            ctypes.string_at(buffer, _check(call(handle, first + 4 * token, 1, True, buffer, room))) for token in ids
+        ]
+
     def encode(self, text: bytes, markup: Sequence[tuple[int, int]]) -> array[int]:
         """Ids of a text; control tokens are recognised only inside the markup spans (in bytes)."""
         if len(text) > MAX_TEXT_BYTES:

@@ -151,6 +151,14 @@ class Tokenizer:
         """The bytes that a token adds to the text; nothing for control tokens unless `special`."""
         return self._native.pieces(self._ids([token]), special=special)
 
+    def every_piece(self) -> list[bytes]:
+        """The bytes of each token, control tokens by name."""
+        return self._native.every_piece()
+
+    def control_ids(self) -> list[int]:
+        """Ids of the tokens that are markup, ascending."""
+        return sorted((*self._native.of_type(CONTROL), *self._native.of_type(UNKNOWN)))
+
     def token_text(self, token: int) -> str:
         """The vocabulary's own spelling of a token; bytes that are no UTF-8 are surrogates."""
         return self._native.text(self._ids([token])[0]).decode("utf-8", "surrogateescape")
