@@ -1,0 +1,157 @@
+"""Start answers and follow them: what every generating operation of every dialect does."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from contextlib import aclosing
+from typing import Any, Protocol
+
+from pacos.llm.stream import collected
+from pacos.server.call import Call
+from pacos.server.problem import RequestError
+from pacos.server.residency import Resident
+from pacos.types import Completion, Event, Timings
+
+_SEEDS = 2**64
+
+
+class Answer(Protocol):
+    """The events of one answer, awaited; `pacos.llm.Stream` is one."""
+
+    prompt_token_ids: tuple[int, ...]
+
+    def __aiter__(self) -> AsyncIterator[Event]:
+        """The events, the last one with its finish_reason."""
+
+    async def aclose(self) -> None:
+        """Stop; there are no more events."""
+
+
+async def start(
+    call: Call[Any],
+    resident: Resident,
+    begin: Callable[..., Any],
+    prompt: Any,
+    options: Mapping[str, Any],
+    *,
+    size_characters: int,
+    choices: int = 1,
+) -> list[Answer]:
+    """Begin answers to one prompt; they are closed when the request ends.
+
+    `begin` is `llm.stream` or `llm.stream_chat`. `options` win over the model's own defaults. Of several choices each
+    has the seed after the one before, so that the first is what it is alone. Errors: what `begin` raises.
+    """
+    whole = {**resident.spec.defaults, **options}
+    seed = whole.get("seed", -1)
+    streams: list[Answer] = []
+    for index in range(choices):
+        own = whole if seed < 0 else {**whole, "seed": (seed + index) % _SEEDS}
+        stream = await call.prepared(size_characters, lambda own=own: begin(prompt, **own))  # type: ignore[misc]
+        call.cleanup.push_async_callback(stream.aclose)
+        streams.append(stream)
+    return streams
+
+
+async def events(call: Call[Any], streams: Sequence[Answer]) -> AsyncGenerator[tuple[int, Event], None]:
+    """The events of all answers as they come, each with the index of its answer.
+
+    Errors: what a sequence fails with; RequestError 503 when the server stopped it.
+    """
+    watch = _Watch(call, streams)
+    source = _one(streams[0]) if len(streams) == 1 else _merged(streams)
+    try:
+        async with aclosing(source) as found:
+            async for index, event in found:
+                watch.see(index, event)
+                yield index, event
+    finally:
+        watch.finish()
+
+
+async def completions(call: Call[Any], streams: Sequence[Answer]) -> list[Completion]:
+    """The whole answers, in order. They are cancelled when the client leaves. Errors: as `events`; ClientGone."""
+
+    async def gather() -> list[list[Event]]:
+        found: list[list[Event]] = [[] for _ in streams]
+        async with aclosing(events(call, streams)) as source:
+            async for index, event in source:
+                found[index].append(event)
+        return found
+
+    whole = await call.while_connected(gather())
+    return [collected(seen, stream.prompt_token_ids) for seen, stream in zip(whole, streams, strict=True)]
+
+
+async def _one(stream: Answer) -> AsyncGenerator[tuple[int, Event], None]:
+    async for event in stream:
+        yield 0, event
+
+
+async def _merged(streams: Sequence[Answer]) -> AsyncGenerator[tuple[int, Event], None]:
+    queue: asyncio.Queue[tuple[int, Event | Exception | None]] = asyncio.Queue()
+
+    async def follow(index: int, stream: Answer) -> None:
+        try:
+            async for event in stream:
+                queue.put_nowait((index, event))
+        except Exception as error:  # noqa: BLE001 - raised where the events are read
+            queue.put_nowait((index, error))
+        else:
+            queue.put_nowait((index, None))
+
+    tasks = [asyncio.ensure_future(follow(index, stream)) for index, stream in enumerate(streams)]
+    try:
+        running = len(tasks)
+        while running:
+            index, found = await queue.get()
+            if found is None:
+                running -= 1
+            elif isinstance(found, Exception):
+                raise found
+            else:
+                yield index, found
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+class _Watch:
+    """Counts what answers cost, for metrics and the log."""
+
+    def __init__(self, call: Call[Any], streams: Sequence[Answer]) -> None:
+        self._state = call.request.scope["state"]
+        self._metrics = call.metrics
+        self._facts = self._state["facts"]
+        self._facts["model"] = call.model_name
+        self._prompt_tokens = [len(stream.prompt_token_ids) for stream in streams]
+        self._generated = 0
+        self._first = False
+
+    def see(self, index: int, event: Event) -> None:
+        if not self._first and event.token_ids:
+            self._first = True
+            self._metrics.first_token_seconds.observe(time.monotonic() - self._state["began"])
+        self._generated += len(event.token_ids)
+        if event.finish_reason is None:
+            return
+        if event.finish_reason == "cancelled":
+            raise RequestError("the answer was cut short: the server stops", status=503, code="stopping")
+        self._facts["finish"] = event.finish_reason
+        if event.timings is not None:
+            self._note(event.timings)
+
+    def _note(self, timings: Timings) -> None:
+        self._metrics.cached_tokens.add(timings.cached_tokens)
+        if timings.generate_rate:
+            self._metrics.token_seconds.observe(1 / timings.generate_rate)
+
+    def finish(self) -> None:
+        """Count the tokens, also of an answer that nobody wanted to its end."""
+        self._metrics.prompt_tokens.add(sum(self._prompt_tokens))
+        self._metrics.generated_tokens.add(self._generated)
+        self._facts["prompt_tokens"] = sum(self._prompt_tokens)
+        self._facts["generated_tokens"] = self._generated

@@ -1,0 +1,92 @@
+"""One request as a dialect's operation sees it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from starlette.requests import Request
+
+from pacos.server.problem import Problem, problem_of
+
+if TYPE_CHECKING:
+    from pacos.server.dialects import Dialect
+    from pacos.server.metrics import Metrics
+    from pacos.server.residency import Residency, Resident
+    from pacos.settings.serve import ServeOptions
+
+Body = TypeVar("Body")
+Result = TypeVar("Result")
+
+_THREAD_CHARACTERS = 20_000  # prompts from here on are rendered and tokenised beside the event loop
+
+
+class ClientGone(Exception):
+    """The client closed its connection; nobody reads an answer."""
+
+
+class Call(Generic[Body]):
+    """A request: its parsed `body`, the server's parts, and what must be undone when it ends.
+
+    `id` is the request's id, also in the reply's headers. `owner` names the API key: the fair queue's share.
+    `headers` go out with the answer, also a streamed one.
+    """
+
+    def __init__(
+        self, request: Request, dialect: Dialect, residency: Residency, options: ServeOptions, metrics: Metrics
+    ) -> None:
+        self.request = request
+        self.dialect = dialect
+        self.residency = residency
+        self.options = options
+        self.metrics = metrics
+        self.body: Body
+        self.id: str = request.scope["state"]["request_id"]
+        self.owner: str = request.scope["state"].get("owner", "")
+        self.headers: dict[str, str] = {}
+        self.model_name = ""
+        self.cleanup = AsyncExitStack()
+
+    async def resident(self, name: str | None) -> Resident:
+        """The model of that name, opened where necessary and kept until this request has ended.
+
+        None, "" and "default" are the first model. Errors: ModelNotFound, CapacityError, what opening raises.
+        """
+        resident = await self.cleanup.enter_async_context(self.residency.use(name))
+        self.model_name = resident.name
+        return resident
+
+    async def prepared(self, size_characters: int, work: Callable[[], Result]) -> Result:
+        """What `work` returns, in a thread when the text is so long that the event loop would notice."""
+        if size_characters < _THREAD_CHARACTERS:
+            return work()
+        return await asyncio.to_thread(work)
+
+    async def while_connected(self, work: Awaitable[Result]) -> Result:
+        """The result of `work`, which is cancelled when the client leaves. Errors: ClientGone."""
+        task = asyncio.ensure_future(work)
+        leaving = asyncio.ensure_future(self._left())
+        try:
+            await asyncio.wait({task, leaving}, return_when=asyncio.FIRST_COMPLETED)
+            if not task.done():
+                raise ClientGone
+            return task.result()
+        finally:
+            for one in (task, leaving):
+                one.cancel()
+            await asyncio.gather(task, leaving, return_exceptions=True)
+
+    async def _left(self) -> None:
+        while (await self.request.receive())["type"] != "http.disconnect":
+            pass
+
+    def problem(self, error: BaseException) -> Problem:
+        """The problem that an error is, in the names of this dialect's fields."""
+        own = getattr(getattr(self, "body", None), "__struct_fields__", ())
+        return problem_of(error, {**{name: name for name in own}, **self.dialect.names})
+
+    def rendered(self, error: BaseException) -> Any:
+        """An error in the dialect's shape, for the middle of a stream."""
+        return self.dialect.render(self.problem(error))

@@ -1,0 +1,28 @@
+"""The dialect of OpenAI's API."""
+
+from __future__ import annotations
+
+from pacos.server.dialects import Dialect, Operation
+from pacos.server.dialects.openai import chat, models, shapes
+
+DIALECT = Dialect(
+    "openai",
+    (
+        Operation(
+            "POST",
+            "/v1/chat/completions",
+            chat.run,
+            "Answer a conversation.",
+            body=chat.ChatRequest,
+            reply=chat.ChatReply,
+            streamed=chat.ChatChunk,
+        ),
+        Operation("GET", "/v1/models", models.list_models, "List the models.", reply=models.ModelList, light=True),
+        Operation(
+            "GET", "/v1/models/{model:path}", models.show_model, "Describe a model.", reply=models.Model, light=True
+        ),
+    ),
+    shapes.render,
+    shapes.NAMES,
+    prefixes=("/v1/",),
+)

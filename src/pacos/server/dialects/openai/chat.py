@@ -1,0 +1,221 @@
+"""OpenAI's chat completions."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing
+from typing import Any, Literal
+
+import msgspec
+from starlette.responses import Response
+from starlette.types import ASGIApp
+
+from pacos.server import answers
+from pacos.server.call import Call
+from pacos.server.dialects.openai import shapes
+from pacos.server.dialects.openai.shapes import FINGERPRINT, Generating, Usage, new_id, now
+from pacos.server.fields import Fields, with_options
+from pacos.server.stream import DONE, event, json_bytes, server_sent_events
+from pacos.types import Completion, Event, ToolCallDelta
+
+
+class TextPart(Fields, tag="text", tag_field="type"):
+    """A piece of a message's text."""
+
+    text: str
+
+
+class CalledFunction(Fields):
+    """The function that a model called, with its arguments as JSON text."""
+
+    name: str
+    arguments: str
+
+
+class ToolCall(Fields):
+    """A call that a model made earlier."""
+
+    id: str
+    function: CalledFunction
+    type: Literal["function"] = "function"
+
+
+class Message(Fields):
+    """A message of the conversation."""
+
+    role: Literal["system", "developer", "user", "assistant", "tool", "function"]
+    content: str | list[TextPart] | None = None
+    name: str | None = None
+    tool_calls: list[ToolCall] | None = None
+    tool_call_id: str | None = None
+    reasoning_content: str | None = None
+    refusal: str | None = None
+
+
+class ChatFields(Generating, kw_only=True):
+    """A request for a chat completion."""
+
+    messages: list[Message]
+    max_completion_tokens: int | None = None
+    logprobs: bool | None = None
+    top_logprobs: int | None = None
+    response_format: dict[str, Any] | None = None
+    tools: list[dict[str, Any]] | None = None
+    tool_choice: str | dict[str, Any] | None = None
+    parallel_tool_calls: bool | None = None
+
+
+ChatRequest = with_options(ChatFields, shapes.GROUPS, names={"temp": "temperature"})
+
+
+class FunctionText(msgspec.Struct, omit_defaults=True):
+    """Name and arguments of a call, or pieces of them."""
+
+    name: str | None = None
+    arguments: str | msgspec.UnsetType = msgspec.UNSET
+
+
+class ReplyCall(msgspec.Struct, omit_defaults=True):
+    """A tool call in a reply; only a stream's pieces have an index."""
+
+    function: FunctionText
+    index: int | None = None
+    id: str | None = None
+    type: str | None = None
+
+
+class ReplyMessage(msgspec.Struct, omit_defaults=True):
+    """What the model says, or a piece of it."""
+
+    role: str | None = None
+    content: str | msgspec.UnsetType | None = msgspec.UNSET
+    reasoning_content: str | None = None
+    tool_calls: list[ReplyCall] | None = None
+
+
+class Choice(msgspec.Struct):
+    """One answer."""
+
+    index: int
+    message: ReplyMessage
+    finish_reason: str
+    logprobs: dict[str, Any] | None = None
+
+
+class ChatReply(msgspec.Struct):
+    """A chat completion."""
+
+    id: str
+    created: int
+    model: str
+    choices: list[Choice]
+    usage: Usage
+    object: str = "chat.completion"
+    system_fingerprint: str = FINGERPRINT
+    timings: dict[str, Any] | None = None
+
+
+class ChunkChoice(msgspec.Struct):
+    """A piece of one answer."""
+
+    index: int
+    delta: ReplyMessage
+    finish_reason: str | None = None
+    logprobs: dict[str, Any] | None = None
+
+
+class ChatChunk(msgspec.Struct, omit_defaults=True):
+    """A piece of a streamed chat completion."""
+
+    id: str
+    object: str
+    created: int
+    model: str
+    system_fingerprint: str
+    choices: list[ChunkChoice]
+    usage: Usage | msgspec.UnsetType | None = msgspec.UNSET
+    timings: dict[str, Any] | None = None
+
+
+async def run(call: Call[ChatFields]) -> ASGIApp:
+    """Answer a conversation."""
+    body = call.body
+    resident = await call.resident(body.model)
+    options = shapes.options_of_body(body, resident)
+    for name in ("logprobs", "top_logprobs", "response_format", "tools", "tool_choice", "parallel_tool_calls"):
+        if getattr(body, name):
+            raise shapes.not_yet(name)
+    messages = [_plain(message) for message in body.messages]
+    streams = await answers.start(
+        call,
+        resident,
+        resident.llm.stream_chat,
+        messages,
+        options,
+        size_characters=sum(len(str(message["content"])) for message in messages),
+        choices=shapes.choices_of(body),
+    )
+    if body.stream:
+        return server_sent_events(call, _chunks(call, streams))
+    found = await answers.completions(call, streams)
+    reply = ChatReply(
+        id=new_id("chatcmpl"),
+        created=now(),
+        model=resident.name,
+        choices=[_choice(index, one) for index, one in enumerate(found)],
+        usage=_usage(found),
+        timings=shapes.timings_of(found[-1].timings),
+    )
+    return Response(json_bytes(reply), headers=call.headers, media_type="application/json")
+
+
+def _plain(message: Message) -> dict[str, Any]:
+    """A message as chat templates take it."""
+    fields = msgspec.to_builtins(message)
+    return {name: value for name, value in fields.items() if value is not None or name == "content"}
+
+
+def _usage(found: Sequence[Completion]) -> Usage:
+    prompt = len(found[0].prompt_token_ids)
+    return shapes.usage(prompt, sum(len(one.token_ids) for one in found), found[0].timings.cached_tokens)
+
+
+def _choice(index: int, one: Completion) -> Choice:
+    calls = [
+        ReplyCall(FunctionText(found.name, found.arguments), id=found.id, type="function") for found in one.tool_calls
+    ]
+    message = ReplyMessage("assistant", one.text or (None if calls else ""), one.reasoning or None, calls or None)
+    return Choice(index, message, one.finish_reason)
+
+
+async def _chunks(call: Call[ChatFields], streams: Sequence[answers.Answer]) -> AsyncIterator[bytes]:
+    body = call.body
+    with_usage = body.stream_options is not None and body.stream_options.include_usage
+    head = (new_id("chatcmpl"), "chat.completion.chunk", now(), call.model_name, FINGERPRINT)
+    missing: Any = None if with_usage else msgspec.UNSET
+    for index in range(len(streams)):
+        yield event(ChatChunk(*head, [ChunkChoice(index, ReplyMessage("assistant", ""))], missing))
+    generated, cached = 0, 0
+    async with aclosing(answers.events(call, streams)) as found:
+        async for index, one in found:
+            generated += len(one.token_ids)
+            if one.text or one.reasoning or one.tool_calls:
+                yield event(ChatChunk(*head, [ChunkChoice(index, _delta(one))], missing))
+            if one.finish_reason is not None:
+                cached = one.timings.cached_tokens if one.timings is not None and index == 0 else cached
+                last = [ChunkChoice(index, ReplyMessage(), one.finish_reason)]
+                yield event(ChatChunk(*head, last, missing, shapes.timings_of(one.timings)))
+    if with_usage:
+        prompt = len(streams[0].prompt_token_ids)
+        yield event(ChatChunk(*head, [], shapes.usage(prompt, generated, cached)))
+    yield DONE
+
+
+def _delta(one: Event) -> ReplyMessage:
+    calls = [_piece(piece) for piece in one.tool_calls]
+    return ReplyMessage(None, one.text or msgspec.UNSET, one.reasoning or None, calls or None)
+
+
+def _piece(piece: ToolCallDelta) -> ReplyCall:
+    kind = "function" if piece.id is not None else None
+    return ReplyCall(FunctionText(piece.name, piece.arguments), piece.index, piece.id, kind)

@@ -1,0 +1,183 @@
+"""Parts that OpenAI's operations share: errors, usage, options that all take, ids."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from typing import Any
+
+import msgspec
+
+from pacos import __version__
+from pacos.server.fields import Fields, option_values
+from pacos.server.problem import Problem, RequestError
+from pacos.server.residency import Resident
+from pacos.settings import GenerateOptions, SamplingOptions
+from pacos.types import Timings
+
+FINGERPRINT = f"pacos-{__version__}"
+NAMES = {"temp": "temperature", "n_predict": "max_tokens", "stop_ids": "stop"}
+GROUPS = (SamplingOptions, GenerateOptions)
+CHOICES_MAX = 128
+
+_TYPES = {401: "authentication_error", 403: "permission_error", 404: "not_found_error", 429: "rate_limit_error"}
+
+
+def render(problem: Problem) -> dict[str, Any]:
+    """A problem as OpenAI's errors look."""
+    kind = _TYPES.get(problem.status, "invalid_request_error" if problem.status < 500 else "server_error")
+    return {"error": {"message": problem.message, "type": kind, "param": problem.field, "code": problem.code}}
+
+
+class StreamOptions(Fields):
+    """What a stream brings beside its pieces."""
+
+    include_usage: bool = False
+    include_obfuscation: bool = False
+
+
+class Generating(Fields):
+    """Fields of chat completions and completions."""
+
+    model: str | None = None
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    n: int | None = None
+    seed: int | None = None
+    stop: str | list[str | list[int]] | None = None
+    temperature: float | None = None
+    max_tokens: int | None = None
+    n_predict: int | None = None
+    logit_bias: dict[str, float] | list[tuple[int, float]] | None = None
+    user: str | None = None
+    metadata: dict[str, str] | None = None
+    service_tier: str | None = None
+    store: bool | None = None
+
+
+class PromptDetails(msgspec.Struct):
+    """Of the prompt's tokens, those that were not computed anew."""
+
+    cached_tokens: int = 0
+
+
+class Usage(msgspec.Struct):
+    """Tokens that a request cost."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+    prompt_tokens_details: PromptDetails
+
+
+def usage(prompt_tokens: int, generated_tokens: int, cached_tokens: int) -> Usage:
+    """The tokens of a request, summed."""
+    total = prompt_tokens + generated_tokens
+    return Usage(prompt_tokens, generated_tokens, total, PromptDetails(cached_tokens))
+
+
+def timings_of(timings: Timings | None) -> dict[str, Any] | None:
+    """What an answer cost, in llama-server's names."""
+    if timings is None:
+        return None
+    prompt_ms, generate_ms = timings.prompt_seconds * 1000, timings.generate_seconds * 1000
+    return {
+        "cache_n": timings.cached_tokens,
+        "prompt_n": timings.prompt_tokens - timings.cached_tokens,
+        "prompt_ms": round(prompt_ms, 3),
+        "prompt_per_second": round(timings.prompt_rate, 3),
+        "predicted_n": timings.generated_tokens,
+        "predicted_ms": round(generate_ms, 3),
+        "predicted_per_second": round(timings.generate_rate, 3),
+    }
+
+
+def new_id(kind: str) -> str:
+    """An id such as chatcmpl-..."""
+    return f"{kind}-{secrets.token_hex(12)}"
+
+
+def now() -> int:
+    """Seconds since 1970."""
+    return int(time.time())
+
+
+def not_yet(name: str) -> RequestError:
+    """The refusal of a field whose meaning is not there yet."""
+    return RequestError(f"{name} is not supported yet", field=name, code="unsupported", hint="leave it out")
+
+
+def choices_of(body: Generating) -> int:
+    """How many answers are wanted. Errors: RequestError."""
+    n = 1 if body.n is None else body.n
+    if not 1 <= n <= CHOICES_MAX:
+        raise RequestError(f"n is {n}", field="n", code="invalid_value", hint=f"use 1 to {CHOICES_MAX}")
+    return n
+
+
+def options_of_body(body: Generating, resident: Resident) -> dict[str, Any]:
+    """The options that a request gives, under our names.
+
+    Errors: RequestError for fields that contradict each other or mean what is not there.
+    """
+    _check_service(body)
+    values = option_values(body, GROUPS, {"temp": "temperature"})
+    limit = _limit(body)
+    if limit is not None:
+        values["n_predict"] = limit
+    values.pop("stop", None)
+    values |= _stops(body.stop, values.get("stop_ids") or (), resident)
+    if isinstance(body.logit_bias, dict):
+        values["logit_bias"] = _biases(body.logit_bias)
+    return values
+
+
+def _check_service(body: Generating) -> None:
+    if body.service_tier not in (None, "auto", "default"):
+        problem = f"service_tier is {body.service_tier[:40]!a}"
+        raise RequestError(problem, field="service_tier", code="invalid_value", hint="use auto or default")
+    if body.store:
+        raise not_yet("store")
+    if body.stream_options is not None and not body.stream:
+        problem = "stream_options is given without stream"
+        raise RequestError(problem, field="stream_options", code="invalid_value", hint="set stream to true")
+
+
+def _limit(body: Generating) -> int | None:
+    given = {
+        name: value
+        for name in ("max_completion_tokens", "max_tokens", "n_predict")
+        if (value := getattr(body, name, None)) is not None
+    }
+    for name, value in given.items():
+        if value < 0 and name != "n_predict":
+            raise RequestError(f"{name} is {value}", field=name, code="invalid_value", hint="use 0 or more")
+    if len(set(given.values())) > 1:
+        problem = f"{' and '.join(given)} differ"
+        raise RequestError(problem, field=next(iter(given)), code="invalid_value", hint="give one of them")
+    return next(iter(given.values()), None)
+
+
+def _stops(stop: str | list[str | list[int]] | None, stop_ids: Any, resident: Resident) -> dict[str, Any]:
+    """Stop strings and ids: an array of one token is an id, one of several is the text that they make."""
+    if stop is None:
+        return {}
+    texts, ids = [], list(stop_ids)
+    for one in [stop] if isinstance(stop, str) else stop:
+        if isinstance(one, str):
+            texts.append(one)
+        elif len(one) == 1:
+            ids.append(one[0])
+        else:
+            texts.append(resident.llm.detokenize(one, special=True))
+    return {"stop": texts, **({"stop_ids": ids} if ids else {})}
+
+
+def _biases(given: dict[str, float]) -> list[tuple[int, float]]:
+    pairs = []
+    for token, bias in given.items():
+        if not token.isascii() or not token.isdecimal():
+            problem = f"logit_bias has the key {token[:40]!a}"
+            raise RequestError(problem, field="logit_bias", code="invalid_value", hint="use token ids as keys")
+        pairs.append((int(token), bias))
+    return pairs

@@ -1,0 +1,55 @@
+"""The server's own operations: health and metrics."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from starlette.responses import Response
+from starlette.types import ASGIApp
+
+from pacos.server import metrics
+from pacos.server.call import Call
+from pacos.server.dialects import Dialect, Operation
+from pacos.server.dialects.openai import shapes
+from pacos.server.stream import json_bytes
+
+
+class Health(msgspec.Struct, omit_defaults=True):
+    """Whether requests are taken; while models are being opened, how far that is."""
+
+    status: str
+    progress: dict[str, Any] | None = None
+    failed: dict[str, str] | None = None
+
+
+async def health(call: Call[None]) -> ASGIApp:
+    """Say whether the models are open: 200 when they are, 503 before and when none could be opened."""
+    residency = call.residency
+    progress = residency.progress()
+    if progress["ready"] < progress["of"]:
+        found, status = Health("loading model", progress), 503
+    elif residency.failed and len(residency.failed) == progress["of"]:
+        found, status = Health("error", failed=dict(residency.failed)), 503
+    else:
+        found, status = Health("ok", failed=dict(residency.failed) or None), 200
+    return Response(json_bytes(found), status, media_type="application/json")
+
+
+async def numbers(call: Call[None]) -> ASGIApp:
+    """The server's numbers for Prometheus."""
+    return Response(call.metrics.text(), headers={"Content-Type": metrics.MEDIA_TYPE})
+
+
+DIALECT = Dialect(
+    "pacos",
+    (
+        Operation(
+            "GET", "/health", health, "Tell whether the server is ready.", reply=Health, keyless=True, light=True
+        ),
+        Operation("GET", "/v1/health", health, "As /health.", reply=Health, keyless=True, light=True),
+        Operation("GET", "/metrics", numbers, "Numbers for Prometheus.", light=True),
+    ),
+    shapes.render,
+    {},
+)

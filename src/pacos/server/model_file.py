@@ -1,0 +1,147 @@
+"""What a server knows of a model before it is open, and the TOML file that says it for many.
+
+[models.small]
+model = "/models/small.gguf"      # a file, a folder or a name
+aliases = ["gpt-4o-mini"]
+ctx_size = 8192                   # any setting of docs/settings.md under LoadOptions
+chat_template = "chatml"
+keep_alive_seconds = 300          # how long it stays open unused; below 0 is for ever
+defaults = {temp = 0.5, top_k = 20}   # where a request says nothing
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pacos.errors import UsageError
+from pacos.hub.names import resolve
+from pacos.settings import GenerateOptions, LoadOptions, SamplingOptions, options_of, read
+
+NAME_CHARACTERS_MAX = 200
+_OWN_KEYS = ("model", "aliases", "chat_template", "keep_alive_seconds", "defaults")
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSpec:
+    """A model that may be served: how it is opened, and what a request gets where it says nothing.
+
+    `path` is a file, a folder or a name that `pacos.load` knows.
+    """
+
+    name: str
+    path: str
+    aliases: tuple[str, ...] = ()
+    options: LoadOptions = field(default_factory=LoadOptions)
+    chat_template: str | None = None
+    keep_alive_seconds: float | None = None
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+
+
+def spec_of(model: str, options: LoadOptions, **more: Any) -> ModelSpec:
+    """The spec of a model as the command line names it: "NAME=PATH", or a path whose file name becomes its name.
+
+    Errors: UsageError for an empty name, ModelNotFound or FormatError when nothing is there.
+    """
+    name, equals, path = model.partition("=")
+    if not equals or "/" in name:  # a path may hold the sign
+        path, name = model, ""
+    found = resolve(path)
+    name = name or (path if path == found.stem or not path.strip("./") else re.sub(r"-0*1-of-\d+$", "", found.stem))
+    return ModelSpec(_named(name), str(found), options=options, **more)
+
+
+def _named(name: Any) -> str:
+    if not isinstance(name, str) or not 0 < len(name) <= NAME_CHARACTERS_MAX or not name.isprintable():
+        raise UsageError(f"{name!a:.80} cannot be a model's name", hint=f"use 1 to {NAME_CHARACTERS_MAX} characters")
+    return name
+
+
+def file_bytes(spec: ModelSpec) -> int:
+    """Bytes of a model's files, its other parts included. Errors: ModelNotFound when they are gone."""
+    path = resolve(spec.path)
+    if path.is_dir():
+        return sum(found.stat().st_size for found in path.glob("*.safetensors"))
+    part = re.fullmatch(r"(.*)-\d{5}-of-(\d{5})", path.stem)
+    parts = path.parent.glob(f"{part[1]}-*-of-{part[2]}.gguf") if part else (path,)
+    return sum(found.stat().st_size for found in parts)
+
+
+def read_model_file(path: Path) -> list[ModelSpec]:
+    """The models of a TOML file, in order; relative paths start at its folder.
+
+    Errors: UsageError naming the file, the model and the key at fault.
+    """
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror}", hint="give a readable TOML file") from error
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise UsageError(f"{path} is not TOML: {error}", hint="see docs/serving.md for an example") from error
+    extra = sorted(set(data) - {"models"})
+    models = data.get("models")
+    if extra or not isinstance(models, dict) or not models:
+        what = f"has the unknown key {extra[0]!r}" if extra else "holds no models"
+        raise UsageError(f"{path} {what}", hint="write a table [models.NAME] for each model")
+    specs = [_spec(path, name, entry) for name, entry in models.items()]
+    check_names(specs)
+    return specs
+
+
+def check_names(specs: Iterable[ModelSpec]) -> None:
+    """Every name and alias means one model. Errors: UsageError naming the one that is taken twice."""
+    seen: set[str] = set()
+    for spec in specs:
+        for name in (spec.name, *spec.aliases):
+            if name in seen:
+                raise UsageError(f"two models are called {name!a}", hint="call one NAME=PATH, or drop the alias")
+            seen.add(name)
+
+
+def _spec(file: Path, name: str, entry: Any) -> ModelSpec:
+    try:
+        if not isinstance(entry, dict) or not isinstance(entry.get("model"), str):
+            raise UsageError("there is no model", hint='say model = "PATH"')
+        given = {key: value for key, value in entry.items() if key not in _OWN_KEYS}
+        known = {one.name for one in options_of(LoadOptions)}
+        for key in given:
+            if key not in known:
+                raise UsageError(f"unknown key {key!r}", hint=f"there are {', '.join((*_OWN_KEYS, *sorted(known)))}")
+        (options,) = read((LoadOptions,), given)
+        defaults = entry.get("defaults", {})
+        if not isinstance(defaults, dict):
+            raise UsageError("defaults is no table", hint="write defaults = {temp = 0.5}")
+        read((SamplingOptions, GenerateOptions), defaults)
+        return ModelSpec(
+            _named(name),
+            str(resolve(_placed(file, entry["model"]))),
+            _aliases(entry.get("aliases", [])),
+            options,
+            _optional(entry, "chat_template", str),
+            _optional(entry, "keep_alive_seconds", int, float),
+            defaults,
+        )
+    except UsageError as error:
+        raise UsageError(f"{file}: models.{name}: {error.message}", hint=error.hint) from None
+
+
+def _placed(file: Path, model: str) -> str:
+    beside = file.parent / Path(model).expanduser()
+    return str(beside) if beside.exists() else model
+
+
+def _aliases(value: Any) -> tuple[str, ...]:
+    if not isinstance(value, list):
+        raise UsageError("aliases is no list", hint='write aliases = ["NAME"]')
+    return tuple(_named(name) for name in value)
+
+
+def _optional(entry: Mapping[str, Any], key: str, *kinds: type) -> Any:
+    value = entry.get(key)
+    if value is not None and (not isinstance(value, kinds) or isinstance(value, bool)):
+        raise UsageError(f"{key} is {value!r:.80}", hint=f"use {'text' if kinds[0] is str else 'a number'}")
+    return value

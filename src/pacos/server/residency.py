@@ -1,0 +1,220 @@
+"""The models of a server: which there are, which are open, and which must go when memory is short."""
+
+from __future__ import annotations
+
+import asyncio
+import difflib
+import time
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from pacos.errors import CapacityError, ModelNotFound, PacosError
+from pacos.llm import LLM, load
+from pacos.log import logger
+from pacos.server.model_file import ModelSpec, file_bytes
+
+DEFAULT_NAMES = ("", "default")
+_ROOM_SECONDS = 30.0  # a request waits so long for other models to become idle
+
+
+@dataclass(slots=True, eq=False)
+class Resident:
+    """An open model: `users` requests use it now; `expires` is when it closes if none comes, None is never."""
+
+    name: str
+    llm: LLM
+    spec: ModelSpec
+    bytes: int
+    users: int = 0
+    last_used: float = field(default_factory=time.monotonic)
+    opened: float = field(default_factory=time.time)
+    expires: float | None = None
+
+
+class Residency:
+    """The models by name. Everything here runs on one event loop, opening and closing apart.
+
+    `memory_bytes` is what all open models may take together (0: no bound). `keep_alive_seconds` is how long an unused
+    model stays open; below 0 is for ever. `open_model` opens one, in a thread.
+    """
+
+    def __init__(
+        self,
+        specs: Iterable[ModelSpec],
+        *,
+        memory_bytes: int = 0,
+        keep_alive_seconds: float = -1,
+        open_model: Callable[[ModelSpec], LLM] | None = None,
+    ) -> None:
+        self.specs: dict[str, ModelSpec] = {}
+        self.open: dict[str, Resident] = {}
+        self.loading: dict[str, float] = {}  # name -> when it began, monotonic
+        self.failed: dict[str, str] = {}  # name -> why opening it ahead failed
+        self.ahead: tuple[str, ...] = ()
+        self.memory_bytes = memory_bytes
+        self.keep_alive_seconds = keep_alive_seconds
+        self._open_model = open_model or _open
+        self._openings: dict[str, asyncio.Task[Resident]] = {}
+        self._changed = asyncio.Condition()
+        self._opening_turn = asyncio.Lock()  # one at a time, so that room is counted once
+        for spec in specs:
+            self.add(spec)
+
+    def add(self, spec: ModelSpec) -> None:
+        """Make a model known; it takes the place of one of that name that is not open yet."""
+        self.specs[spec.name] = spec
+
+    def spec(self, name: str | None) -> ModelSpec:
+        """The model of that name or alias; None, "" and "default" are the first. Errors: ModelNotFound."""
+        if name is None or name in DEFAULT_NAMES:
+            if not self.specs:
+                raise ModelNotFound("no model is served", hint="start `pacos serve` with one")
+            return next(iter(self.specs.values()))
+        if name in self.specs:
+            return self.specs[name]
+        for spec in self.specs.values():
+            if name in spec.aliases:
+                return spec
+        known = [*self.specs, *(alias for spec in self.specs.values() for alias in spec.aliases)]
+        near = difflib.get_close_matches(name[:200], known, 1)
+        shown = ", ".join(list(self.specs)[:20])
+        hint = f"did you mean {near[0]}?" if near else f"served: {shown or 'none'}"
+        raise ModelNotFound(f"no model {name[:200]!a}", hint=hint)
+
+    @asynccontextmanager
+    async def use(self, name: str | None, *, keep_alive_seconds: float | None = None) -> AsyncIterator[Resident]:
+        """The open model of that name; it stays open until the block ends, and `keep_alive_seconds` longer.
+
+        Errors: ModelNotFound; CapacityError when no room can be made; what opening the model raises.
+        """
+        spec = self.spec(name)
+        resident = await self._opened(spec)
+        try:
+            yield resident
+        finally:
+            resident.users -= 1
+            resident.last_used = time.monotonic()
+            self.keep(resident, spec.keep_alive_seconds if keep_alive_seconds is None else keep_alive_seconds)
+            async with self._changed:
+                self._changed.notify_all()
+
+    def keep(self, resident: Resident, seconds: float | None) -> None:
+        """Close an open model when it was not used for that long; below 0 is never, None the server's rule."""
+        seconds = self.keep_alive_seconds if seconds is None else seconds
+        resident.expires = None if seconds < 0 else time.monotonic() + seconds
+
+    async def _opened(self, spec: ModelSpec) -> Resident:
+        while True:
+            resident = self.open.get(spec.name)
+            if resident is not None:
+                resident.users += 1
+                return resident
+            opening = self._openings.get(spec.name)
+            if opening is None:
+                opening = asyncio.ensure_future(self._load(spec))
+                self._openings[spec.name] = opening
+                opening.add_done_callback(lambda done: self._opening_ended(spec.name, done))
+            await asyncio.shield(opening)  # a client that leaves does not stop it for the others
+
+    def _opening_ended(self, name: str, done: asyncio.Task[Resident]) -> None:
+        del self._openings[name]
+        self.loading.pop(name, None)
+        if not done.cancelled():
+            done.exception()  # whoever waits has it; nobody may be left
+
+    async def _load(self, spec: ModelSpec) -> Resident:
+        self.loading[spec.name] = time.monotonic()
+        async with self._opening_turn:
+            need = file_bytes(spec)
+            await self._make_room(spec.name, need)
+            began = time.monotonic()
+            llm = await asyncio.to_thread(self._open_model, spec)
+            resident = Resident(spec.name, llm, spec, need)
+            self.keep(resident, spec.keep_alive_seconds)
+            self.open[spec.name] = resident
+            logger(__name__).info("opened %s in %.2f s", spec.name, time.monotonic() - began)
+        return resident
+
+    async def _make_room(self, name: str, need: int) -> None:
+        """Close unused models, the longest unused first, until `need` more bytes fit."""
+        if not self.memory_bytes:
+            return
+        if need > self.memory_bytes:
+            raise CapacityError(
+                f"model {name} takes {need / 1e9:.2f} GB, the server may use {self.memory_bytes / 1e9:.2f} GB",
+                hint="raise --memory-limit or serve a smaller model",
+            )
+        deadline = time.monotonic() + _ROOM_SECONDS
+        while sum(one.bytes for one in self.open.values()) + need > self.memory_bytes:
+            idle = sorted((one for one in self.open.values() if not one.users), key=lambda one: one.last_used)
+            if idle:
+                await self.shut(idle[0].name)
+                continue
+            try:
+                async with self._changed:
+                    await asyncio.wait_for(self._changed.wait(), deadline - time.monotonic())
+            except TimeoutError:
+                busy = ", ".join(self.open)
+                raise CapacityError(f"no room for model {name}: {busy} are in use", hint="try again later") from None
+
+    async def shut(self, name: str) -> bool:
+        """Close an open model that nobody uses; whether it was closed."""
+        resident = self.open.get(name)
+        if resident is None or resident.users:
+            return False
+        del self.open[name]
+        await asyncio.to_thread(resident.llm.close)
+        logger(__name__).info("closed %s", name)
+        return True
+
+    async def shut_expired(self) -> None:
+        """Close the models whose time is over."""
+        now = time.monotonic()
+        for resident in list(self.open.values()):
+            if resident.expires is not None and resident.expires <= now:
+                await self.shut(resident.name)
+
+    async def open_ahead(self, names: Iterable[str]) -> None:
+        """Open models before anybody asks. One that cannot be opened is told in `failed`; the others are opened."""
+        self.ahead = tuple(names)
+        for name in self.ahead:
+            try:
+                async with self.use(name):
+                    pass
+            except Exception as error:  # noqa: BLE001 - the others can be served still
+                self.failed[name] = str(error)
+                logger(__name__).error("model %s cannot be opened: %s", name, error)
+
+    def progress(self) -> dict[str, Any]:
+        """How far opening ahead has come: how many of how many, and which is being opened since when."""
+        ready = sum(name in self.open or name in self.failed for name in self.ahead)
+        now = time.monotonic()
+        return {
+            "ready": ready,
+            "of": len(self.ahead),
+            "loading": [{"model": name, "seconds": round(now - began, 3)} for name, began in self.loading.items()],
+        }
+
+    async def close(self) -> None:
+        """Close every model."""
+        for opening in list(self._openings.values()):
+            opening.cancel()
+        await asyncio.gather(*self._openings.values(), return_exceptions=True)
+        for resident in list(self.open.values()):
+            del self.open[resident.name]
+            await asyncio.to_thread(resident.llm.close)
+
+
+def _open(spec: ModelSpec) -> LLM:
+    """Open a model, and compile its chat template where it has one, so that no request waits for that."""
+    llm = load(spec.path, options=spec.options, chat_template=spec.chat_template)
+    try:
+        if llm.has_chat_template:
+            llm.template  # noqa: B018 - compiled at first use
+    except PacosError as error:
+        logger(__name__).warning("%s: %s; it can only continue texts", spec.name, error)
+    for text in llm.warnings:
+        logger(__name__).warning("%s: %s", spec.name, text)
+    return llm

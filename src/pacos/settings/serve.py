@@ -1,0 +1,114 @@
+"""Options of the HTTP server; names follow llama-server's where it has them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from pacos.settings.option import check, option
+
+
+def _parts(value: Any) -> Any:
+    """A list from "a,b,c"."""
+    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+
+@dataclass(frozen=True, slots=True)
+class ServeOptions:
+    """How models are served over HTTP."""
+
+    host: str = option(
+        "127.0.0.1",
+        flags=("--host",),
+        help="Address to listen on, or the path of a unix socket, NAME.sock; any but loopback needs an API key.",
+    )
+    port: int = option(8080, flags=("--port",), minimum=0, maximum=65535, help="Port to listen on; 0 takes a free one.")
+    api_key: tuple[str, ...] = option(
+        (), flags=("--api-key",), parse=_parts, most=1024, help="Key that clients must send; repeatable."
+    )
+    api_key_file: str = option(
+        "", flags=("--api-key-file",), help="File of keys, one a line; read again when it changes."
+    )
+    alias: tuple[str, ...] = option(
+        (), flags=("--alias", "-a"), parse=_parts, most=64, help="Another name of the first model; repeatable."
+    )
+    models_file: str = option("", flags=("--models-file",), help="TOML file of models and their settings.")
+    memory_limit: float = option(
+        0.0, flags=("--memory-limit",), minimum=0, maximum=1e6, help="GB that all open models may take; 0 is no limit."
+    )
+    keep_alive_seconds: float = option(
+        -1.0,
+        flags=("--keep-alive",),
+        minimum=-1,
+        maximum=1e9,
+        help="Seconds that an unused model stays open; -1 is for ever.",
+    )
+    allowed_hosts: tuple[str, ...] = option(
+        (),
+        flags=("--allowed-hosts",),
+        parse=_parts,
+        most=256,
+        help="Names that the Host header may have beside loopback and the address listened on; * is any. Repeatable.",
+    )
+    allowed_origins: tuple[str, ...] = option(
+        (),
+        flags=("--allowed-origins", "--cors-origins"),
+        parse=_parts,
+        most=256,
+        help="Web pages (https://name:port) whose scripts may ask, beside those of this machine; * is any. Repeatable.",
+    )
+    ssl_key_file: str = option("", flags=("--ssl-key-file",), help="Private key for TLS, PEM.")
+    ssl_cert_file: str = option("", flags=("--ssl-cert-file",), help="Certificate for TLS, PEM.")
+    body_bytes_max: int = option(
+        32 << 20, flags=("--max-body",), minimum=1024, maximum=1 << 32, help="Most bytes of a request's body."
+    )
+    header_bytes_max: int = option(
+        65536, flags=("--max-header",), minimum=1024, maximum=1 << 24, help="Most bytes of a request's head."
+    )
+    connections_max: int = option(
+        4096, flags=("--max-connections",), minimum=1, maximum=1 << 20, help="Most connections at a time."
+    )
+    requests_max: int = option(
+        1024,
+        flags=("--max-requests",),
+        minimum=1,
+        maximum=1 << 20,
+        help="Most requests at a time, waiting ones included.",
+    )
+    read_seconds: float = option(
+        30.0, flags=("--read-timeout",), above=0, maximum=1e6, help="Seconds that a client has to send a whole request."
+    )
+    request_seconds: float = option(
+        3600.0, flags=("--timeout", "-to"), above=0, maximum=1e6, help="Seconds that a request may take in all."
+    )
+    idle_seconds: float = option(
+        75.0, flags=("--idle-timeout",), above=0, maximum=1e6, help="Seconds that an unused connection stays open."
+    )
+    slow_client_seconds: float = option(
+        60.0,
+        flags=("--write-timeout",),
+        above=0,
+        maximum=1e6,
+        help="Seconds after which a client that takes no byte is dropped.",
+    )
+    stream_ping_seconds: float = option(
+        15.0,
+        flags=("--sse-ping-interval",),
+        above=0,
+        maximum=1e6,
+        help="Seconds of silence after which a stream gets a comment.",
+    )
+    drain_seconds: float = option(
+        30.0,
+        flags=("--drain",),
+        minimum=0,
+        maximum=1e6,
+        help="Seconds that running requests have to end when the server stops.",
+    )
+    log_format: str = option("text", flags=("--log-format",), choices=("text", "json"), help="Form of the log's lines.")
+    log_requests: bool = option(
+        True, flags=("--log-requests",), off_flags=("--no-log-requests",), help="Log a line for each request."
+    )
+
+    def __post_init__(self) -> None:
+        check(self)

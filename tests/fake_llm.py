@@ -1,0 +1,125 @@
+"""A language model for tests of the server: it obeys the surface of `pacos.llm.LLM` and answers with what it was asked.
+
+No part of the server is replaced: this stands where a model stands. Its tokens are the bytes of texts. An answer is the
+last message (or the prompt) again, a word an event, so that a test knows what must come. `pace_seconds` lies between
+two events; the prompt "fail" makes the sequence fail.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pacos.errors import ContextFull, NumericalError
+from pacos.server.model_file import ModelSpec
+from pacos.settings import GenerateOptions, SamplingOptions, read
+from pacos.types import Event, Timings
+
+CONTEXT_TOKENS = 4096
+FAILING = "fail"
+
+
+class FakeStream:
+    """The events of one answer."""
+
+    def __init__(self, llm: FakeLLM, text: str, prompt: Sequence[int], options: GenerateOptions, seed: int) -> None:
+        self.prompt_token_ids = tuple(prompt)
+        self.seed = seed
+        self.closed = False
+        self._llm = llm
+        self._text = text
+        self._options = options
+        self._events = self._run()
+
+    async def _run(self) -> AsyncIterator[Event]:
+        words = [word + " " for word in self._text.split(" ")]
+        words[-1] = words[-1][:-1]
+        limit = self._options.n_predict if self._options.n_predict >= 0 else CONTEXT_TOKENS
+        made = 0
+        for word in words:
+            await asyncio.sleep(self._llm.pace_seconds)
+            if self._text == FAILING and made:
+                raise NumericalError("the logits of a sequence are not finite")
+            tokens = tuple(word.encode())[: limit - made]
+            made += len(tokens)
+            self._llm.generated += len(tokens)
+            reason = "length" if made >= limit else None
+            timings = Timings(len(self.prompt_token_ids), 0, 0.01, made, 0.01) if reason else None
+            yield Event(bytes(tokens).decode(errors="replace"), tokens, reason, timings=timings)
+            if reason:
+                return
+            if self._text == FAILING:
+                await asyncio.sleep(0)
+        if self._text == FAILING:
+            raise NumericalError("the logits of a sequence are not finite")
+        yield Event("", (), "stop", timings=Timings(len(self.prompt_token_ids), 0, 0.01, made, 0.01))
+
+    def __aiter__(self) -> AsyncIterator[Event]:
+        return self._events
+
+    async def aclose(self) -> None:
+        """Stop."""
+        self.closed = True
+        await self._events.aclose()
+
+
+class FakeLLM:
+    """A model that repeats what it is told."""
+
+    has_chat_template = True
+    warnings = ()
+    context_tokens = CONTEXT_TOKENS
+
+    def __init__(self, path: str = "fake.gguf", pace_seconds: float = 0.0) -> None:
+        self.path = Path(path)
+        self.pace_seconds = pace_seconds
+        self.generated = 0
+        self.streams: list[FakeStream] = []
+        self.closed = False
+
+    def tokenize(self, text: str | bytes, add_special: bool = True, parse_special: bool = False) -> list[int]:
+        return list(text.encode() if isinstance(text, str) else text)
+
+    def detokenize(self, token_ids: Sequence[int], special: bool = False) -> str:
+        return bytes(token_ids).decode(errors="replace")
+
+    def stream(self, prompt: str | Sequence[int], **options: Any) -> FakeStream:
+        tokens = self.tokenize(prompt) if isinstance(prompt, str) else list(prompt)
+        return self._start(self.detokenize(tokens), tokens, options)
+
+    def stream_chat(self, messages: Sequence[Mapping[str, Any]], **options: Any) -> FakeStream:
+        content = messages[-1]["content"]
+        text = content if isinstance(content, str) else "\n".join(part["text"] for part in content)
+        prompt = "".join(f"<{message['role']}>{message['content']}" for message in messages)
+        return self._start(text, self.tokenize(prompt), options)
+
+    def close(self) -> None:
+        self.closed = True
+
+    def _start(self, text: str, tokens: list[int], options: Mapping[str, Any]) -> FakeStream:
+        sampling, generate = read((SamplingOptions, GenerateOptions), options)
+        if len(tokens) >= CONTEXT_TOKENS:
+            raise ContextFull(f"{len(tokens)} tokens do not fit a context of {CONTEXT_TOKENS}")
+        stream = FakeStream(self, text, tokens, generate, sampling.seed)
+        self.streams.append(stream)
+        return stream
+
+
+def fake_spec(name: str = "fake", **more: Any) -> ModelSpec:
+    """A spec that `FakeModels.open` opens; its file is this one, so that it has a size."""
+    return ModelSpec(name, __file__, **more)
+
+
+class FakeModels:
+    """Opens fake models and remembers them."""
+
+    def __init__(self, pace_seconds: float = 0.0) -> None:
+        self.pace_seconds = pace_seconds
+        self.opened: dict[str, FakeLLM] = {}
+
+    def open(self, spec: ModelSpec) -> FakeLLM:
+        """Open the model of a spec."""
+        self.opened[spec.name] = FakeLLM(spec.path, self.pace_seconds)
+        return self.opened[spec.name]
