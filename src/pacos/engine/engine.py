@@ -19,6 +19,7 @@ from collections.abc import Sequence as TokenList
 
 from pacos.backends import Pages, Program
 from pacos.engine.batch import Batch
+from pacos.engine.delivery import Delivery
 from pacos.engine.pages import PagePool
 from pacos.engine.sampler import Sampler, SamplerScratch, log_probabilities
 from pacos.engine.scheduler import Part, Scheduler
@@ -47,6 +48,7 @@ class Engine:
         self._scratch = SamplerScratch(program.vocab_size)
         self._scheduler = Scheduler(self.pool, program.max_tokens)
         self._batch = Batch(program.vocab_size)
+        self._delivery = Delivery()
         self._inbox: deque[Sequence] = deque()
         self._wake = threading.Condition()
         self._closed = False
@@ -138,7 +140,7 @@ class Engine:
     def _enter(self, sequence: Sequence) -> Sequence:
         if os.getpid() != self._process:
             raise UsageError("the model was opened in another process", hint="load it after the fork")
-        sequence.on_cancel = self._interrupt
+        sequence.on_cancel, sequence.delivery = self._interrupt, self._delivery
         with self._wake:
             if self._closed:
                 raise UsageError("the engine is closed")
@@ -159,6 +161,7 @@ class Engine:
                     self._sleep()
                 else:
                     self._step()
+                    self._delivery.flush()
         except BaseException as error:  # noqa: BLE001 - consumers must hear of it instead of waiting for ever
             reason = error
             logger(__name__).exception("the engine stopped")
@@ -167,6 +170,7 @@ class Engine:
         for sequence in [*scheduler, *inbox]:
             sequence.fail(reason)
             scheduler.retire(sequence)
+        self._delivery.flush()
         scheduler.waiting.clear()
         inbox.clear()
         self.program.close()

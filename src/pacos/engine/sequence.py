@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from queue import SimpleQueue
 from typing import Protocol
 
+from pacos.engine.delivery import Delivery, Listener
 from pacos.engine.sampler import Sampler
 from pacos.settings import GenerateOptions, SamplingOptions
 from pacos.types import Timings
@@ -49,15 +50,17 @@ class RowSink(Protocol):
 
 
 class Sequence:
-    """A sequence in the engine. Consumers use `events`, `cancel`, `timings` and `seed`; the rest is the engine's.
+    """A sequence in the engine. What consumers use comes first, the rest is the engine's.
+
+    A `listener` is told when `take` has something new.
 
     Units: `computed` tokens have their keys and values in `pages`; `published` of those pages are known to the pool.
     """
 
     __slots__ = (
-        *("_cancelled", "_first_time", "_last_time", "_queue", "_start_time", "cached_tokens", "computed", "end_ids"),
-        *("finish_reason", "last_tokens", "on_cancel", "pages", "parent", "prompt_tokens", "published", "reuse"),
-        *("rows_done", "salt", "sampler", "sink", "tokens"),
+        *("_cancelled", "_first_time", "_last_time", "_queue", "_start_time", "cached_tokens", "computed"),
+        *("delivery", "end_ids", "finish_reason", "last_tokens", "listener", "on_cancel", "pages", "parent"),
+        *("prompt_tokens", "published", "reuse", "rows_done", "salt", "sampler", "sink", "tokens"),
     )
 
     def __init__(
@@ -85,8 +88,10 @@ class Sequence:
         self.cached_tokens = 0
         self.rows_done = 0
         self.finish_reason: str | None = None
-        self._queue: SimpleQueue[int | str | BaseException] = SimpleQueue()
+        self._queue: SimpleQueue[TokenEvent | BaseException] = SimpleQueue()
         self._cancelled = False
+        self.listener: Listener | None = None
+        self.delivery: Delivery | None = None  # the engine's, to tell the listener
         self.on_cancel: Callable[[], None] | None = None  # the engine's, to cut a step short
         self._start_time = self._first_time = self._last_time = 0.0
 
@@ -97,20 +102,29 @@ class Sequence:
 
         Errors: what made this sequence fail, such as NumericalError; Cancelled when the engine was closed.
         """
-        queue = self._queue
         try:
             while True:
-                found = queue.get()
-                if isinstance(found, int):
-                    yield TokenEvent((found,))
-                    continue
-                queue.put(found)  # for whoever asks again
-                if isinstance(found, str):
-                    yield TokenEvent((), found)
+                event = self.take()
+                yield event
+                if event.finish_reason is not None:
                     return
-                raise found
         finally:
             self.cancel()
+
+    def take(self) -> TokenEvent:
+        """Wait for the next event; after the last one it is given again. Errors: as `events`."""
+        found = self._queue.get()
+        if isinstance(found, TokenEvent):
+            if found.finish_reason is not None:
+                self._queue.put(found)  # for whoever asks again
+            return found
+        self._queue.put(found)
+        raise found
+
+    @property
+    def ready(self) -> bool:
+        """Whether `take` need not wait."""
+        return not self._queue.empty()
 
     def wait(self) -> list[int]:
         """All tokens to come, once it ended. Errors: as `events`."""
@@ -168,7 +182,7 @@ class Sequence:
             self.finish("stop")
             return
         self.tokens.append(token)
-        self._queue.put(token)
+        self._give(TokenEvent((token,)))
         if len(self.tokens) >= self.last_tokens:
             self.finish("length")
 
@@ -177,10 +191,15 @@ class Sequence:
         if self.finish_reason is None:
             self._last_time = self._last_time or time.perf_counter()
             self.finish_reason = reason
-            self._queue.put(reason)
+            self._give(TokenEvent((), reason))
 
     def fail(self, error: BaseException) -> None:
         """End it with an error that consumers get raised."""
         if self.finish_reason is None:
             self.finish_reason = "error"
-            self._queue.put(error)
+            self._give(error)
+
+    def _give(self, found: TokenEvent | BaseException) -> None:
+        self._queue.put(found)
+        if self.delivery is not None:
+            self.delivery.note(self)

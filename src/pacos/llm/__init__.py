@@ -15,7 +15,7 @@ import os
 import sys
 import threading
 from array import array
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from pathlib import Path
 from types import TracebackType
@@ -25,7 +25,7 @@ from pacos.errors import FormatError, ModelError, UsageError
 from pacos.formats.wording import shown
 from pacos.lazy import need_numpy, np
 from pacos.llm.chat import open_template
-from pacos.llm.stream import Stream, collected
+from pacos.llm.stream import Stream, TextDecoder, collected
 from pacos.settings import GenerateOptions, LoadOptions, SamplingOptions, read
 from pacos.types import Archive, Completion
 
@@ -162,6 +162,10 @@ class LLM:
         stream = self.stream(prompt, **options)
         return collected(stream, stream.prompt_token_ids)
 
+    async def agenerate(self, prompt: Prompt, **options: Any) -> Completion:
+        """As `generate`, without holding up the event loop; cancelling the task cancels the sequence."""
+        return await _acollected(self.stream, prompt, options)
+
     def stream(self, prompt: Prompt, **options: Any) -> Stream:
         """Continue a text or token ids, event by event; closing the stream cancels the sequence."""
         return self._start(self.tokenize(prompt) if isinstance(prompt, str | bytes) else _token_ids(prompt), options)
@@ -170,6 +174,10 @@ class LLM:
         """Answer a conversation of {"role": ..., "content": ...} messages."""
         stream = self.stream_chat(messages, **options)
         return collected(stream, stream.prompt_token_ids)
+
+    async def achat(self, messages: Sequence[Message], **options: Any) -> Completion:
+        """As `chat`, without holding up the event loop; cancelling the task cancels the sequence."""
+        return await _acollected(self.stream_chat, messages, options)
 
     def stream_chat(self, messages: Sequence[Message], **options: Any) -> Stream:
         """Answer a conversation, event by event; closing the stream cancels the sequence."""
@@ -217,7 +225,16 @@ class LLM:
         sampling, generate = read((SamplingOptions, GenerateOptions), options)
         banned = frozenset(self.tokenizer.suppressed)
         request = SequenceRequest(tokens, sampling, generate, self.tokenizer.eog, banned_ids=banned)
-        return Stream(self, self.engine.submit(request), (*generate.stop, *stops))
+        decoder = TextDecoder(self.tokenizer, (*generate.stop, *stops))
+        return Stream(self, self.engine.submit(request), decoder)
+
+
+async def _acollected(start: Callable[..., Stream], text: Any, options: Mapping[str, Any]) -> Completion:
+    import asyncio
+
+    stream = await asyncio.to_thread(start, text, **options)  # a long text takes its time to become tokens
+    async with stream:
+        return collected([event async for event in stream], stream.prompt_token_ids)
 
 
 def _close(engine: Engine | None, archive: Archive) -> None:

@@ -1,27 +1,64 @@
-"""The events of one answer, from token ids to text."""
+"""The events of one answer, from token ids to text: an iterator and an async iterator.
+
+for event in llm.stream("Once"): ...
+async for event in llm.stream("Once"): ...
+"""
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
+from pacos.llm.loops import news
 from pacos.types import Completion, Event, Timings, ToolCallDelta
 
 if TYPE_CHECKING:
-    from pacos.engine.sequence import Sequence
+    from pacos.engine.sequence import Sequence as EngineSequence
     from pacos.llm import LLM
     from pacos.text.tokenizer import Tokenizer
 
 
-class Stream:
-    """Events of one answer as they come. Closing or dropping it cancels the sequence."""
+class Decoder(Protocol):
+    """Makes events of tokens, whoever brings them and whenever."""
 
-    def __init__(self, llm: LLM, sequence: Sequence, stop: tuple[str, ...]) -> None:
+    def push(self, tokens: Sequence[int], finish_reason: str | None) -> Event:
+        """What these tokens add; a finish_reason in the event ends the answer, perhaps before the model does."""
+
+
+class TextDecoder:
+    """Plain text: incomplete UTF-8 waits, a stop string is held back until it is decided."""
+
+    def __init__(self, tokenizer: Tokenizer, stop: Iterable[str] = ()) -> None:
+        from pacos.text.stream import StopStrings, Utf8Stream
+
+        self._piece = tokenizer.piece
+        self._utf8 = Utf8Stream()
+        self._stops = StopStrings(stop)
+
+    def push(self, tokens: Sequence[int], finish_reason: str | None) -> Event:
+        """The text that is certain now."""
+        utf8, stops = self._utf8, self._stops
+        text, stopped = stops.feed("".join([utf8.feed(self._piece(token)) for token in tokens]))
+        if finish_reason is not None and not stopped:
+            tail, stopped = stops.feed(utf8.flush())
+            text += tail if stopped else tail + stops.flush()
+        return Event(text, tuple(tokens), "stop" if stopped else finish_reason, stops.stop)
+
+
+class Stream:
+    """Events of one answer as they come, to a thread that waits or to an event loop, but to one consumer.
+
+    Closing or dropping it cancels the sequence. To cancel the wait for an event, as asyncio.wait_for does, loses
+    nothing: the stream goes on.
+    """
+
+    def __init__(self, llm: LLM, sequence: EngineSequence, decoder: Decoder) -> None:
         self._sequence = sequence
         self._llm = llm  # kept open while there is a stream
-        self._events = _text_events(sequence, llm.tokenizer, stop)
+        self._decoder = decoder
+        self._ended = False
         self.prompt_token_ids = tuple(sequence.tokens[: sequence.prompt_tokens])
 
     @property
@@ -35,14 +72,42 @@ class Stream:
 
     def close(self) -> None:
         """Stop; there are no more events."""
+        self._ended = True
         self._sequence.cancel()
-        self._events.close()
+
+    async def aclose(self) -> None:
+        """As `close`, for contextlib.aclosing."""
+        self.close()
 
     def __iter__(self) -> Stream:
         return self
 
     def __next__(self) -> Event:
-        return next(self._events)
+        if self._ended:
+            raise StopIteration
+        return self._event()
+
+    def __aiter__(self) -> Stream:
+        return self
+
+    async def __anext__(self) -> Event:
+        while not self._ended:
+            if self._sequence.ready:
+                return self._event()
+            await news(self._sequence)
+        raise StopAsyncIteration
+
+    def _event(self) -> Event:
+        try:
+            found = self._sequence.take()
+            event = self._decoder.push(found.tokens, found.finish_reason)
+        except BaseException:
+            self.close()
+            raise
+        if event.finish_reason is None:
+            return event
+        self.close()
+        return replace(event, timings=self._sequence.timings())
 
     def __enter__(self) -> Stream:
         return self
@@ -52,31 +117,16 @@ class Stream:
     ) -> None:
         self.close()
 
+    async def __aenter__(self) -> Stream:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
     def __del__(self) -> None:
         self._sequence.cancel()
-
-
-def _text_events(sequence: Sequence, tokenizer: Tokenizer, stop: tuple[str, ...]) -> Generator[Event, None, None]:
-    from pacos.text.stream import StopStrings, Utf8Stream
-
-    decoder, stops = Utf8Stream(), StopStrings(stop)
-    try:
-        for event in sequence.events():
-            text = "".join(decoder.feed(tokenizer.piece(token)) for token in event.tokens)
-            shown, stopped = stops.feed(text)
-            reason = event.finish_reason
-            if stopped:
-                sequence.cancel()
-                yield Event(shown, event.tokens, "stop", stops.stop, sequence.timings())
-                return
-            if reason is not None:
-                tail, stopped = stops.feed(decoder.flush())
-                shown += tail if stopped else tail + stops.flush()
-                yield Event(shown, event.tokens, "stop" if stopped else reason, stops.stop, sequence.timings())
-                return
-            yield Event(shown, event.tokens)
-    finally:
-        sequence.cancel()
 
 
 def collected(events: Iterable[Event], prompt_token_ids: tuple[int, ...] = ()) -> Completion:
