@@ -92,8 +92,10 @@ class FakeLLM:
     def stream_chat(self, messages: Sequence[Mapping[str, Any]], **options: Any) -> FakeStream:
         content = messages[-1]["content"]
         text = content if isinstance(content, str) else "\n".join(part["text"] for part in content)
-        prompt = "".join(f"<{message['role']}>{message['content']}" for message in messages)
-        return self._start(text, self.tokenize(prompt), options)
+        return self._start(text, self.chat_tokens(messages), options)
+
+    def chat_tokens(self, messages: Sequence[Mapping[str, Any]]) -> list[int]:
+        return self.tokenize("".join(f"<{message['role']}>{message['content']}" for message in messages))
 
     def close(self) -> None:
         self.closed = True

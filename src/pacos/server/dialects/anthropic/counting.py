@@ -1,0 +1,27 @@
+"""Anthropic's count of a conversation's tokens."""
+
+from __future__ import annotations
+
+import msgspec
+from starlette.responses import Response
+from starlette.types import ASGIApp
+
+from pacos.server.call import Call
+from pacos.server.dialects.anthropic.prompt import Prompt, chat_messages, template_options
+from pacos.server.stream import json_bytes
+
+
+class Count(msgspec.Struct):
+    """How many tokens a conversation has."""
+
+    input_tokens: int
+
+
+async def run(call: Call[Prompt]) -> ASGIApp:
+    """Count the tokens that a conversation would cost."""
+    body = call.body
+    resident = await call.resident(body.model)
+    messages = chat_messages(body)
+    size = sum(len(str(message)) for message in messages)
+    tokens = await call.prepared(size, lambda: resident.llm.chat_tokens(messages, **template_options(body)))
+    return Response(json_bytes(Count(len(tokens))), headers=call.headers, media_type="application/json")
