@@ -72,9 +72,9 @@ class FakeProgram:
     """Faults to order: a token that makes the step raise, one that makes logits NaN; `gate` holds steps back."""
 
     bytes = 0
-    vocab_size = V
 
-    def __init__(self, pages: FakePages, max_tokens: int = 32) -> None:
+    def __init__(self, pages: FakePages, max_tokens: int = 32, result_width: int = V) -> None:
+        self.result_width = result_width  # of logits, the first so many
         self.pages = pages
         self.max_tokens = max_tokens
         self.steps: list[list[int]] = []  # tokens of each sequence, step by step
@@ -103,7 +103,8 @@ class FakeProgram:
                 states[t] = self._append(step.tokens[t], step.positions[t], table)
         rows = array("f")
         for t in step.outputs:
-            rows.extend([math.nan] * V if step.tokens[t] == self.nan_token else toy_logits(states[t]))
+            found = [math.nan] * V if step.tokens[t] == self.nan_token else toy_logits(states[t])
+            rows.extend(found[: self.result_width])
         self.stepped.release()
         return memoryview(rows)
 
@@ -132,7 +133,7 @@ def null_program(vocab_size: int = 8) -> SimpleNamespace:
     """A program that costs nothing, to measure what surrounds it."""
     logits = memoryview(array("f", [0.0] * vocab_size * 64))
     return SimpleNamespace(
-        bytes=0, vocab_size=vocab_size, max_tokens=512, close=lambda: None, cancel=lambda: None,
+        bytes=0, result_width=vocab_size, max_tokens=512, close=lambda: None, cancel=lambda: None,
         run=lambda step: logits[: len(step.outputs) * vocab_size],
     )  # fmt: skip
 

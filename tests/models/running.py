@@ -40,7 +40,7 @@ def _run(program: Any, prompt: Sequence[int], outputs: range, pages: int) -> np.
         (array("i", range(pages)),),
         array("i", outputs),
     )
-    return np.array(program.run(step), np.float32).reshape(len(outputs), program.vocab_size)
+    return np.array(program.run(step), np.float32).reshape(len(outputs), program.result_width)
 
 
 def divergence(expected: np.ndarray, found: np.ndarray) -> float:

@@ -49,8 +49,10 @@ static void check_rows(int64_t n, float size) {
   rows("mul", [&](const RowKernels& k, float* y) { k.mul(x.data(), w.data(), y, n); });
   rows("scale", [&](const RowKernels& k, float* y) { k.scale(x.data(), 0.3f, y, n); });
   rows("silu", [&](const RowKernels& k, float* y) { k.silu(x.data(), y, n); });
+  rows("gelu", [&](const RowKernels& k, float* y) { k.gelu(x.data(), y, n); });
   rows("gelu_tanh", [&](const RowKernels& k, float* y) { k.gelu_tanh(x.data(), y, n); });
   rows("silu_mul", [&](const RowKernels& k, float* y) { k.silu_mul(x.data(), w.data(), y, n); });
+  rows("gelu_mul", [&](const RowKernels& k, float* y) { k.gelu_mul(x.data(), w.data(), y, n); });
   rows("gelu_tanh_mul", [&](const RowKernels& k, float* y) { k.gelu_tanh_mul(x.data(), w.data(), y, n); });
   rows("softcap", [&](const RowKernels& k, float* y) { k.softcap(x.data(), 5, y, n); });
   const int64_t pairs = n / 2;
@@ -61,6 +63,7 @@ static void check_rows(int64_t n, float size) {
 struct Case {
   int32_t heads, key_heads, E, F, page_tokens, type, window;
   float softcap;
+  bool bidirectional, slopes;
 };
 
 /* One sequence of T tokens in one layer: append, then all queries of each key head in blocks. */
@@ -73,17 +76,21 @@ static void attend_all(const RowKernels& kernels, const Case& c, int32_t T, cons
   const int64_t key_bytes = kernels.stored_bytes(c.type, int64_t{c.page_tokens} * c.key_heads * c.E);
   const int64_t value_bytes = kernels.stored_bytes(c.type, int64_t{c.page_tokens} * c.key_heads * c.F);
   std::vector<uint8_t> keys(static_cast<size_t>(key_bytes * pages + 64)), values(static_cast<size_t>(value_bytes * pages + 64));
+  std::vector<double> slopes;
+  for (int32_t i = 0; i < c.heads; i++) slopes.push_back(1.0 / (2 + i));
   const AttentionArgs args = {q.data(), k.data(), v.data(), y, c.heads * c.E, c.key_heads * c.E, c.key_heads * c.F,
                               c.heads * c.F, c.heads, c.key_heads, c.E, c.F, keys.data(), values.data(), key_bytes,
-                              value_bytes, c.page_tokens, c.type, c.type, c.window, 0.2f, c.softcap};
+                              value_bytes, c.page_tokens, c.type, c.type, c.window, 0.2f, c.softcap,
+                              c.slopes ? slopes.data() : nullptr, c.bidirectional};
   const int64_t size = softmax_state_floats(c.F), group = c.heads / c.key_heads;
   Floats sum(static_cast<size_t>(kBlockQueries * size)), next(sum.size());
   Floats scratch(static_cast<size_t>(attention_scratch(c.page_tokens, c.E, c.F) / 4));
   for (int32_t head = 0; head < c.key_heads; head++) {
-    kernels.append(args, {positions.data(), table.data(), 0, head, 0, 0}, T);
+    kernels.append(args, {positions.data(), table.data(), 0, head, 0, 0, T - 1}, T);
     for (int64_t begin = 0; begin < T * group; begin += kBlockQueries) {
       const int64_t end = begin + kBlockQueries < T * group ? begin + kBlockQueries : T * group;
-      const QueryBlock block = {positions.data(), table.data(), 0, head, static_cast<int32_t>(begin), static_cast<int32_t>(end)};
+      const QueryBlock block = {positions.data(), table.data(), 0, head, static_cast<int32_t>(begin),
+                                static_cast<int32_t>(end), T - 1};
       int64_t first, last;
       kernels.chunks(args, block, &first, &last);
       for (int64_t chunk = first; chunk < last; chunk++) {
@@ -105,13 +112,16 @@ static void check_attention(const Case& c) {
 int main() {
   for (const int64_t n : {2, 7, 15, 16, 17, 100, 1024})
     for (const float size : {0.01f, 3.0f, 110.0f}) check_rows(n, size);
-  check_attention({4, 2, 64, 64, 64, STORE_F16, 0, 0});
-  check_attention({3, 3, 20, 40, 16, STORE_F16, 100, 0});
-  check_attention({5, 1, 16, 7, 256, STORE_F32, 0, 9});
-  check_attention({4, 1, 20, 24, 32, STORE_BF16, 0, 0});
+  check_attention({4, 2, 64, 64, 64, STORE_F16, 0, 0, false, false});
+  check_attention({3, 3, 20, 40, 16, STORE_F16, 100, 0, false, false});
+  check_attention({5, 1, 16, 7, 256, STORE_F32, 0, 9, false, false});
+  check_attention({4, 1, 20, 24, 32, STORE_BF16, 0, 0, false, false});
+  check_attention({4, 4, 32, 32, 64, STORE_F32, 0, 0, true, false});
+  check_attention({6, 3, 20, 7, 32, STORE_F16, 0, 0, true, true});
+  check_attention({3, 1, 24, 24, 16, STORE_F32, 70, 9, false, true});
   for (const int32_t type : {STORE_Q8_0, STORE_Q5_1, STORE_Q5_0, STORE_Q4_1, STORE_Q4_0}) {
-    check_attention({4, 2, 64, 32, 64, type, 0, 0});
-    check_attention({3, 1, 32, 96, 16, type, 90, 0});
+    check_attention({4, 2, 64, 32, 64, type, 0, 0, false, false});
+    check_attention({3, 1, 32, 96, 16, type, 90, 0, false, false});
   }
   return differing;
 }

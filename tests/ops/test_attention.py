@@ -38,6 +38,8 @@ class Shape:
     stored: str = "F16"
     page_tokens: int = PAGE_TOKENS
     stored_values: str = ""
+    bidirectional: bool = False
+    max_bias: float | None = None
 
     @property
     def values(self) -> int:
@@ -75,6 +77,8 @@ class Bench:
             scale=shape.width**-0.5,
             window=shape.window,
             softcap=shape.softcap,
+            bidirectional=shape.bidirectional,
+            max_bias=shape.max_bias,
         )
         return ops.take(y, inputs.outputs)
 
@@ -99,7 +103,7 @@ Feed = Sequence[tuple[Sequence[int], Sequence[int], Sequence[int]]]
 
 def run(program: Any, parts: Feed) -> np.ndarray:
     """Results of one step, [T, H * F]."""
-    return np.array(program.run(make_step(parts)), np.float32).reshape(-1, program.vocab_size)
+    return np.array(program.run(make_step(parts)), np.float32).reshape(-1, program.result_width)
 
 
 @pytest.fixture(scope="module", params=isas())
@@ -137,6 +141,9 @@ SHAPES = [
     *(Shape(heads=3, key_heads=1, width=32, window=80, page_tokens=16, stored=name) for name in BLOCK_TYPES),
     Shape(heads=14, key_heads=2, width=128, value_width=96, page_tokens=256, stored="Q8_0", stored_values="Q5_1"),
     Shape(heads=2, key_heads=2, width=32, value_width=24, stored="Q5_0", stored_values="BF16", softcap=9.0),
+    Shape(heads=4, key_heads=4, width=32, stored="F32", bidirectional=True),
+    Shape(heads=6, key_heads=2, width=20, value_width=7, bidirectional=True, max_bias=8.0),
+    Shape(heads=3, key_heads=1, width=24, stored="F32", window=70, softcap=9.0, max_bias=4.0),
 ]
 
 
@@ -170,6 +177,7 @@ def test_agrees_with_the_numpy_body(shape: Shape, backend: Backend) -> None:
         *(SHAPES[0], SHAPES[2], SHAPES[5], SHAPES[7]),
         Shape(heads=1, key_heads=1, width=24),
         Shape(heads=2, key_heads=1, width=40, stored="BF16"),
+        Shape(heads=6, key_heads=3, width=16, max_bias=8.0),
         *(Shape(heads=7, key_heads=1, width=32, stored=name) for name in BLOCK_TYPES),
     ],
     ids=str,
@@ -203,10 +211,40 @@ def test_the_way_a_sequence_is_fed_changes_no_bit(shape: Shape, backend: Backend
     poison.close()
 
 
+BOTH_WAYS = [shape for shape in SHAPES if shape.bidirectional]
+
+
+@pytest.mark.parametrize("shape", BOTH_WAYS, ids=str)
+def test_both_ways_a_sequence_sees_itself_alone(shape: Shape, backend: Backend) -> None:
+    """Alone or among others, in pages that held other keys before: the same bits."""
+    bench = Bench(shape)
+    alone, among = bench.open(backend), bench.open(backend)
+    run(among, [(tokens_of(7, 640), range(640), pages_of(1))])
+    parts = [(tokens_of(seed, count), range(count), pages_of(seed)) for seed, count in enumerate((9, 500, 1, 70))]
+    together = run(among, parts)
+    singly = [run(alone, [part]) for part in parts]
+    assert np.concatenate(singly).tobytes() == together.tobytes()
+    alone.close()
+    among.close()
+
+
+def test_both_ways_every_token_matters_to_the_first() -> None:
+    bench = Bench(BOTH_WAYS[0])
+    opened = open_backend(threads=1)
+    program = bench.open(opened)
+    tokens = tokens_of(3, 40)
+    first = run(program, [(tokens, range(40), [0])])[0]
+    assert not np.array_equal(run(program, [([*tokens[:-1], tokens[-1] ^ 1], range(40), [0])])[0], first)
+    program.close()
+    opened.close()
+    with pytest.raises(ShapeError, match="a window of 5 looks back alone"):
+        Bench(Shape(bidirectional=True, window=5))
+
+
 @pytest.mark.parametrize(
     "shape",
     [
-        *(SHAPES[0], Shape(heads=1, key_heads=1, width=128), SHAPES[2], Shape(stored="BF16")),
+        *(SHAPES[0], Shape(heads=1, key_heads=1, width=128), SHAPES[2], Shape(stored="BF16"), *BOTH_WAYS),
         *(Shape(heads=5, key_heads=1, width=64, stored=name) for name in BLOCK_TYPES),
     ],
     ids=str,

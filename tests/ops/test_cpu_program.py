@@ -316,7 +316,7 @@ def test_a_closed_backend_leaves_no_program_open() -> None:
 
 def test_memory_grows_with_the_tokens_of_a_step(backend: CpuBackend) -> None:
     small, large = (open_program(backend, decoder_archive("Q8_0"), tokens) for tokens in (8, 160))
-    assert (small.max_tokens, large.max_tokens, large.vocab_size) == (8, 160, VOCAB)
+    assert (small.max_tokens, large.max_tokens, large.result_width) == (8, 160, VOCAB)
     assert small.bytes < large.bytes < 16 << 20
     small.close()
     large.close()

@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 from fake_program import GREEDY, Toy, expected, mix, prompt_of, toy_logits
 
+from pacos.models import LOGITS
+
 
 @pytest.fixture
 def toy() -> Iterator[Toy]:
@@ -28,7 +30,7 @@ def states_of(tokens: list[int]) -> list[int]:
 @pytest.mark.parametrize("outputs", [range(70), range(35, 69), [0, 40, 69], []])
 def test_logits_come_through_the_same_steps(toy: Toy, outputs: Any) -> None:
     tokens = prompt_of(70)
-    toy.engine._batch._rows_max = 7  # cut steps short, as a large vocabulary does
+    toy.engine._lanes.prepare(LOGITS).batch._rows_max = 7  # cut steps short, as a large vocabulary does
     toy.submit(tokens[:40], n_predict=5).wait()  # the cache holds a part of it
     rows = toy.engine.logits(tokens, outputs)
     states = states_of(tokens)
@@ -54,3 +56,12 @@ def test_scoring_beside_generation_changes_neither(toy: Toy) -> None:
     rows = toy.engine.logits(tokens, range(90))
     assert sequence.wait() == expected(prompt, GREEDY, 60)
     assert rows == array("f", [value for state in states_of(tokens) for value in toy_logits(state)])
+
+
+def test_what_comes_after_the_last_row_is_not_computed(toy: Toy) -> None:
+    tokens = prompt_of(90)
+    rows = toy.engine.logits(tokens, [3])
+    assert rows == array("f", toy_logits(states_of(tokens)[3]))
+    assert toy.program.tokens_run == 32
+    assert toy.engine.logits(tokens, [60]) == array("f", toy_logits(states_of(tokens)[60]))
+    toy.settled()

@@ -61,11 +61,11 @@ class Program(Protocol):
     """A compiled plan."""
 
     bytes: int  # memory for activations
-    vocab_size: int
+    result_width: int  # floats of one row of the result
     max_tokens: int
 
     def run(self, step: Step) -> memoryview[float]:
-        """One forward pass in one native call; logits f32 [R * V], valid until the next run.
+        """One forward pass in one native call; the result's rows, f32 [R * result_width], valid until the next run.
 
         Errors: ShapeError when the step has more than max_tokens tokens or refers to pages that are not there;
         Cancelled after cancel(), when pages hold anything in the places of the step's tokens.

@@ -118,7 +118,7 @@ class ReferenceProgram:
         self._weights = weights
         self._pages = pages
         self.max_tokens = max_tokens
-        self.vocab_size = int(plan.values[plan.result].shape[-1])
+        self.result_width = int(plan.values[plan.result].shape[-1])
         self.bytes = 0
         self._cancelled = False
 

@@ -8,19 +8,22 @@ from pacos.engine.scheduler import Part
 from pacos.engine.sequence import Sequence
 from pacos.types import Step
 
-_MAX_ROW_BYTES = 64 << 20  # of logits in one step, when a sequence wants many
+_MAX_ROW_BYTES = 64 << 20  # of results in one step, when a sequence wants many
 
 
 class Batch:
-    """Builds steps; while the same sequences generate on, the last step's arrays serve again."""
+    """Builds steps; while the same sequences generate on, the last step's arrays serve again.
 
-    def __init__(self, vocab_size: int) -> None:
-        self._rows_max = max(1, _MAX_ROW_BYTES // (4 * vocab_size))
+    A step has `least_rows` rows of results at most, or more where they take little memory.
+    """
+
+    def __init__(self, row_floats: int, least_rows: int = 1) -> None:
+        self._rows_max = max(least_rows, _MAX_ROW_BYTES // (4 * row_floats))
         self._generating: list[Sequence] = []
         self._step: Step | None = None
 
     def build(self, parts: list[Part]) -> tuple[Step, list[Part], list[int]]:
-        """The step, its parts (those that want many rows of logits may be cut shorter), and rows of each part."""
+        """The step, its parts (those that want many rows may be cut shorter), and rows of each part."""
         step = self._step
         if step is not None and len(parts) == len(self._generating) and self._again(step, parts):
             return step, parts, [1] * len(parts)
@@ -57,7 +60,7 @@ class Batch:
 
     @staticmethod
     def _outputs(sequence: Sequence, count: int, free_rows: int) -> tuple[list[int], int]:
-        """Places in the sequence whose logits are wanted, and how many tokens to compute for at most `free_rows`."""
+        """Places in the sequence whose rows are wanted, and how many tokens to compute for at most `free_rows`."""
         end = sequence.computed + count
         if sequence.sampler is not None:
             return ([end - 1] if end == len(sequence.tokens) else []), count

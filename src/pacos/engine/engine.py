@@ -18,14 +18,16 @@ from collections.abc import Callable
 from collections.abc import Sequence as TokenList
 
 from pacos.backends import Pages, Program
-from pacos.engine.batch import Batch
 from pacos.engine.delivery import Delivery
+from pacos.engine.lanes import Lane, Lanes
 from pacos.engine.pages import PagePool
+from pacos.engine.pooling import CopiedRows
 from pacos.engine.sampler import Sampler, SamplerScratch, log_probabilities
 from pacos.engine.scheduler import Part, Scheduler
 from pacos.engine.sequence import RowSink, Sequence, SequenceRequest
 from pacos.errors import Cancelled, ContextFull, PacosError, UsageError
 from pacos.log import logger
+from pacos.models import LOGITS
 from pacos.native import address_of
 from pacos.settings import GenerateOptions
 from pacos.types import Step
@@ -35,24 +37,34 @@ class Engine:
     """Computes sequences over one program and its pages; safe from many threads; close it."""
 
     def __init__(
-        self, program: Program, pages: Pages, context_tokens: int, *, on_close: Callable[[], None] | None = None
+        self,
+        program: Program,
+        pages: Pages,
+        context_tokens: int,
+        *,
+        lanes: Lanes | None = None,
+        vocab_size: int = 0,
+        causal: bool = True,
+        on_close: Callable[[], None] | None = None,
     ) -> None:
         self.program = program
         self.pages = pages
         self.context_tokens = context_tokens
-        self.vocab_size = program.vocab_size
+        self.vocab_size = vocab_size or program.result_width
+        self.causal = causal  # else a sequence is computed in one step, and generates nothing
         self.pool = PagePool(pages.count, pages.layout.page_tokens, pages.copy)
         if pages.count * pages.layout.page_tokens < context_tokens:
             raise UsageError(f"{pages.count} pages do not hold a context of {context_tokens} tokens")
         self._on_close = on_close
-        self._scratch = SamplerScratch(program.vocab_size)
-        self._scheduler = Scheduler(self.pool, program.max_tokens)
-        self._batch = Batch(program.vocab_size)
+        self._scratch = SamplerScratch(self.vocab_size)
+        self._scheduler = Scheduler(self.pool, program.max_tokens, whole=not causal)
+        self._lanes = lanes or Lanes(LOGITS, program)
         self._delivery = Delivery()
         self._inbox: deque[Sequence] = deque()
         self._wake = threading.Condition()
         self._closed = False
-        self._stepping: list[Part] = []  # what the program computes now; under _wake
+        self._stepping: list[Part] = []  # what a program computes now, and which one; under _wake
+        self._running = program
         self._process = os.getpid()
         self._thread = threading.Thread(target=self._work, name="pacos-engine", daemon=True)
         self._thread.start()
@@ -62,6 +74,8 @@ class Engine:
 
         Errors: ContextFull when its tokens do not fit; UsageError for no tokens, or ids outside the vocabulary.
         """
+        if not self.causal:
+            raise UsageError("this model is an encoder: it generates no text", hint="use `pacos embed` or LLM.embed")
         generate = request.generate
         self._check_tokens(request.tokens, room=0 if generate.n_predict == 0 else 1)
         if bad := next((token for token in generate.stop_ids if token >= self.vocab_size), None):
@@ -80,8 +94,8 @@ class Engine:
 
         Shapes: T token ids, R places in them, ascending -> f32 [R * V]. Errors: as `submit`.
         """
-        sink = _CopiedRows(outputs)
-        self._score(token_ids, sink)
+        sink = CopiedRows(outputs)
+        self.submit_rows(token_ids, sink).wait()
         return sink.rows
 
     def log_probabilities(self, token_ids: TokenList[int], first: int = 0) -> list[float]:
@@ -90,8 +104,27 @@ class Engine:
         Units: natural logarithm. Shapes: T token ids -> T - 1 - first numbers. Errors: as `submit`, NumericalError.
         """
         sink = _ScoredRows(token_ids, range(first, len(token_ids) - 1))
-        self._score(token_ids, sink)
+        self.submit_rows(token_ids, sink).wait()
         return sink.scores
+
+    def submit_rows(self, token_ids: TokenList[int], sink: RowSink, result: str = LOGITS) -> Sequence:
+        """Start a sequence that generates nothing: the rows of the result that its sink wants go there.
+
+        Errors: as `submit`; UsageError for places out of order or range, or a result that the model does not have.
+        """
+        self._check_tokens(token_ids, room=0)
+        wanted = sink.wanted
+        if any(later <= place for place, later in itertools.pairwise(wanted)):
+            raise UsageError("outputs are not ascending", hint="name each place once, in order")
+        if len(wanted) and not 0 <= wanted[0] <= wanted[-1] < len(token_ids):
+            raise UsageError(f"outputs run from {wanted[0]} to {wanted[-1]}", hint=f"there are {len(token_ids)} tokens")
+        self._lanes.prepare(result)
+        request = SequenceRequest(token_ids, generate=GenerateOptions(n_predict=0, cache_prompt=self.causal))
+        return self._enter(Sequence(request, last_tokens=len(token_ids), sink=sink, result=result))
+
+    def result_width(self, result: str) -> int:
+        """Floats in a row of a result. Errors: UsageError when the model does not have it."""
+        return self._lanes.prepare(result).program.result_width
 
     def close(self) -> None:
         """Fail what is not finished and wait until the program is freed; safe to call twice, and from any thread."""
@@ -110,20 +143,10 @@ class Engine:
             return
         with self._wake:
             if self._unwanted(self._stepping):
-                self.program.cancel()
+                self._running.cancel()
 
     def _unwanted(self, parts: list[Part]) -> bool:
         return bool(parts) and (self._closed or all(sequence.cancelled for sequence, _ in parts))
-
-    def _score(self, token_ids: TokenList[int], sink: RowSink) -> None:
-        self._check_tokens(token_ids, room=0)
-        wanted = sink.wanted
-        if any(later <= place for place, later in itertools.pairwise(wanted)):
-            raise UsageError("outputs are not ascending", hint="name each place once, in order")
-        if len(wanted) and not 0 <= wanted[0] <= wanted[-1] < len(token_ids):
-            raise UsageError(f"outputs run from {wanted[0]} to {wanted[-1]}", hint=f"there are {len(token_ids)} tokens")
-        request = SequenceRequest(token_ids, generate=GenerateOptions(n_predict=0))
-        self._enter(Sequence(request, last_tokens=len(token_ids), sink=sink)).wait()
 
     def _check_tokens(self, tokens: TokenList[int], room: int) -> None:
         if len(tokens) == 0:
@@ -173,7 +196,7 @@ class Engine:
         self._delivery.flush()
         scheduler.waiting.clear()
         inbox.clear()
-        self.program.close()
+        self._lanes.close()
         if self._on_close is not None:
             self._on_close()
 
@@ -183,20 +206,18 @@ class Engine:
                 self._wake.wait()
 
     def _step(self) -> None:
-        parts = self._scheduler.next_parts()
-        if not parts:
-            return
-        step, parts, rows = self._batch.build(parts)
-        try:
-            logits = self._run(step, parts)
-        except Cancelled:
-            return  # nothing was computed; whoever still wants it gets the step again
-        except Exception as error:  # noqa: BLE001 - find out whose fault it is
-            self._step_apart(parts, error)
-            return
-        self._deliver(parts, rows, logits)
+        for lane, parts in self._lanes.divided(self._scheduler.next_parts()):
+            step, parts, rows = lane.batch.build(parts)
+            try:
+                found = self._run(lane.program, step, parts)
+            except Cancelled:
+                continue  # nothing was computed; whoever still wants it gets the step again
+            except Exception as error:  # noqa: BLE001 - find out whose fault it is
+                self._step_apart(lane, parts, error)
+                continue
+            self._deliver(parts, rows, found, lane.program.result_width)
 
-    def _run(self, step: Step, parts: list[Part]) -> memoryview[float]:
+    def _run(self, program: Program, step: Step, parts: list[Part]) -> memoryview[float]:
         """Run a step that cancelling all its sequences, or closing, cuts short.
 
         A cancel that comes too late for this step ends the next one, which `_step` then repeats.
@@ -204,22 +225,22 @@ class Engine:
         with self._wake:
             if self._unwanted(parts):
                 raise Cancelled("nobody wants the step")
-            self._stepping = parts
+            self._stepping, self._running = parts, program
         try:
-            return self.program.run(step)
+            return program.run(step)
         finally:
             with self._wake:
                 self._stepping = []
 
-    def _step_apart(self, parts: list[Part], error: Exception) -> None:
+    def _step_apart(self, lane: Lane, parts: list[Part], error: Exception) -> None:
         """After a failed step, run each sequence alone, so that only the one at fault fails."""
         logger(__name__).warning("a step failed: %s", error)
         for part in parts:
             alone = error
             if len(parts) > 1:
-                step, kept, rows = Batch(self.vocab_size).build([part])
+                step, kept, rows = self._lanes.batch(lane.program).build([part])
                 try:
-                    self._deliver(kept, rows, self._run(step, kept))
+                    self._deliver(kept, rows, self._run(lane.program, step, kept), lane.program.result_width)
                     continue
                 except Cancelled:
                     continue
@@ -227,27 +248,26 @@ class Engine:
                     alone = again
             self._fail(part[0], alone)
 
-    def _deliver(self, parts: list[Part], rows: list[int], logits: memoryview[float]) -> None:
-        address, row_bytes, row = address_of(logits), 4 * self.vocab_size, 0
+    def _deliver(self, parts: list[Part], rows: list[int], found: memoryview[float], width: int) -> None:
+        address, row_bytes, row = address_of(found), 4 * width, 0
         for (sequence, count), row_count in zip(parts, rows, strict=True):
             try:
                 self._scheduler.computed(sequence, count)
                 if row_count and sequence.sampler is not None:
                     sequence.append(sequence.sampler.next_token(address + row * row_bytes, sequence.tokens))
                 else:
-                    self._take_rows(sequence, logits, row, row_count)
+                    self._take_rows(sequence, found[row * width : (row + row_count) * width], row_count)
                 if sequence.finished:
                     self._scheduler.retire(sequence)
             except Exception as error:  # noqa: BLE001 - it is this sequence's alone
                 self._fail(sequence, error)
             row += row_count
 
-    def _take_rows(self, sequence: Sequence, logits: memoryview[float], row: int, count: int) -> None:
+    def _take_rows(self, sequence: Sequence, rows: memoryview[float], count: int) -> None:
         if sequence.sink is not None and count:
-            V = self.vocab_size
-            sequence.sink.take(logits[row * V : (row + count) * V], count)
+            sequence.sink.take(rows, count)
             sequence.rows_done += count
-        if sequence.remaining == 0:
+        if sequence.remaining == 0 or sequence.has_all_rows:
             sequence.finish("length")
 
     def _fail(self, sequence: Sequence, error: Exception) -> None:
@@ -255,17 +275,6 @@ class Engine:
         failure.__cause__ = None if failure is error else error
         sequence.fail(failure)
         self._scheduler.retire(sequence, keep=False)
-
-
-class _CopiedRows:
-    """Keeps a sequence's rows of logits."""
-
-    def __init__(self, wanted: TokenList[int]) -> None:
-        self.wanted = wanted
-        self.rows = array("f")
-
-    def take(self, rows: memoryview[float], count: int) -> None:
-        self.rows.frombytes(rows.cast("B"))
 
 
 class _ScoredRows:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pacos import quants
-from pacos.backends import Backend
+from pacos.backends import Backend, Program
 from pacos.backends import backend as open_backend
 from pacos.engine.engine import Engine
+from pacos.engine.lanes import Lanes
 from pacos.errors import CapacityError, UsageError
 from pacos.ir.plan import Plan
 from pacos.log import logger
-from pacos.models import Hparams, RopeOverrides, build_plan, page_layout
+from pacos.models import HIDDEN, LOGITS, Hparams, RopeOverrides, build_plan, page_layout
 from pacos.settings import LoadOptions
 from pacos.types import Archive, PageLayout
 
@@ -37,7 +38,8 @@ def load_engine(archive: Archive, options: LoadOptions | None = None, backend: B
 
 def _engine(archive: Archive, options: LoadOptions, backend: Backend, *, owns: bool) -> Engine:
     hp = Hparams.from_metadata(archive.metadata, archive.tensors, _rope_overrides(options))
-    plan = build_plan(archive, hp)
+    main = LOGITS if hp.causal else HIDDEN
+    plan = build_plan(archive, hp, main)
     automatic = _automatic_cache_type(plan)
     layout = page_layout(hp, *(_cache_type(one, automatic) for one in (options.cache_type_k, options.cache_type_v)))
     _check_cache_types(layout, hp)
@@ -47,8 +49,21 @@ def _engine(archive: Archive, options: LoadOptions, backend: Backend, *, owns: b
     asked = _asked_context(options, hp)
     context, count = plan_pages(layout, asked or hp.context_length, options.parallel, room, fixed=bool(asked))
     pages = backend.pages(count, layout)
-    program = backend.compile(plan, weights, pages, min(options.batch_size, count * layout.page_tokens))
-    return Engine(program, pages, context, on_close=backend.close if owns else None)
+    step_tokens = options.batch_size if hp.causal else max(options.batch_size, context)  # an encoder cuts no prompt
+    step_tokens = min(step_tokens, count * layout.page_tokens)
+
+    def compiled(plan: Plan) -> Program:
+        return backend.compile(plan, backend.upload(archive, plan.weight_names()), pages, step_tokens)
+
+    program = compiled(plan)
+    lanes = Lanes(main, program, lambda result: compiled(build_plan(archive, hp, result)), whole=not hp.causal)
+    return Engine(
+        *(program, pages, context),
+        lanes=lanes,
+        vocab_size=hp.vocab_size,
+        causal=hp.causal,
+        on_close=backend.close if owns else None,
+    )
 
 
 def _automatic_cache_type(plan: Plan) -> str:

@@ -118,7 +118,7 @@ class TestBed:
     def _run(self, tables: tuple[array[int], ...], form: StepForm) -> None:
         """One step of new tokens for these sequences; the last ones have outputs, where the form has any."""
         positions = range(form.depth, form.depth + form.tokens)
-        size = self.program.vocab_size
+        size = self.program.result_width
         tokens = array("i", (_token(position + s, size) for s in range(form.sequences) for position in positions))
         starts = array("i", range(0, form.tokens * form.sequences + 1, form.tokens))
         outputs = array("i", (end - 1 for end in starts[1:])) if form.outputs else array("i")

@@ -17,11 +17,15 @@ Part = tuple[Sequence, int]  # a sequence and how many of its tokens to compute
 
 
 class Scheduler:
-    """The sequences of one engine, on its thread alone; `running` ones hold pages, oldest first."""
+    """The sequences of one engine, on its thread alone; `running` ones hold pages, oldest first.
 
-    def __init__(self, pool: PagePool, step_tokens: int) -> None:
+    `whole` prompts are never cut: one that does not fit the rest of a step waits for the next.
+    """
+
+    def __init__(self, pool: PagePool, step_tokens: int, *, whole: bool = False) -> None:
         self.pool = pool
         self.step_tokens = step_tokens
+        self.whole = whole
         self.waiting: deque[Sequence] = deque()
         self.running: list[Sequence] = []
         self.preemptions = 0
@@ -152,6 +156,8 @@ class Scheduler:
     def _add_prompt(self, sequence: Sequence, budget: int, parts: list[Part]) -> int:
         self._skip_known(sequence)
         count = min(budget, sequence.remaining)
+        if self.whole and count < sequence.remaining:
+            return 0
         parts.append((sequence, count))
         return count
 

@@ -12,6 +12,7 @@ from typing import Protocol
 
 from pacos.engine.delivery import Delivery, Listener
 from pacos.engine.sampler import Sampler
+from pacos.models import LOGITS
 from pacos.settings import GenerateOptions, SamplingOptions
 from pacos.types import Timings
 
@@ -41,12 +42,12 @@ class TokenEvent:
 
 
 class RowSink(Protocol):
-    """Takes rows of logits of a sequence that scores tokens instead of generating."""
+    """Takes rows of the result of a sequence that generates nothing."""
 
-    wanted: TokenList[int]  # places in the sequence whose logits are wanted, ascending
+    wanted: TokenList[int]  # places in the sequence whose rows are wanted, ascending
 
     def take(self, rows: memoryview[float], count: int) -> None:
-        """The next `count` rows in order of `wanted`; f32 [count * V], valid during the call."""
+        """The next `count` rows in order of `wanted`; f32 [count * width], valid during the call."""
 
 
 class Sequence:
@@ -60,7 +61,7 @@ class Sequence:
     __slots__ = (
         *("_cancelled", "_first_time", "_last_time", "_queue", "_start_time", "cached_tokens", "computed"),
         *("delivery", "end_ids", "finish_reason", "last_tokens", "listener", "on_cancel", "pages", "parent"),
-        *("prompt_tokens", "published", "reuse", "rows_done", "salt", "sampler", "sink", "tokens"),
+        *("prompt_tokens", "published", "result", "reuse", "rows_done", "salt", "sampler", "sink", "tokens"),
     )
 
     def __init__(
@@ -70,6 +71,7 @@ class Sequence:
         last_tokens: int,
         sampler: Sampler | None = None,
         sink: RowSink | None = None,
+        result: str = LOGITS,
     ) -> None:
         generate = request.generate
         self.tokens = array("i", request.tokens)
@@ -77,6 +79,7 @@ class Sequence:
         self.last_tokens = last_tokens
         self.sampler = sampler
         self.sink = sink
+        self.result = result
         own = frozenset() if generate.ignore_eos else request.end_ids
         self.end_ids: frozenset[int] = own.union(generate.stop_ids)
         self.salt = request.cache_salt
@@ -163,6 +166,11 @@ class Sequence:
     def remaining(self) -> int:
         """Tokens that are still to compute before the next one can be chosen."""
         return len(self.tokens) - self.computed
+
+    @property
+    def has_all_rows(self) -> bool:
+        """Whether its sink has every row that it wants; one that wants none is computed for its pages alone."""
+        return self.sink is not None and 0 < len(self.sink.wanted) == self.rows_done
 
     @property
     def finished(self) -> bool:

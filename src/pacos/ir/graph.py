@@ -170,6 +170,21 @@ class WeightTable:
         raise FormatError(f"none of the tensors {', '.join(names)} is there", hint="the file is incomplete")
 
 
+def head_input(result: Tensor) -> Tensor:
+    """The rows that the last linear op before a result reads: hidden states, when the result is logits.
+
+    Errors: ShapeError when no linear op leads to the result.
+    """
+    made = {number: node for node in result.trace.nodes for number in node.outputs}
+    number: int | None = result.number
+    while number in made:
+        node = made[number]
+        number = node.inputs[0]
+        if node.op == "linear" and number is not None:
+            return Tensor(result.trace, number)
+    raise ShapeError(f"{result.name}: no linear op leads to it")
+
+
 def require(condition: bool, message: str) -> None:
     """Raise ShapeError with the message unless the condition holds."""
     if not condition:

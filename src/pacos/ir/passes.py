@@ -9,7 +9,7 @@ from dataclasses import replace
 from pacos.ir.graph import Node, Value
 from pacos.ir.plan import Plan
 
-_GATED = {"silu": "silu_mul", "gelu_tanh": "gelu_tanh_mul"}
+_GATED = {"silu": "silu_mul", "gelu": "gelu_mul", "gelu_tanh": "gelu_tanh_mul"}
 
 
 def optimise(plan: Plan) -> Plan:

@@ -26,7 +26,7 @@ class Plan:
         for node in self.nodes:
             targets = ", ".join(f"%{number}" for number in node.outputs)
             operands = ", ".join(self._operand(number) for number in node.inputs)
-            attributes = "".join(f"; {key}={_show(value)}" for key, value in node.attributes)
+            attributes = "".join(f"; {key}={_show(value)}" for key, value in node.attributes if _says(value))
             shapes = " ".join(_show_shape(self.values[number].shape) for number in node.outputs)
             lines.append(f"{targets} = {node.op}({operands}{attributes}) {shapes}")
         lines.append(f"return {self._operand(self.result)}")
@@ -58,6 +58,10 @@ class Plan:
         """Names of the tensors that the plan reads."""
         used = {number for node in self.nodes for number in node.inputs}
         return tuple(v.name for number, v in enumerate(self.values) if v.kind == "weight" and number in used)
+
+
+def _says(value: Any) -> bool:
+    return value is not None and value is not False  # what is absent or off is not written
 
 
 def _show_shape(shape: Shape) -> str:

@@ -14,9 +14,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from array import array
 from collections.abc import Callable, Mapping, Sequence
-from collections.abc import Set as AbstractSet
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -25,8 +23,13 @@ from pacos.errors import FormatError, ModelError, UsageError
 from pacos.formats.wording import shown
 from pacos.lazy import need_numpy, np
 from pacos.llm.chat import open_template
+from pacos.llm.embed import Embeddings, embed, pooling_of, read_inputs
+from pacos.llm.prompt import Prompt, seen
+from pacos.llm.prompt import token_ids as to_token_ids
+from pacos.llm.rerank import Ranks, rerank
 from pacos.llm.stream import Stream, TextDecoder, collected
 from pacos.settings import GenerateOptions, LoadOptions, SamplingOptions, read
+from pacos.settings.embed import EmbedOptions, InputOptions
 from pacos.types import Archive, Completion
 
 if TYPE_CHECKING:
@@ -34,13 +37,11 @@ if TYPE_CHECKING:
     from pacos.text.template import ChatTemplate
     from pacos.text.tokenizer import Tokenizer
 
-__all__ = ("LLM", "Message", "Prompt", "Stream", "load")
+__all__ = ("LLM", "Embeddings", "Message", "Prompt", "Ranks", "Stream", "load")
 
 Message = Mapping[str, Any]
-Prompt = str | Sequence[int]
 
 _SHOW_HINT = "`pacos show` tells what is in it"
-_NOT_IN_ORDER = (str, bytes, bytearray, AbstractSet, Mapping)  # arrays and lists have an order of token ids, these not
 
 
 def load(
@@ -61,9 +62,9 @@ def load(
     from pacos.hub.names import resolve
 
     if not isinstance(path_or_name, str | os.PathLike):
-        raise UsageError(f"{_seen(path_or_name)} is no model", hint="give a path or a name, as text or a Path")
+        raise UsageError(f"{seen(path_or_name)} is no model", hint="give a path or a name, as text or a Path")
     if not isinstance(options, LoadOptions | None):
-        raise UsageError(f"options is {_seen(options)}", hint="give LoadOptions(...), or single settings by name")
+        raise UsageError(f"options is {seen(options)}", hint="give LoadOptions(...), or single settings by name")
     if options is None:
         (options,) = read((LoadOptions,), settings)
     elif settings:
@@ -146,12 +147,12 @@ class LLM:
         Errors: UsageError for what is no text.
         """
         if not isinstance(text, str | bytes):
-            raise UsageError(f"{_seen(text)} is no text", hint="give str, or bytes of UTF-8")
+            raise UsageError(f"{seen(text)} is no text", hint="give str, or bytes of UTF-8")
         return self.tokenizer.encode(text, add_special=add_special, parse_special=parse_special)
 
     def detokenize(self, token_ids: Sequence[int], special: bool = False) -> str:
         """Text of token ids; `special` shows control tokens by name. Errors: UsageError for an id out of range."""
-        return self.tokenizer.decode(_token_ids(token_ids), special=special)
+        return self.tokenizer.decode(to_token_ids(token_ids), special=special)
 
     def chat_tokens(self, messages: Sequence[Message], **template_options: Any) -> list[int]:
         """Token ids of a conversation as the chat template writes it; message text never makes special tokens."""
@@ -168,7 +169,7 @@ class LLM:
 
     def stream(self, prompt: Prompt, **options: Any) -> Stream:
         """Continue a text or token ids, event by event; closing the stream cancels the sequence."""
-        return self._start(self.tokenize(prompt) if isinstance(prompt, str | bytes) else _token_ids(prompt), options)
+        return self._start(self.tokenize(prompt) if isinstance(prompt, str | bytes) else to_token_ids(prompt), options)
 
     def chat(self, messages: Sequence[Message], **options: Any) -> Completion:
         """Answer a conversation of {"role": ..., "content": ...} messages."""
@@ -183,6 +184,25 @@ class LLM:
         """Answer a conversation, event by event; closing the stream cancels the sequence."""
         return self._start(self.chat_tokens(messages), options, self.template.stops)
 
+    def embed(self, inputs: Prompt | Sequence[Prompt], **options: Any) -> Embeddings:
+        """One vector for each text or list of token ids; `options` are fields of EmbedOptions and InputOptions.
+
+        All inputs are computed together. An encoder sees an input whole, so none may be longer than its context.
+        Errors: UsageError and ContextFull naming the input.
+        """
+        how, limits = read((EmbedOptions, InputOptions), options)
+        tokens, truncated = read_inputs(inputs, self.tokenizer, self.context_tokens, limits)
+        pooling = how.pooling or pooling_of(self.archive.metadata, causal=self.engine.causal)
+        return embed(self.engine, tokens, pooling, how, truncated)
+
+    def rerank(self, query: str, documents: Sequence[str], **options: Any) -> Ranks:
+        """How well each document answers the query, by a model with a head that ranks; `options` as InputOptions.
+
+        Errors: UsageError for a model without such a head, and as `embed`.
+        """
+        (limits,) = read((InputOptions,), options)
+        return rerank(self.engine, self.tokenizer, query, documents, limits)
+
     def logits(self, token_ids: Sequence[int]) -> Any:
         """Logits after every token.
 
@@ -190,7 +210,7 @@ class LLM:
         or without numpy.
         """
         need_numpy("logits()")
-        tokens = _token_ids(token_ids)
+        tokens = to_token_ids(token_ids)
         rows = self.engine.logits(tokens, range(len(tokens)))
         return np.frombuffer(rows, np.float32).reshape(len(tokens), -1)
 
@@ -199,7 +219,7 @@ class LLM:
 
         Units: natural logarithm. Shapes: T token ids -> T - 1 - first numbers.
         """
-        return self.engine.log_probabilities(_token_ids(token_ids), first)
+        return self.engine.log_probabilities(to_token_ids(token_ids), first)
 
     def close(self) -> None:
         """Stop computing and release the file; safe to call twice, and from several threads."""
@@ -241,17 +261,3 @@ def _close(engine: Engine | None, archive: Archive) -> None:
     if engine is not None:
         engine.close()
     archive.close()
-
-
-def _token_ids(values: Sequence[int]) -> array[int]:
-    try:
-        if isinstance(values, _NOT_IN_ORDER):
-            raise TypeError
-        return array("i", values)
-    except (TypeError, OverflowError):
-        raise UsageError(f"{_seen(values)} is no list of token ids", hint="give text, or whole numbers") from None
-
-
-def _seen(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."

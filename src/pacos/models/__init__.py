@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from pacos.models.build import build_plan, page_layout
+from pacos.models.build import HIDDEN, LOGITS, RANK, build_plan, page_layout
 from pacos.models.hparams import Hparams, RopeOverrides
 from pacos.models.registry import Architecture, architecture, architectures, model_for, model_for_class
 
 __all__ = [
+    "HIDDEN",
+    "LOGITS",
+    "RANK",
     "Architecture",
     "Hparams",
     "RopeOverrides",

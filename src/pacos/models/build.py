@@ -2,46 +2,73 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
-from pacos.errors import FormatError, ShapeError
+from pacos.errors import FormatError, ShapeError, UnsupportedModel
+from pacos.ir.graph import Inputs, Tensor, WeightTable, head_input
+from pacos.ir.passes import drop_unused
 from pacos.ir.plan import Plan, trace_model
+from pacos.models.blocks import classify
 from pacos.models.hparams import Hparams
-from pacos.models.registry import model_for
+from pacos.models.registry import Model, model_for
 from pacos.types import Archive, PageLayout, TensorEntry
 
 PAGE_TOKENS = 64
+LOGITS, HIDDEN, RANK = "logits", "hidden", "rank"  # what a plan may result in
 
 _VECTOR_OPERANDS = {"rms_norm": (1,), "layer_norm": (1, 2), "linear": (2,), "rope_angles": (1,)}
 
 
 def page_layout(hp: Hparams, type_k: str = "F16", type_v: str = "F16") -> PageLayout:
-    """The KV pages that a model of this form needs."""
+    """The KV pages that a model of this form needs. Nobody reads an encoder's later: one layer's serve them all."""
+    heads = hp.key_heads if hp.causal else (*hp.key_heads[:1], *(0 for _ in hp.key_heads[1:]))
     return PageLayout(
         PAGE_TOKENS,
-        tuple(heads * hp.head_width for heads in hp.key_heads),
-        tuple(heads * hp.value_width for heads in hp.key_heads),
+        tuple(count * hp.head_width for count in heads),
+        tuple(count * hp.value_width for count in heads),
         type_k,
         type_v,
     )
 
 
-def build_plan(archive: Archive, hp: Hparams) -> Plan:
+def build_plan(archive: Archive, hp: Hparams, result: str = LOGITS) -> Plan:
     """Trace the model function of the archive's family over its tensors.
 
+    The result is the logits of the rows wanted; or their hidden states as the output head reads them, normed; or
+    what the classifier on hidden states says, one number a label.
     Errors: FormatError naming the tensor that is missing, of the wrong shape or of a type that cannot stand there.
     """
     entry = model_for(hp.architecture)
     try:
-        plan = trace_model(entry.name, entry.model, _entries(archive.tensors), hp)
+        plan = trace_model(entry.name, _MODELS[result](entry.model), _entries(archive.tensors), hp)
     except ShapeError as error:
         raise FormatError(f"a tensor has the wrong shape: {error.message}", hint="the file is damaged") from error
     _check_nodes(plan, hp)
     _check_hidden(archive.tensors, hp)
-    rows = int(plan.values[plan.result].shape[-1])
-    if rows != hp.vocab_size:
-        raise FormatError(f"the output has {rows} rows, the embedding {hp.vocab_size}; needed: the same")
-    return plan
+    if result == LOGITS:
+        rows = int(plan.values[plan.result].shape[-1])
+        if rows != hp.vocab_size:
+            raise FormatError(f"the output has {rows} rows, the embedding {hp.vocab_size}; needed: the same")
+        return plan
+    return drop_unused(plan)
+
+
+def _hidden(model: Model) -> Model:
+    def hidden(inputs: Inputs, weights: WeightTable, hp: Hparams) -> Tensor:
+        result = model(inputs, weights, hp)
+        return head_input(result) if hp.causal else result  # an encoder has no head of logits
+
+    return hidden
+
+
+def _rank(model: Model) -> Model:
+    def rank(inputs: Inputs, weights: WeightTable, hp: Hparams) -> Tensor:
+        return classify(_hidden(model)(inputs, weights, hp), weights)
+
+    return rank
+
+
+_MODELS: Mapping[str, Callable[[Model], Model]] = {LOGITS: lambda model: model, HIDDEN: _hidden, RANK: _rank}
 
 
 def _entries(tensors: Mapping[str, TensorEntry]) -> dict[str, tuple[tuple[int | str, ...], str]]:
@@ -61,6 +88,9 @@ def _check_nodes(plan: Plan, hp: Hparams) -> None:
                 vector = plan.values[number]
                 raise FormatError(f"tensor '{vector.name}' is of type {vector.dtype}, needed: F32")
         if node.op == "attention":
+            if node.attribute("bidirectional") == hp.causal:
+                problem = f"{hp.architecture}.attention.causal is {hp.causal}, which this family does not compute"
+                raise UnsupportedModel(problem)
             layer = node.attribute("cache").layer
             _check_cache(plan, node.inputs[1], layout.key_width[layer], f"layer {layer}: the keys")
             _check_cache(plan, node.inputs[2], layout.value_width[layer], f"layer {layer}: the values")

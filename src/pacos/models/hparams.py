@@ -72,6 +72,7 @@ class Hparams:
     attention_scale: float  # 0: one over the root of the head width
     attention_softcap: float
     final_softcap: float
+    causal: bool = True  # else an encoder: every token of a sequence sees all others
     positions: int = 0  # rows of learned positions, which no context can exceed; 0: none are learned
 
     @classmethod
@@ -116,6 +117,7 @@ class Hparams:
             attention_scale=keys.number("attention.scale", 0, 1e6, 0.0, above=True),
             attention_softcap=keys.number("attn_logit_softcapping", 0, 1e6, 0.0),
             final_softcap=keys.number("final_logit_softcapping", 0, 1e6, 0.0),
+            causal=keys.truth("attention.causal", default=True),
             positions=positions,
         )
 

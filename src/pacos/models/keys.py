@@ -62,6 +62,15 @@ class Keys:
             raise self.refuse(key, f"a number {'above' if above else 'from'} {low:g} up to {high:g}")
         return float(value)
 
+    def truth(self, key: str, *, default: bool) -> bool:
+        """True or false."""
+        value = self.get(key)
+        if value is None:
+            return default
+        if not isinstance(value, bool):
+            raise self.refuse(key, "true or false")
+        return value
+
     def per_layer(self, key: str, layers: int, low: int, high: int, default: int | None = None) -> tuple[int, ...]:
         """A whole number for each layer; the file may give one for all, or an array with one for each."""
         value = self.get(key)

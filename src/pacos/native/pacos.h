@@ -183,6 +183,14 @@ PACOS_API int32_t pacos_sample(const pacos_sampling* options, const float* logit
 /* Log-probabilities of ids [count] into out [count]; 0, or an error as above (-3: an id outside the vocabulary). */
 PACOS_API int32_t pacos_log_softmax_at(const float* logits, int32_t vocab, const int32_t* ids, int32_t count, double* out);
 
+/* ---- engine/ : pooling ---- */
+
+/* Add rows [count][width] to sums [width], in order. */
+PACOS_API void pacos_rows_add(const float* rows, int64_t count, int64_t width, double* sums);
+/* Divide x [width] by the divisor, then by a norm into y: -1 none, 0 the largest / 32760, else the p-norm of that p.
+   -1: a number is not finite. */
+PACOS_API int32_t pacos_normalize(double* x, int64_t width, double divisor, int32_t kind, float* y);
+
 #ifdef __cplusplus
 }
 #endif

@@ -119,6 +119,15 @@ class Tokenizer:
         ids = self._native.encode(data, [(0, len(data))] if parse_special else []).tolist()
         return self._framed(ids, add_special=add_special, once=False)
 
+    def encode_pair(self, first: str | bytes, second: str | bytes) -> tuple[list[int], list[int]]:
+        """Token ids of two texts that a model compares, each with the marks that belong around it."""
+        ids, others = (self.encode(text, add_special=False) for text in (first, second))
+        begin = [self.bos] if self.add_bos and self.bos is not None else []
+        end = [self.eos] if self.add_eos and self.eos is not None else []
+        sep = self.special.get("sep")
+        between = [sep] if self.add_sep and sep is not None else []
+        return [*begin, *ids, *end], [*between, *others, *end]
+
     def encode_segments(self, segments: Iterable[PromptPart], *, add_special: bool = True) -> list[int]:
         """Token ids of a rendered prompt: control tokens are recognised in markup, never in data.
 

@@ -1,4 +1,4 @@
-/* attention.hpp: causal attention over paged keys and values, written once for all instruction sets.
+/* attention.hpp: causal or bidirectional attention over paged keys and values, written once for all instruction sets.
 
    What binds: a query is scaled once; its score with a key is one chain of fma over e = 0, 1, ...; a result lane within a
    chunk of 256 keys is one chain over the visible keys in order of position; sums of exponentials are sixteen lanes
@@ -39,6 +39,7 @@ constexpr int64_t kWidenQueries<Plain<float>> = kBlockQueries + 1;
 /* ---- who sees what ---- */
 
 PACOS_INLINE Range visible(const AttentionArgs& args, const QueryBlock& block, int64_t query) {
+  if (args.bidirectional) return {0, int64_t{block.last_position} + 1};
   const int64_t own = block.positions[query / (args.heads / args.key_heads)];
   return {args.window > 0 ? larger(0, own + 1 - args.window) : 0, own + 1};
 }
@@ -271,12 +272,23 @@ static void scale_queries(const AttentionArgs& args, const QueryBlock& block, fl
   }
 }
 
+/* Lower scores by slope times the distance from `own`; places count from the chunk's first key. */
+static void lower(float slope, int64_t own, int64_t first, int64_t last, float* scores) {
+  float places[kLanes];
+  for (int i = 0; i < kLanes; i++) places[i] = static_cast<float>(i);
+  for (int64_t i = first; i < last; i += kLanes) {
+    const f32x16 after = load(places) + splat(static_cast<float>(i - own));
+    store(scores + i, fma(max(after, splat(0.0f) - after), splat(-slope), load(scores + i)));
+  }
+}
+
 /* Turn a query's scores of a chunk into exponentials; gives their largest score and their sum. */
-static void soften(float softcap, Range keys, float* scores, float* state) {
+static void soften(float softcap, float slope, int64_t own, Range keys, float* scores, float* state) {
   const int64_t first = keys.begin / kLanes * kLanes, last = (keys.end + kLanes - 1) / kLanes * kLanes;
   const float nothing = -__builtin_inff();
   if (softcap > 0.0f)
     for (int64_t i = first; i < last; i += kLanes) store(scores + i, splat(softcap * kLog2e) * tanh(load(scores + i)));
+  if (slope > 0.0f) lower(slope * kLog2e, own, first, last, scores);
   for (int64_t i = first; i < keys.begin; i++) scores[i] = nothing;
   for (int64_t i = keys.end; i < last; i++) scores[i] = nothing;
   f32x16 high = splat(nothing);
@@ -304,6 +316,7 @@ PACOS_INLINE void each_page(Range pages, const Heads& heads, const uint8_t* afte
 static void attend_chunk(const AttentionArgs& args, const QueryBlock& block, int64_t chunk, float* states, void* scratch) {
   const int64_t queries = block.query_end - block.query_begin, tokens = args.page_tokens;
   const int64_t E = args.key_width, F = args.value_width, size = softmax_state_floats(F), start = chunk * kChunkKeys;
+  const int64_t group = args.heads / args.key_heads;
   float* scores = static_cast<float*>(scratch);                // [queries, kChunkKeys]
   float* widened = scores + kBlockQueries * kChunkKeys;
   float* q = widened + tokens * larger(E, size - kLanes);      // [queries, E]
@@ -328,7 +341,10 @@ static void attend_chunk(const AttentionArgs& args, const QueryBlock& block, int
   for (int64_t i = 0; i < queries; i++) {
     float* state = states + i * size;
     std::memset(state, 0, static_cast<size_t>(size) * 4);
-    if (seen[i].begin < seen[i].end) soften(args.softcap, seen[i], scores + i * kChunkKeys, state);
+    if (seen[i].begin >= seen[i].end) continue;
+    const int64_t query = block.query_begin + i, own = block.positions[query / group] - start;
+    const float slope = args.slopes != nullptr ? static_cast<float>(args.slopes[block.key_head * group + query % group]) : 0.0f;
+    soften(args.softcap, slope, own, seen[i], scores + i * kChunkKeys, state);
   }
   with_stored(args.value_type, [&](auto stored) {
     using Stored = decltype(stored);

@@ -17,6 +17,7 @@ from pacos.backends.cpu.arena import Lifetime, place
 from pacos.backends.cpu.pages import CpuPages
 from pacos.errors import ShapeError, UnsupportedModel
 from pacos.ir.graph import Node, Value
+from pacos.ir.ops.attention import alibi_slopes
 from pacos.ir.plan import Plan
 
 _ROWS = {"T": -1, "R": -2}
@@ -25,7 +26,9 @@ _INPUTS = {"tokens": 2, "positions": 3, "outputs": 4}
 _I32 = 26  # ggml type id
 _VIEWS = ("heads", "columns")
 # By element: a result may take its operand's place.
-_IN_PLACE = frozenset(("add", "mul", "scale", "silu", "gelu_tanh", "silu_mul", "gelu_tanh_mul", "softcap"))
+_IN_PLACE = frozenset(
+    ("add", "mul", "scale", "silu", "gelu", "gelu_tanh", "silu_mul", "gelu_mul", "gelu_tanh_mul", "softcap")
+)
 _OPERANDS = {"linear": 3, "layer_norm": 3, "rope_angles": 2}  # operands that native code counts on, None included
 
 
@@ -280,13 +283,13 @@ class _Compilation:
         given = dict(node.attributes)
         numbers: list[float] = []
         if node.op == "attention":
-            numbers = [given.pop("cache").layer, given.pop("scale"), given.pop("window"), given.pop("softcap")]
+            names = ("scale", "window", "softcap", "bidirectional")
+            numbers = [given.pop("cache").layer, *(given.pop(name) for name in names)]
+            if (max_bias := given.pop("max_bias")) is not None:
+                one.table = self._table(alibi_slopes(self._seen[_number(node, 0)].heads, max_bias))
         elif node.op == "rope_angles":
             spec = given.pop("spec")
-            frequencies = spec.frequencies()
-            table = (ctypes.c_double * len(frequencies))(*frequencies)
-            self._tables.append(table)
-            one.table = ctypes.addressof(table)
+            one.table = self._table(spec.frequencies())
             numbers = [spec.magnitude()]
         elif node.op == "rotate":
             style = given.pop("style")
@@ -298,6 +301,11 @@ class _Compilation:
         if given:
             raise UnsupportedModel(f"the cpu backend does not know {node.op}'s {', '.join(given)}")
         one.attributes[: len(numbers)] = numbers
+
+    def _table(self, numbers: list[float]) -> int:
+        table = (ctypes.c_double * len(numbers))(*numbers)
+        self._tables.append(table)
+        return ctypes.addressof(table)
 
     # ---- what native code trusts ----
 
@@ -314,7 +322,7 @@ class _Compilation:
             self._check_matrix(node, node.inputs[1])
         elif node.op == "attention":
             self._check_attention(node, [seen for seen in inputs if seen is not None])
-        elif node.op in ("add", "mul", "silu_mul", "gelu_tanh_mul"):
+        elif node.op in ("add", "mul", "silu_mul", "gelu_mul", "gelu_tanh_mul"):
             other = inputs[1]
             fits = other is not None and other.row_width in (output.row_width, output.width)
             _require(fits and other is not None and other.rows in (output.rows, 1), f"{node.op} of unequal rows")

@@ -248,12 +248,13 @@ void fill_blocks(Program& program, const Instruction& instruction) {
   AttentionState& state = program.attention;
   AttentionArgs& args = state.args;
   const Value &q = *instruction.in[0], &k = *instruction.in[1], &v = *instruction.in[2];
-  const double* numbers = instruction.attributes;   // layer, scale, window, softcap
+  const double* numbers = instruction.attributes;   // layer, scale, window, softcap, bidirectional
   const Layer& layer = program.layers[static_cast<size_t>(numbers[0])];
   args = {q.row(0), k.row(0), v.row(0), instruction.out[0]->row(0), q.stride, k.stride, v.stride,
           instruction.out[0]->stride, q.heads, k.heads, q.width, v.width, layer.keys, layer.values,
           layer.key_page_bytes, layer.value_page_bytes, program.page_tokens, program.type_k, program.type_v,
-          static_cast<int32_t>(numbers[2]), static_cast<float>(numbers[1]), static_cast<float>(numbers[3])};
+          static_cast<int32_t>(numbers[2]), static_cast<float>(numbers[1]), static_cast<float>(numbers[3]),
+          instruction.table, numbers[4] != 0.0};
   const int32_t group = q.heads / k.heads;
   const pacos_step& step = *program.step;
   state.blocks.clear();
@@ -261,9 +262,10 @@ void fill_blocks(Program& program, const Instruction& instruction) {
   for (int32_t s = step.sequences_count - 1; s >= 0; s--) {   // the last queries have the most keys: longest first
     const int32_t first = step.sequence_starts[s];
     const int32_t queries = (step.sequence_starts[s + 1] - first) * group;
+    const int32_t last = step.positions[step.sequence_starts[s + 1] - 1];
     const auto size = static_cast<int32_t>(kBlockQueries);
     for (int32_t begin = (queries - 1) / size * size; begin >= 0; begin -= size) {
-      const QueryBlock block = {step.positions + first, step.page_tables[s], first, 0, begin, std::min(begin + size, queries)};
+      const QueryBlock block = {step.positions + first, step.page_tables[s], first, 0, begin, std::min(begin + size, queries), last};
       state.blocks.push_back({block, 0, 0, 0});
       program.rows.chunks(args, block, &state.blocks.back().chunk_begin, &state.blocks.back().chunk_end);
     }
@@ -390,8 +392,10 @@ const Op kOps[] = {
     rows_op("mul", 0.1, true, binary<&RowKernels::mul>),
     rows_op("scale", 0.1, true, with_number<&RowKernels::scale>),
     rows_op("silu", 0.6, true, unary<&RowKernels::silu>),
+    rows_op("gelu", 1.0, true, unary<&RowKernels::gelu>),
     rows_op("gelu_tanh", 0.7, true, unary<&RowKernels::gelu_tanh>),
     rows_op("silu_mul", 0.6, true, binary<&RowKernels::silu_mul>),
+    rows_op("gelu_mul", 1.0, true, binary<&RowKernels::gelu_mul>),
     rows_op("gelu_tanh_mul", 0.7, true, binary<&RowKernels::gelu_tanh_mul>),
     rows_op("softcap", 1.0, true, with_number<&RowKernels::softcap>),
     rows_op("rms_norm", 0.25, false, rms_norm),

@@ -61,16 +61,16 @@ class CpuProgram:
         self._owners = owners  # weights and pages whose addresses the program holds
         self._lock = threading.Lock()
         self.max_tokens: int = compiled.plan.max_tokens
-        self.vocab_size = compiled.result_width
+        self.result_width = compiled.result_width
         self._handle = self._create(pool, isa)
         call = native.function("pacos_program_bytes", ctypes.c_int64, [ctypes.c_void_p])
-        rows = max(1, compiled.logits_bytes // (4 * self.vocab_size))
+        rows = max(1, compiled.logits_bytes // (4 * self.result_width))
         self.bytes = int(call(self._handle)) - compiled.logits_bytes // rows * (rows - min(rows, 16))
         self._run = native.function(
             "pacos_program_run", ctypes.c_int32, [ctypes.c_void_p, ctypes.POINTER(CStep), ctypes.POINTER(CFault)]
         )
         result = native.function("pacos_program_result", ctypes.c_void_p, [ctypes.c_void_p])(self._handle)
-        floats = (ctypes.c_float * (rows * self.vocab_size)).from_address(result)
+        floats = (ctypes.c_float * (rows * self.result_width)).from_address(result)
         self._logits: memoryview = memoryview(floats).cast("B").cast("f")  # type: ignore[assignment]
 
     def _create(self, pool: int, isa: str) -> int:
@@ -117,7 +117,7 @@ class CpuProgram:
             raise ShapeError(_fault_text(code, fault))
         rows = self._compiled.result_rows
         count = rows if isinstance(rows, int) else len(step.outputs) if rows == "R" else len(step.tokens)
-        return self._logits[: count * self.vocab_size]
+        return self._logits[: count * self.result_width]
 
     def cancel(self) -> None:
         """End the run that is going on, or the next one, early; from any thread."""

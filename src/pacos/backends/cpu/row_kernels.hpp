@@ -30,6 +30,8 @@ struct AttentionArgs {
   int32_t page_tokens, key_type, value_type;
   int32_t window;                           // 0: none
   float scale, softcap;                     // softcap 0: none
+  const double* slopes;                     // [H]: how much a score falls for each position of distance; null: nothing
+  bool bidirectional;                       // queries see all keys of their sequence
 };
 
 /* Queries [query_begin, query_end) of one sequence and one key head; query j is row first_row + j / G, head
@@ -38,6 +40,7 @@ struct QueryBlock {
   const int32_t* positions;   // of row first_row on
   const int32_t* pages;
   int32_t first_row, key_head, query_begin, query_end;
+  int32_t last_position;      // of the sequence in this step
 };
 
 /* Softmax state of one query: largest score, sum of exponentials, weighted values [F rounded up to 16]. sum = 0: empty. */
@@ -50,8 +53,10 @@ struct RowKernels {
   void (*mul)(const float* a, const float* b, float* y, int64_t n);
   void (*scale)(const float* x, float factor, float* y, int64_t n);
   void (*silu)(const float* x, float* y, int64_t n);
+  void (*gelu)(const float* x, float* y, int64_t n);
   void (*gelu_tanh)(const float* x, float* y, int64_t n);
   void (*silu_mul)(const float* gate, const float* up, float* y, int64_t n);
+  void (*gelu_mul)(const float* gate, const float* up, float* y, int64_t n);
   void (*gelu_tanh_mul)(const float* gate, const float* up, float* y, int64_t n);
   void (*softcap)(const float* x, float cap, float* y, int64_t n);
   /* One head of E floats; angles hold `pairs` cosines, then as many sines. */

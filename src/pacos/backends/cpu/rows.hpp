@@ -39,10 +39,32 @@ PACOS_INLINE f32x16 gelu_tanh(f32x16 x) {
   return x / (splat(1.0f) + exp(splat(-2.0f * 0.7978845608028654f) * cubic));
 }
 
+/* x times the normal distribution's function. Its lower tail at -a is e^(-a^2 / 2) t q(t) with t = 1 / (1 + 0.21 a), q a
+   polynomial fitted to a relative error of 2e-08 for a from 0 to 14.6. */
+PACOS_INLINE f32x16 gelu(f32x16 x) {
+  const f32x16 size = max(x, splat(0.0f) - x);
+  const f32x16 t = splat(1.0f) / fma(size, splat(0.20999999344348907f), splat(1.0f));
+  f32x16 q = splat(-0.07122404873371124f);
+  q = fma(q, t, splat(0.2814555764198303f));
+  q = fma(q, t, splat(-0.3257584869861603f));
+  q = fma(q, t, splat(0.3441254794597626f));
+  q = fma(q, t, splat(-0.09015899151563644f));
+  q = fma(q, t, splat(0.12320032715797424f));
+  q = fma(q, t, splat(0.06964273005723953f));
+  q = fma(q, t, splat(0.08500158786773682f));
+  q = fma(q, t, splat(0.08371583372354507f));
+  const f32x16 tail = x * (q * t * exp(splat(-0.5f) * x * x));
+  return select_less(x, splat(0.0f), tail, x - tail);
+}
+
 static void silu_row(const float* x, float* y, int64_t n) { each(x, y, n, [](f32x16 v) { return silu(v); }); }
+static void gelu_row(const float* x, float* y, int64_t n) { each(x, y, n, [](f32x16 v) { return gelu(v); }); }
 static void gelu_tanh_row(const float* x, float* y, int64_t n) { each(x, y, n, [](f32x16 v) { return gelu_tanh(v); }); }
 static void silu_mul_row(const float* gate, const float* up, float* y, int64_t n) {
   each_pair(gate, up, y, n, [](f32x16 g, f32x16 u) { return silu(g) * u; });
+}
+static void gelu_mul_row(const float* gate, const float* up, float* y, int64_t n) {
+  each_pair(gate, up, y, n, [](f32x16 g, f32x16 u) { return gelu(g) * u; });
 }
 static void gelu_tanh_mul_row(const float* gate, const float* up, float* y, int64_t n) {
   each_pair(gate, up, y, n, [](f32x16 g, f32x16 u) { return gelu_tanh(g) * u; });

@@ -7,8 +7,9 @@ namespace pacos {
 const RowKernels PACOS_TABLE(PACOS_ISA) = {
     PACOS_ISA::rms_norm_row,      PACOS_ISA::layer_norm_row,     PACOS_ISA::add_row,
     PACOS_ISA::mul_row,           PACOS_ISA::scale_row,          PACOS_ISA::silu_row,
-    PACOS_ISA::gelu_tanh_row,     PACOS_ISA::silu_mul_row,       PACOS_ISA::gelu_tanh_mul_row,
-    PACOS_ISA::softcap_row,       PACOS_ISA::rotate_pairs_head,  PACOS_ISA::rotate_halves_head,
+    PACOS_ISA::gelu_row,          PACOS_ISA::gelu_tanh_row,      PACOS_ISA::silu_mul_row,
+    PACOS_ISA::gelu_mul_row,      PACOS_ISA::gelu_tanh_mul_row,  PACOS_ISA::softcap_row,
+    PACOS_ISA::rotate_pairs_head, PACOS_ISA::rotate_halves_head,
     PACOS_ISA::stored_bytes,      PACOS_ISA::append_rows,        PACOS_ISA::block_chunks,
     PACOS_ISA::attend_chunk,      PACOS_ISA::merge_states,       PACOS_ISA::finish_block,
 };

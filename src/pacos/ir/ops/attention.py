@@ -15,23 +15,41 @@ Array = Any
 
 
 def _attention_shape(
-    q: Tensor, k: Tensor, v: Tensor, cache: CacheSlot, scale: float, window: int, softcap: float
+    q: Tensor, k: Tensor, v: Tensor, cache: CacheSlot, window: int, bidirectional: bool, **_: Any
 ) -> Shape:
     H, K = int(q.shape[1]), int(k.shape[1])
     require(H % K == 0, f"{H} query heads do not share {K} key heads evenly")
     require(q.shape[2] == k.shape[2], f"queries have width {q.shape[2]}, keys {k.shape[2]}")
     require(v.shape[1] == K, f"{K} key heads, {v.shape[1]} value heads")
+    require(not (window and bidirectional), f"a window of {window} looks back alone, attention here looks both ways")
     return (q.shape[0], H * int(v.shape[2]))
+
+
+def alibi_slopes(heads: int, max_bias: float) -> list[float]:
+    """ALiBi's slope of each head: powers of one ratio; heads beyond a power of two take those in between."""
+    whole = 1 << (heads.bit_length() - 1)
+    plain = [2 ** (-max_bias * (i + 1) / whole) for i in range(whole)]
+    return plain + [2 ** (-max_bias * (i + 0.5) / whole) for i in range(heads - whole)]
 
 
 @op(shape=_attention_shape, ulp=512, pure=False)
 def attention(
-    q: Array, k: Array, v: Array, *, cache: Any, scale: float, window: int = 0, softcap: float = 0.0
+    q: Array,
+    k: Array,
+    v: Array,
+    *,
+    cache: Any,
+    scale: float,
+    window: int = 0,
+    softcap: float = 0.0,
+    bidirectional: bool = False,
+    max_bias: float | None = None,
 ) -> Array:
-    """Store keys and values, then attend causally within each sequence.
+    """Store keys and values, then attend within each sequence: causally, or to all of its positions up to the last.
 
     Shapes: q [T, H, E], k [T, K, E], v [T, K, F] -> [T, H * F]. A window of W keeps the last W positions, the own
-    one counted; 0 keeps all. softcap > 0 bends scores to cap * tanh(score / cap). Source: arXiv:1706.03762.
+    one counted; 0 keeps all. softcap > 0 bends scores to cap * tanh(score / cap). With `max_bias`
+    each score falls by the distance times its head's slope. Source: arXiv:1706.03762; slopes: arXiv:2108.12409 (ALiBi).
     """
     cache.append(k, v)
     T, H, _ = q.shape
@@ -43,7 +61,12 @@ def attention(
         if softcap:
             scores = np.float32(softcap) * np.tanh(scores / np.float32(softcap))
         distance = positions[:, None] - np.arange(keys.shape[0])[None, :]  # [T, N]
-        hidden = (distance < 0) | (distance >= window) if window else distance < 0
+        if max_bias is not None:
+            slopes = np.array(alibi_slopes(H, max_bias), np.float32)[:, None, None]  # [H, 1, 1]
+            scores = scores - slopes * np.abs(distance).astype(np.float32)
+        hidden = np.zeros_like(distance, bool) if bidirectional else distance < 0
+        if window:
+            hidden |= distance >= window
         scores = np.where(hidden, np.float32(-np.inf), scores)
         weights = np.exp(scores - scores.max(axis=-1, keepdims=True))
         weights /= weights.sum(axis=-1, keepdims=True)

@@ -5,6 +5,7 @@ Shapes: T rows, K input width, N output width, D width, H heads, E head width.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from pacos.errors import ShapeError
@@ -91,6 +92,13 @@ def silu(x: Array) -> Array:
         return x / (1 + np.exp(-x))
 
 
+@op(shape=lambda x: x.shape, ulp=64, samples=[sample((3, 64)), sample((1, 33))])
+def gelu(x: Array) -> Array:
+    """GELU, x times the normal distribution's function. Shapes: any -> the same. Source: arXiv:1606.08415."""
+    erf = np.frompyfunc(math.erf, 1, 1)
+    return (0.5 * x * (1 + erf(x * math.sqrt(0.5)).astype(np.float64))).astype(np.float32)
+
+
 @op(shape=lambda x: x.shape, ulp=64, samples=[sample((3, 64))])
 def gelu_tanh(x: Array) -> Array:
     """GELU by its tanh form. Shapes: any -> the same. Source: arXiv:1606.08415."""
@@ -101,6 +109,12 @@ def gelu_tanh(x: Array) -> Array:
 def silu_mul(gate: Array, up: Array) -> Array:
     """silu(gate) * up, the gated unit of Llama. Shapes: [T, D], [T, D] -> [T, D]."""
     return silu(gate) * up
+
+
+@op(shape=same_width, ulp=64, samples=[sample((3, 64), (3, 64))])
+def gelu_mul(gate: Array, up: Array) -> Array:
+    """gelu(gate) * up. Shapes: [T, D], [T, D] -> [T, D]. Source: arXiv:2002.05202."""
+    return gelu(gate) * up
 
 
 @op(shape=same_width, ulp=64, samples=[sample((3, 64), (3, 64))])
