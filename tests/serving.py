@@ -1,10 +1,17 @@
-"""Run an application inside a test: requests go to it without a socket."""
+"""Servers for tests: an application without a socket (`client_of`), and the real thing in a process (`served`)."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from contextlib import asynccontextmanager
+import os
+import re
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from itertools import pairwise
 from typing import Any
 
 import httpx
@@ -47,3 +54,70 @@ def asynchronous(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[...
 async def _within(test: Awaitable[None], seconds: float = 60) -> None:
     async with asyncio.timeout(seconds):
         await test
+
+
+@contextmanager
+def served(*arguments: str, port: int = 0, environment: dict[str, str] | None = None) -> Iterator[Server]:
+    """`pacos serve` in a process of its own, on a free port, until the block ends."""
+    command = [sys.executable, "-m", "pacos", "serve", *arguments]
+    if not any(argument == "--host" and after.endswith(".sock") for argument, after in pairwise(arguments)):
+        command += ["--port", str(port)]
+    process = subprocess.Popen(
+        command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={**os.environ, **(environment or {})}
+    )
+    server = Server(process)
+    try:
+        server.wait_until_listening()
+        yield server
+    finally:
+        server.end()
+
+
+class Server:
+    """A running server: its address, its process, and what it logged so far."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self.process = process
+        self.url = ""
+        self.log: list[str] = []
+        self._listening = threading.Event()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stderr is not None
+        for line in self.process.stderr:
+            self.log.append(line.rstrip("\n"))
+            if found := re.search(r"listening on (\S+)", line):
+                self.url = found[1].rstrip('",')
+                self._listening.set()
+        self._listening.set()
+
+    def wait_until_listening(self, seconds: float = 60) -> None:
+        assert self._listening.wait(seconds), "the server did not start"
+        assert self.url, "\n".join(self.log)
+
+    def wait_until_ready(self, seconds: float = 60) -> None:
+        deadline = time.monotonic() + seconds
+        while httpx.get(f"{self.url}/health").status_code != 200:
+            assert time.monotonic() < deadline, "\n".join(self.log)
+            time.sleep(0.05)
+
+    def wait(self, seconds: float = 60) -> int:
+        """The exit code, once it ended."""
+        code = self.process.wait(seconds)
+        self._reader.join(seconds)
+        return code
+
+    def end(self) -> None:
+        if self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(20)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+        self._reader.join(20)
+        for pipe in (self.process.stdout, self.process.stderr):
+            if pipe is not None:
+                pipe.close()

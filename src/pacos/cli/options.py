@@ -24,6 +24,7 @@ from pacos.settings import (
     options_of,
     read,
 )
+from pacos.settings.serve import ServeOptions
 
 OTHER_VARIABLES = {
     "PACOS_ISA": "Instruction set of the CPU backend, such as portable or avx2; default the best that there is.",
@@ -85,7 +86,8 @@ def groups_from(groups: Sequence[type], given: dict[str, Any]) -> tuple[Any, ...
 def _warn_of_unknown_variables() -> None:
     """A misspelt variable shall not be silent."""
     ours = [name for name in os.environ if name.startswith("PACOS_") and name not in OTHER_VARIABLES]
-    known = {one.env for group in (SamplingOptions, GenerateOptions, LoadOptions) for one in options_of(group)}
+    groups = (SamplingOptions, GenerateOptions, LoadOptions, ServeOptions)
+    known = {one.env for group in groups for one in options_of(group)}
     for name in sorted(set(ours) - known):
         near = difflib.get_close_matches(name, sorted(filter(None, known)), 1)
         render.warn(f"unknown variable {name}" + (f": did you mean {near[0]}?" if near else " has no effect"))

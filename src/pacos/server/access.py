@@ -6,7 +6,7 @@ import json
 import logging
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TextIO
 
 from starlette.requests import Request
 
@@ -58,3 +58,13 @@ def _plain(value: Any) -> str:
 
 def _one_line(text: str) -> str:
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
+def logs_to(stream: TextIO, form: str) -> None:
+    """Write every message of the server from INFO on to a stream, in this form: "text" or "json"."""
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(Lines(form))
+    for name, level in (("pacos", logging.INFO), ("uvicorn", logging.WARNING)):
+        one = logging.getLogger(name)
+        one.handlers, one.propagate = [handler], False
+        one.setLevel(level)

@@ -6,6 +6,7 @@ aliases = ["gpt-4o-mini"]
 ctx_size = 8192                   # any setting of docs/settings.md under LoadOptions
 chat_template = "chatml"
 keep_alive_seconds = 300          # how long it stays open unused; below 0 is for ever
+ahead = true                      # open it when the server starts, not at the first request
 defaults = {temp = 0.5, top_k = 20}   # where a request says nothing
 """
 
@@ -23,14 +24,14 @@ from pacos.hub.names import resolve
 from pacos.settings import GenerateOptions, LoadOptions, SamplingOptions, options_of, read
 
 NAME_CHARACTERS_MAX = 200
-_OWN_KEYS = ("model", "aliases", "chat_template", "keep_alive_seconds", "defaults")
+_OWN_KEYS = ("model", "aliases", "chat_template", "keep_alive_seconds", "defaults", "ahead")
 
 
 @dataclass(frozen=True, slots=True)
 class ModelSpec:
     """A model that may be served: how it is opened, and what a request gets where it says nothing.
 
-    `path` is a file, a folder or a name that `pacos.load` knows.
+    `path` is a file, a folder or a name that `pacos.load` knows. It is opened `ahead` of the first request, or by it.
     """
 
     name: str
@@ -40,6 +41,7 @@ class ModelSpec:
     chat_template: str | None = None
     keep_alive_seconds: float | None = None
     defaults: Mapping[str, Any] = field(default_factory=dict)
+    ahead: bool = True
 
 
 def spec_of(model: str, options: LoadOptions, **more: Any) -> ModelSpec:
@@ -124,6 +126,7 @@ def _spec(file: Path, name: str, entry: Any) -> ModelSpec:
             _optional(entry, "chat_template", str),
             _optional(entry, "keep_alive_seconds", int, float),
             defaults,
+            _optional(entry, "ahead", bool) is True,
         )
     except UsageError as error:
         raise UsageError(f"{file}: models.{name}: {error.message}", hint=error.hint) from None
@@ -142,6 +145,7 @@ def _aliases(value: Any) -> tuple[str, ...]:
 
 def _optional(entry: Mapping[str, Any], key: str, *kinds: type) -> Any:
     value = entry.get(key)
-    if value is not None and (not isinstance(value, kinds) or isinstance(value, bool)):
-        raise UsageError(f"{key} is {value!r:.80}", hint=f"use {'text' if kinds[0] is str else 'a number'}")
+    if value is not None and (not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds)):
+        wanted = {str: "text", bool: "true or false"}.get(kinds[0], "a number")
+        raise UsageError(f"{key} is {value!r:.80}", hint=f"use {wanted}")
     return value

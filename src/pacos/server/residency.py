@@ -177,7 +177,11 @@ class Residency:
                 await self.shut(resident.name)
 
     async def open_ahead(self, names: Iterable[str]) -> None:
-        """Open models before anybody asks. One that cannot be opened is told in `failed`; the others are opened."""
+        """Open models before anybody asks. One that cannot be opened is told in `failed`; the others are opened.
+
+        Errors: when none could be opened, what the first one's opening raised.
+        """
+        failures: list[Exception] = []
         self.ahead = tuple(names)
         for name in self.ahead:
             try:
@@ -185,7 +189,10 @@ class Residency:
                     pass
             except Exception as error:  # noqa: BLE001 - the others can be served still
                 self.failed[name] = str(error)
+                failures.append(error)
                 logger(__name__).error("model %s cannot be opened: %s", name, error)
+        if failures and len(failures) == len(self.ahead):
+            raise failures[0]
 
     def progress(self) -> dict[str, Any]:
         """How far opening ahead has come: how many of how many, and which is being opened since when."""
