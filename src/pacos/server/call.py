@@ -49,12 +49,13 @@ class Call(Generic[Body]):
         self.model_name = ""
         self.cleanup = AsyncExitStack()
 
-    async def resident(self, name: str | None) -> Resident:
-        """The model of that name, opened where necessary and kept until this request has ended.
+    async def resident(self, name: str | None, *, keep_alive_seconds: float | None = None) -> Resident:
+        """The model of that name, opened where necessary and kept until this request has ended, or so much longer.
 
         None, "" and "default" are the first model. Errors: ModelNotFound, CapacityError, what opening raises.
         """
-        resident = await self.cleanup.enter_async_context(self.residency.use(name))
+        using = self.residency.use(name, keep_alive_seconds=keep_alive_seconds)
+        resident = await self.cleanup.enter_async_context(using)
         self.model_name = resident.name
         return resident
 
