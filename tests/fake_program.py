@@ -22,13 +22,14 @@ from pacos.engine.sampler import Sampler, SamplerScratch
 from pacos.engine.sequence import Sequence, SequenceRequest
 from pacos.errors import Cancelled
 from pacos.native import address_of
-from pacos.settings import GenerateOptions, SamplingOptions
+from pacos.settings import GenerateOptions, QueueOptions, SamplingOptions, read
 from pacos.types import PageLayout, Step
 
 V = 48
 PAGE_TOKENS = 8
 CONTEXT = 96
 GREEDY = SamplingOptions(temp=0)
+SAMPLER = Sampler(SamplingOptions(seed=1), SamplerScratch(V))
 
 
 def mix(token: int, before: int) -> int:
@@ -138,18 +139,23 @@ def null_program(vocab_size: int = 8) -> SimpleNamespace:
     )  # fmt: skip
 
 
+def request(prompt: list[int], sampling: SamplingOptions = GREEDY, **options: Any) -> SequenceRequest:
+    """A request with fields of GenerateOptions and QueueOptions."""
+    ends = options.pop("end_ids", frozenset())
+    generate, queue = read((GenerateOptions, QueueOptions), options)
+    return SequenceRequest(prompt, sampling, generate, ends, queue=queue)
+
+
 class Toy:
     """An engine over the toy program, with what tests look at."""
 
-    def __init__(self, pages: int = 64, context: int = CONTEXT, max_tokens: int = 32) -> None:
+    def __init__(self, pages: int = 64, context: int = CONTEXT, max_tokens: int = 32, places: int = 0) -> None:
         self.pages = FakePages(pages)
         self.program = FakeProgram(self.pages, max_tokens)
-        self.engine = Engine(self.program, self.pages, context)
+        self.engine = Engine(self.program, self.pages, context, queue_places=places)
 
-    def submit(self, prompt: list[int], sampling: SamplingOptions = GREEDY, **generate: Any) -> Sequence:
-        salt = generate.pop("cache_salt", "")
-        ends = generate.pop("end_ids", frozenset())
-        return self.engine.submit(SequenceRequest(prompt, sampling, GenerateOptions(**generate), ends, salt))
+    def submit(self, prompt: list[int], sampling: SamplingOptions = GREEDY, **options: Any) -> Sequence:
+        return self.engine.submit(request(prompt, sampling, **options))
 
     def settled(self) -> None:
         """Wait until nothing runs, then prove that every page came back."""

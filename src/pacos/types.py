@@ -130,12 +130,13 @@ class TokenScore:
 class Event:
     """A piece of a streamed answer: its text, its token ids; the last one says why it ended.
 
+    Reasons are "stop" (an end token or a stop string), "length", "tool_calls", "deadline" and "cancelled".
     `reasoning` is what the model thinks and does not say. `scores` belong to `token_ids`, when they were asked for.
     """
 
     text: str
     token_ids: tuple[int, ...] = ()
-    finish_reason: str | None = None  # "stop" (end token or stop string), "length", "tool_calls", "cancelled", "error"
+    finish_reason: str | None = None
     stop_string: str | None = None
     timings: Timings | None = None
     reasoning: str = ""

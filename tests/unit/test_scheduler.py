@@ -6,17 +6,14 @@ import random
 from array import array
 
 import pytest
-from fake_program import V
+from fake_program import SAMPLER, V
 
 from pacos.engine.batch import Batch
 from pacos.engine.pages import PagePool
-from pacos.engine.sampler import Sampler, SamplerScratch
 from pacos.engine.scheduler import Part, Scheduler
 from pacos.engine.sequence import Sequence, SequenceRequest
-from pacos.settings import SamplingOptions
 
 SIZE = 4
-_SAMPLER = Sampler(SamplingOptions(seed=1), SamplerScratch(V))
 
 
 def scheduler(pages: int = 100, step_tokens: int = 16) -> Scheduler:
@@ -25,7 +22,7 @@ def scheduler(pages: int = 100, step_tokens: int = 16) -> Scheduler:
 
 def sequence(length: int, seed: int = 0, last: int = 1000) -> Sequence:
     tokens = random.Random(seed).choices(range(V), k=length)
-    return Sequence(SequenceRequest(tokens), last_tokens=last, sampler=_SAMPLER)
+    return Sequence(SequenceRequest(tokens), last_tokens=last, sampler=SAMPLER)
 
 
 def run(one: Scheduler) -> list[Part]:
@@ -44,7 +41,7 @@ def run(one: Scheduler) -> list[Part]:
 def test_generation_comes_first_and_prompts_fill_the_budget() -> None:
     one = scheduler()
     a, b, c = sequence(3, 1), sequence(30, 2), sequence(5, 3)
-    one.waiting.extend((a, b, c))
+    one.queue.add((a, b, c))
     assert run(one) == [(a, 3), (b, 13)]
     assert run(one) == [(a, 1), (b, 15)]
     assert run(one) == [(a, 1), (b, 2), (c, 5)]
@@ -54,7 +51,7 @@ def test_generation_comes_first_and_prompts_fill_the_budget() -> None:
 def test_a_sequence_starts_when_its_prompt_has_room() -> None:
     one = scheduler(pages=10)
     a, b, c = sequence(20, 1, last=22), sequence(24, 2), sequence(4, 3)
-    one.waiting.extend((a, b, c))
+    one.queue.add((a, b, c))
     run(one)
     assert one.running == [a]  # b needs six pages of five; c waits its turn behind b
     assert run(one) == [(a, 4)]
@@ -68,11 +65,11 @@ def test_a_sequence_starts_when_its_prompt_has_room() -> None:
 def test_the_newest_gives_way_and_comes_back_first() -> None:
     one = scheduler(pages=10, step_tokens=64)
     a, b, c = sequence(12, 1), sequence(12, 2), sequence(39, 3, last=40)
-    one.waiting.extend((a, b, c))
+    one.queue.add((a, b, c))
     while one.preemptions == 0:
         run(one)
     assert one.running == [a]
-    assert list(one.waiting) == [b, c]
+    assert list(one.queue) == [b, c]
     assert (b.computed, list(b.pages)) == (0, [])
     a.cancel()
     steps = run(one)
@@ -87,7 +84,7 @@ def test_all_that_is_waiting_runs_in_the_end() -> None:
     for seed in range(50):
         length = chance.randrange(1, 40)
         members.append(sequence(length, seed, last=chance.randrange(length + 1, 46)))
-    one.waiting.extend(members)
+    one.queue.add(members)
     for _ in range(5000):
         if one.idle:
             break
@@ -100,11 +97,11 @@ def test_all_that_is_waiting_runs_in_the_end() -> None:
 def test_cancelled_sequences_end_before_the_step() -> None:
     one = scheduler()
     a, b = sequence(8, 1), sequence(8, 2)
-    one.waiting.extend((a, b))
+    one.queue.add((a, b))
     run(one)
     a.cancel()
     late = sequence(5, 9)
-    one.waiting.append(late)
+    one.queue.add((late,))
     late.cancel()
     assert run(one) == [(b, 1)]
     assert (a.finish_reason, late.finish_reason) == ("cancelled", "cancelled")
@@ -122,7 +119,7 @@ class Rows:
 def test_a_batch_lays_parts_along_one_axis() -> None:
     one, batch = scheduler(), Batch(V)
     a, b = sequence(3, 1), sequence(6, 2)
-    one.waiting.extend((a, b))
+    one.queue.add((a, b))
     step, parts, rows = batch.build(one.next_parts())
     assert list(step.tokens) == [*a.tokens, *b.tokens]
     assert list(step.positions) == [0, 1, 2, 0, 1, 2, 3, 4, 5]
@@ -135,7 +132,7 @@ def test_a_batch_lays_parts_along_one_axis() -> None:
 def test_generating_sequences_use_the_same_arrays_again() -> None:
     one, batch = scheduler(), Batch(V)
     a, b = sequence(3, 1), sequence(6, 2)
-    one.waiting.extend((a, b))
+    one.queue.add((a, b))
     run(one)
     first, _, _ = batch.build(run(one))
     second, parts, _ = batch.build(one.next_parts())
@@ -152,7 +149,7 @@ def test_many_rows_are_spread_over_steps(wanted: list[int], counts: list[int]) -
     one, batch = scheduler(), Batch(V)
     batch._rows_max = 2
     scored = Sequence(SequenceRequest([1, 2, 3, 4, 5, 6]), last_tokens=6, sink=Rows(wanted))
-    one.waiting.append(scored)
+    one.queue.add((scored,))
     found, rows_all = [], []
     while scored.remaining:
         step, parts, rows = batch.build(one.next_parts())

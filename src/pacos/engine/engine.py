@@ -13,7 +13,6 @@ import itertools
 import os
 import threading
 from array import array
-from collections import deque
 from collections.abc import Callable
 from collections.abc import Sequence as TokenList
 
@@ -22,6 +21,7 @@ from pacos.engine.delivery import Delivery
 from pacos.engine.lanes import Lane, Lanes
 from pacos.engine.pages import PagePool
 from pacos.engine.pooling import CopiedRows
+from pacos.engine.queue import Queue
 from pacos.engine.sampler import Sampler, SamplerScratch, log_probabilities
 from pacos.engine.scheduler import Part, Scheduler
 from pacos.engine.sequence import RowSink, Sequence, SequenceRequest
@@ -45,6 +45,7 @@ class Engine:
         lanes: Lanes | None = None,
         vocab_size: int = 0,
         causal: bool = True,
+        queue_places: int = 0,
         on_close: Callable[[], None] | None = None,
     ) -> None:
         self.program = program
@@ -57,10 +58,10 @@ class Engine:
             raise UsageError(f"{pages.count} pages do not hold a context of {context_tokens} tokens")
         self._on_close = on_close
         self._scratch = SamplerScratch(self.vocab_size)
-        self._scheduler = Scheduler(self.pool, program.max_tokens, whole=not causal)
+        self._queue = Queue(queue_places, self._interrupt)
+        self._scheduler = Scheduler(self.pool, program.max_tokens, self._queue, whole=not causal)
         self._lanes = lanes or Lanes(LOGITS, program)
         self._delivery = Delivery()
-        self._inbox: deque[Sequence] = deque()
         self._wake = threading.Condition()
         self._closed = False
         self._stepping: list[Part] = []  # what a program computes now, and which one; under _wake
@@ -72,22 +73,23 @@ class Engine:
     def submit(self, request: SequenceRequest) -> Sequence:
         """Start a sequence.
 
-        Errors: ContextFull when its tokens do not fit; UsageError for no tokens, or ids outside the vocabulary.
+        Errors: ContextFull when its tokens do not fit; UsageError for no tokens, or ids outside the vocabulary;
+        CapacityError when the queue is full.
         """
-        if not self.causal:
-            raise UsageError("this model is an encoder: it generates no text", hint="use `pacos embed` or LLM.embed")
-        generate = request.generate
-        self._check_tokens(request.tokens, room=0 if generate.n_predict == 0 else 1)
-        if bad := next((token for token in generate.stop_ids if token >= self.vocab_size), None):
-            raise UsageError(f"stop_ids has token {bad}", hint=f"the model has {self.vocab_size} tokens")
-        last = self.context_tokens
-        if generate.n_predict >= 0:
-            last = min(last, len(request.tokens) + generate.n_predict)
-        sampler = None
-        if generate.n_predict != 0:
-            banned = request.banned_ids.union(request.end_ids if generate.ignore_eos else ())
-            sampler = Sampler(request.sampling, self._scratch, banned)
-        return self._enter(Sequence(request, last_tokens=last, sampler=sampler))
+        return self.submit_together((request,))[0]
+
+    def submit_together(self, requests: TokenList[SequenceRequest]) -> list[Sequence]:
+        """Start sequences, all or none. Those with the first one's prompt wait until it is computed, and share it.
+
+        Errors: as `submit`.
+        """
+        sequences: list[Sequence] = []
+        for request in requests:
+            self._check_request(request)
+            same = bool(sequences) and request.generate.cache_prompt and request.tokens == requests[0].tokens
+            sequences.append(self._made(request, leader=sequences[0] if same else None))
+        self._enter(sequences)
+        return sequences
 
     def logits(self, token_ids: TokenList[int], outputs: TokenList[int]) -> array[float]:
         """Logits after some of the tokens, computed through the same steps as everything else.
@@ -120,7 +122,9 @@ class Engine:
             raise UsageError(f"outputs run from {wanted[0]} to {wanted[-1]}", hint=f"there are {len(token_ids)} tokens")
         self._lanes.prepare(result)
         request = SequenceRequest(token_ids, generate=GenerateOptions(n_predict=0, cache_prompt=self.causal))
-        return self._enter(Sequence(request, last_tokens=len(token_ids), sink=sink, result=result))
+        sequence = Sequence(request, last_tokens=len(token_ids), sink=sink, result=result)
+        self._enter([sequence])
+        return sequence
 
     def result_width(self, result: str) -> int:
         """Floats in a row of a result. Errors: UsageError when the model does not have it."""
@@ -148,6 +152,25 @@ class Engine:
     def _unwanted(self, parts: list[Part]) -> bool:
         return bool(parts) and (self._closed or all(sequence.cancelled for sequence, _ in parts))
 
+    def _check_request(self, request: SequenceRequest) -> None:
+        if not self.causal:
+            raise UsageError("this model is an encoder: it generates no text", hint="use `pacos embed` or LLM.embed")
+        generate = request.generate
+        self._check_tokens(request.tokens, room=0 if generate.n_predict == 0 else 1)
+        if bad := next((token for token in generate.stop_ids if token >= self.vocab_size), None):
+            raise UsageError(f"stop_ids has token {bad}", hint=f"the model has {self.vocab_size} tokens")
+
+    def _made(self, request: SequenceRequest, leader: Sequence | None) -> Sequence:
+        generate = request.generate
+        last = self.context_tokens
+        if generate.n_predict >= 0:
+            last = min(last, len(request.tokens) + generate.n_predict)
+        sampler = None
+        if generate.n_predict != 0:
+            banned = request.banned_ids.union(request.end_ids if generate.ignore_eos else ())
+            sampler = Sampler(request.sampling, self._scratch, banned)
+        return Sequence(request, last_tokens=last, sampler=sampler, leader=leader)
+
     def _check_tokens(self, tokens: TokenList[int], room: int) -> None:
         if len(tokens) == 0:
             raise UsageError("there are no tokens to start from", hint="give at least one, such as the model's BOS")
@@ -160,26 +183,24 @@ class Engine:
             bad = next(token for token in tokens if not 0 <= token < self.vocab_size)
             raise UsageError(f"token {bad} is not in the vocabulary", hint=f"use 0 to {self.vocab_size - 1}")
 
-    def _enter(self, sequence: Sequence) -> Sequence:
+    def _enter(self, sequences: list[Sequence]) -> None:
         if os.getpid() != self._process:
             raise UsageError("the model was opened in another process", hint="load it after the fork")
-        sequence.on_cancel, sequence.delivery = self._interrupt, self._delivery
+        for sequence in sequences:
+            sequence.delivery = self._delivery
         with self._wake:
             if self._closed:
                 raise UsageError("the engine is closed")
-            self._inbox.append(sequence)
+            self._queue.add(sequences)
             self._wake.notify()
-        return sequence
 
     # On the engine's thread.
 
     def _work(self) -> None:
-        scheduler, inbox = self._scheduler, self._inbox
+        scheduler = self._scheduler
         reason: BaseException = Cancelled("the engine was closed")
         try:
             while not self._closed:
-                while inbox:
-                    scheduler.waiting.append(inbox.popleft())
                 if scheduler.idle:
                     self._sleep()
                 else:
@@ -190,19 +211,17 @@ class Engine:
             logger(__name__).exception("the engine stopped")
         with self._wake:
             self._closed = True
-        for sequence in [*scheduler, *inbox]:
+        for sequence in list(scheduler):
             sequence.fail(reason)
             scheduler.retire(sequence)
         self._delivery.flush()
-        scheduler.waiting.clear()
-        inbox.clear()
         self._lanes.close()
         if self._on_close is not None:
             self._on_close()
 
     def _sleep(self) -> None:
         with self._wake:
-            while not self._inbox and not self._closed:
+            while self._scheduler.idle and not self._closed:
                 self._wake.wait()
 
     def _step(self) -> None:

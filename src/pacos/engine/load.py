@@ -62,6 +62,7 @@ def _engine(archive: Archive, options: LoadOptions, backend: Backend, *, owns: b
         lanes=lanes,
         vocab_size=hp.vocab_size,
         causal=hp.causal,
+        queue_places=options.queue_size,
         on_close=backend.close if owns else None,
     )
 

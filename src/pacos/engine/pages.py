@@ -119,6 +119,17 @@ class PagePool:
             return Match(pages, parent)
         return Match(pages, parent, page, copied)
 
+    def shared(self, salt: str, tokens: array[int], limit: int) -> int:
+        """How many pages of a prompt's first `limit` tokens other sequences hold now, so that they cost nothing."""
+        size, parent, count = self.page_tokens, self.root(salt), 0
+        while (count + 1) * size <= limit:
+            page = self._index.get(self._key(parent, tokens[count * size : (count + 1) * size].tobytes()))
+            content = self._contents[page] if page is not None else None
+            if page is None or content is None or not self._holders[page]:
+                break
+            count, parent = count + 1, content.name
+        return count
+
     def _longest(self, parent: Hashable, wanted: bytes) -> tuple[int | None, int]:
         best, best_tokens = None, 0
         children = self._children.get(parent, {})

@@ -1,64 +1,66 @@
 """Who computes what in the next step: generating sequences first, then pieces of prompts, within a token budget.
 
-A sequence gets all pages of its prompt when it starts, and further pages one at a time. When none is left, the
-newest sequence gives its pages back and is computed again later, with the same result.
+A sequence gets all pages of its prompt when it starts, and further pages one at a time. When none is left, the least
+urgent sequence gives its pages back and is computed again later, with the same result. Of prompts the most urgent
+comes first (queue.py); now and then, who waits longest, so that nobody waits for ever.
 """
 
 from __future__ import annotations
 
-from collections import deque
+import time
 from collections.abc import Iterator
 from itertools import chain
 
 from pacos.engine.pages import PagePool
+from pacos.engine.queue import Queue
 from pacos.engine.sequence import Sequence
 
 Part = tuple[Sequence, int]  # a sequence and how many of its tokens to compute
 
+_OLDEST_TURN = 16  # of so many starts one is the longest waiting sequence's, whatever its priority
+
 
 class Scheduler:
-    """The sequences of one engine, on its thread alone; `running` ones hold pages, oldest first.
+    """The sequences of one engine, on its thread alone but for `queue`.
 
-    `whole` prompts are never cut: one that does not fit the rest of a step waits for the next.
+    `running` ones hold pages: the highest priority first, then the oldest, so the last one gives way. `whole` prompts
+    are never cut: one that does not fit the rest of a step waits for the next.
     """
 
-    def __init__(self, pool: PagePool, step_tokens: int, *, whole: bool = False) -> None:
+    def __init__(self, pool: PagePool, step_tokens: int, queue: Queue | None = None, *, whole: bool = False) -> None:
         self.pool = pool
         self.step_tokens = step_tokens
         self.whole = whole
-        self.waiting: deque[Sequence] = deque()
+        self.queue = Queue() if queue is None else queue
         self.running: list[Sequence] = []
         self.preemptions = 0
+        self.starts = 0
 
     def __iter__(self) -> Iterator[Sequence]:
-        return chain(self.running, self.waiting)
+        return chain(self.running, self.queue)
 
     @property
     def idle(self) -> bool:
         """Whether there is nothing to do."""
-        return not self.running and not self.waiting
+        return not self.running and not len(self.queue)
 
     def next_parts(self) -> list[Part]:
-        """The next step, at most `step_tokens` tokens; empty only when idle. Cancelled sequences end here."""
-        self._drop_cancelled()
+        """The next step, at most `step_tokens` tokens; empty only when idle. Who was cancelled or is late ends here."""
+        self._drop_ended()
+        self._make_way()
         parts: list[Part] = []
         budget = self.step_tokens
         for sequence in self.running[:]:
             if budget and sequence.remaining == 1 and sequence.pages and self._reserve(sequence):
                 parts.append((sequence, 1))
                 budget -= 1
-        for sequence in self.running:
-            if budget and sequence.remaining > 1:
-                budget -= self._add_prompt(sequence, budget, parts)
-        while budget and self.waiting and len(self.running) < self.step_tokens and self._start(self.waiting[0]):
-            sequence = self.waiting.popleft()
-            self.running.append(sequence)
-            budget -= self._add_prompt(sequence, budget, parts)
+        self._add_prompts(budget, parts)
         return parts
 
     def computed(self, sequence: Sequence, count: int) -> None:
         """Note that `count` more tokens of a sequence have their keys and values; full pages become known."""
         sequence.computed += count
+        self.queue.served(sequence, count)
         if not sequence.reuse:
             return
         size = self.pool.page_tokens
@@ -73,6 +75,8 @@ class Scheduler:
         """Give back the pages of a sequence that ended; `keep` its computed content for others, or make it unknown."""
         if sequence in self.running:
             self.running.remove(sequence)
+        else:
+            self.queue.take(sequence)
         if not keep:
             self.pool.forget(sequence.pages)
         elif sequence.reuse and sequence.published < len(sequence.pages):
@@ -80,16 +84,69 @@ class Scheduler:
             tail = sequence.tokens[start : sequence.computed].tobytes()
             self.pool.publish_tail(sequence.parent, tail, sequence.pages[sequence.published])
         self._release(sequence)
+        self.queue.left(sequence)
 
-    def _drop_cancelled(self) -> None:
-        for sequence in [one for one in self.running if one.cancelled]:
-            sequence.finish("cancelled")
-            self.retire(sequence)
-        if self.waiting and any(one.cancelled for one in self.waiting):
-            for sequence in self.waiting:
-                if sequence.cancelled:
-                    sequence.finish("cancelled")
-            self.waiting = deque(one for one in self.waiting if not one.finished)
+    def _drop_ended(self) -> None:
+        now = time.perf_counter()
+        for sequence in chain(self.running[:], self.queue.due(now)):
+            if sequence.cancelled or sequence.deadline <= now:
+                sequence.finish("cancelled" if sequence.cancelled else "deadline")
+                self.retire(sequence)
+
+    def _add_prompts(self, budget: int, parts: list[Part]) -> None:
+        prompts = sorted((one for one in self.running if one.remaining > 1), key=self.queue.urgency)
+        starting = True
+        while budget and (prompts or starting):
+            head = self._next() if starting else None
+            if head is not None and (not prompts or self.queue.urgency(head) < self.queue.urgency(prompts[0])):
+                starting = self._admit(head)
+                if starting:
+                    budget -= self._add_prompt(head, budget, parts)
+            elif prompts:
+                budget -= self._add_prompt(prompts.pop(0), budget, parts)
+            else:
+                starting = False
+
+    def _next(self) -> Sequence | None:
+        """Who starts next. The longest waiting one's turn lifts it to the highest priority, which it keeps."""
+        if self.starts % _OLDEST_TURN != _OLDEST_TURN - 1:
+            return self.queue.head()
+        oldest, urgent = self.queue.head(oldest=True), self.queue.head()
+        if oldest is not None and urgent is not None and oldest.rank < urgent.rank:
+            self.queue.lift(oldest, urgent.rank)
+        return oldest
+
+    def _make_way(self) -> None:
+        """Let the least important sequences wait for a more important one that has no room."""
+        head = self.queue.head()
+        while head is not None and self.running and self.running[-1].rank < head.rank and not self._has_room(head):
+            self._preempt(self.running[-1])
+
+    def _has_room(self, sequence: Sequence) -> bool:
+        """Whether there are pages for its prompt, and one more for each running sequence."""
+        if not self.running:
+            return True
+        if len(self.running) >= self.step_tokens:
+            return False
+        needed = self._pages_of(sequence) + len(self.running)
+        if self.pool.available >= needed:
+            return True
+        shared = self.pool.shared(sequence.salt, sequence.tokens, self._reusable(sequence)) if sequence.reuse else 0
+        return self.pool.available >= needed - shared
+
+    def _pages_of(self, sequence: Sequence) -> int:
+        return -(-len(sequence.tokens) // self.pool.page_tokens)
+
+    def _admit(self, sequence: Sequence) -> bool:
+        """Start a sequence; false when there is no room."""
+        if not self._has_room(sequence) or not self._start(sequence):
+            return False
+        self.queue.take(sequence)
+        sequence.interrupted = False
+        place = sum(one.rank >= sequence.rank for one in self.running)
+        self.running.insert(place, sequence)
+        self.starts += 1
+        return True
 
     def _reserve(self, sequence: Sequence) -> bool:
         """Make room for the next token; false when the sequence itself had to give way."""
@@ -98,16 +155,17 @@ class Scheduler:
             if page is not None:
                 sequence.pages.append(page)
                 continue
-            newest = self.running[-1]
-            self._preempt(newest)
-            if newest is sequence:
+            last = self.running[-1]
+            self._preempt(last)
+            if last is sequence:
                 return False
         return True
 
     def _preempt(self, sequence: Sequence) -> None:
         self.running.remove(sequence)
         self._release(sequence)
-        self.waiting.appendleft(sequence)
+        sequence.interrupted = True
+        self.queue.put_back(sequence)
         self.preemptions += 1
 
     def _release(self, sequence: Sequence) -> None:
@@ -117,11 +175,7 @@ class Scheduler:
 
     def _start(self, sequence: Sequence) -> bool:
         """Take known pages and allocate the rest of the prompt's; false, with nothing taken, when they are too many."""
-        size = self.pool.page_tokens
-        needed = -(-len(sequence.tokens) // size)
-        if self.running and self.pool.available < needed + len(self.running):
-            return False  # known pages might do, but the running ones will need some soon
-        sequence.started()
+        needed = self._pages_of(sequence)
         sequence.parent = self.pool.root(sequence.salt)
         if sequence.reuse:
             self._take_known(sequence)
@@ -133,6 +187,7 @@ class Scheduler:
             sequence.pages.append(page)
         if sequence.prompt_tokens == len(sequence.tokens):
             sequence.cached_tokens = sequence.computed
+        sequence.started()
         return True
 
     def _take_known(self, sequence: Sequence) -> None:
@@ -141,10 +196,22 @@ class Scheduler:
         sequence.parent = match.parent
         sequence.published = len(match.pages)
         sequence.computed = len(match.pages) * self.pool.page_tokens
-        page = self.pool.copy_of(match.copied_page) if match.copied_page is not None else None
+        source, tokens = match.copied_page, match.copied_tokens
+        led = self._tail_of_leader(sequence)
+        if led > tokens and sequence.leader is not None:
+            source, tokens = sequence.leader.pages[len(match.pages)], led
+        page = self.pool.copy_of(source) if source is not None else None
         if page is not None:
             sequence.pages.append(page)
-            sequence.computed += match.copied_tokens
+            sequence.computed += tokens
+
+    def _tail_of_leader(self, sequence: Sequence) -> int:
+        """Tokens of the next page that the sequence with the same prompt has computed."""
+        leader = sequence.leader
+        if leader is None or len(leader.pages) <= len(sequence.pages):
+            return 0
+        end = min(self._reusable(sequence), leader.computed, leader.prompt_tokens)
+        return min(self.pool.page_tokens, end - sequence.computed)
 
     @staticmethod
     def _reusable(sequence: Sequence) -> int:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import time
 from array import array
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Hashable, Iterator
 from collections.abc import Sequence as TokenList
 from dataclasses import dataclass, field
 from queue import SimpleQueue
@@ -13,29 +14,25 @@ from typing import Protocol
 from pacos.engine.delivery import Delivery, Listener
 from pacos.engine.sampler import Sampler
 from pacos.models import LOGITS
-from pacos.settings import GenerateOptions, SamplingOptions
+from pacos.settings import GenerateOptions, QueueOptions, SamplingOptions
 from pacos.types import Timings
 
 
 @dataclass(frozen=True, slots=True)
 class SequenceRequest:
-    """What to continue and how.
-
-    `end_ids` are the model's own end tokens, `banned_ids` are never generated. Sequences share computed prompts only
-    with others of their `cache_salt`.
-    """
+    """What to continue, how, and for whom; `end_ids` are the model's end tokens, `banned_ids` are never generated."""
 
     tokens: TokenList[int]
     sampling: SamplingOptions = field(default_factory=SamplingOptions)
     generate: GenerateOptions = field(default_factory=GenerateOptions)
     end_ids: frozenset[int] = frozenset()
-    cache_salt: str = ""
     banned_ids: frozenset[int] = frozenset()
+    queue: QueueOptions = field(default_factory=QueueOptions)
 
 
 @dataclass(frozen=True, slots=True)
 class TokenEvent:
-    """One more token, or the end: then `finish_reason` is "stop", "length" or "cancelled"."""
+    """One more token, or the end: then `finish_reason` is "stop", "length", "deadline" or "cancelled"."""
 
     tokens: tuple[int, ...]
     finish_reason: str | None = None
@@ -50,6 +47,16 @@ class RowSink(Protocol):
         """The next `count` rows in order of `wanted`; f32 [count * width], valid during the call."""
 
 
+class Line(Protocol):
+    """What a sequence waits in, before it starts and between."""
+
+    def position(self, sequence: Sequence) -> int:
+        """Place in the queue, 1 is next; 0 when it does not wait."""
+
+    def cancelled(self, sequence: Sequence) -> None:
+        """It was cancelled, while waiting or not."""
+
+
 class Sequence:
     """A sequence in the engine. What consumers use comes first, the rest is the engine's.
 
@@ -59,9 +66,10 @@ class Sequence:
     """
 
     __slots__ = (
-        *("_cancelled", "_first_time", "_last_time", "_queue", "_start_time", "cached_tokens", "computed"),
-        *("delivery", "end_ids", "finish_reason", "last_tokens", "listener", "on_cancel", "pages", "parent"),
-        *("prompt_tokens", "published", "result", "reuse", "rows_done", "salt", "sampler", "sink", "tokens"),
+        *("_cancelled", "_first_time", "_last_time", "_queue", "_start_time", "arrival", "cached_tokens", "computed"),
+        *("deadline", "delivery", "end_ids", "finish_reason", "interrupted", "last_tokens", "leader", "line"),
+        *("listener", "owner", "pages", "parent", "prompt_tokens", "published", "rank", "result", "reuse"),
+        *("rows_done", "salt", "sampler", "sink", "tokens"),
     )
 
     def __init__(
@@ -72,18 +80,24 @@ class Sequence:
         sampler: Sampler | None = None,
         sink: RowSink | None = None,
         result: str = LOGITS,
+        leader: Sequence | None = None,
     ) -> None:
-        generate = request.generate
+        generate, queue = request.generate, request.queue
         self.tokens = array("i", request.tokens)
         self.prompt_tokens = len(self.tokens)
         self.last_tokens = last_tokens
         self.sampler = sampler
         self.sink = sink
         self.result = result
+        self.leader = leader  # starts with the same prompt: wait until it is computed
         own = frozenset() if generate.ignore_eos else request.end_ids
         self.end_ids: frozenset[int] = own.union(generate.stop_ids)
-        self.salt = request.cache_salt
+        self.salt = queue.cache_salt
         self.reuse = generate.cache_prompt
+        self.owner = queue.owner
+        self.rank = queue.priority  # the scheduler lifts it when the wait becomes long
+        self.arrival = 0
+        self.deadline = time.perf_counter() + queue.deadline_seconds if queue.deadline_seconds else math.inf
         self.pages: array[int] = array("i")
         self.parent: Hashable = None
         self.published = 0
@@ -95,7 +109,8 @@ class Sequence:
         self._cancelled = False
         self.listener: Listener | None = None
         self.delivery: Delivery | None = None  # the engine's, to tell the listener
-        self.on_cancel: Callable[[], None] | None = None  # the engine's, to cut a step short
+        self.line: Line | None = None
+        self.interrupted = False  # waits because it had to give way
         self._start_time = self._first_time = self._last_time = 0.0
 
     # For consumers, on any thread.
@@ -136,8 +151,12 @@ class Sequence:
     def cancel(self) -> None:
         """Stop soon, also in the middle of a step; no effect when it ended already."""
         self._cancelled = True
-        if self.on_cancel is not None:
-            self.on_cancel()
+        if self.line is not None:
+            self.line.cancelled(self)
+
+    def queue_position(self) -> int:
+        """How many sequences are to start until this one does, itself included, as things stand; 0 once it started."""
+        return self.line.position(self) if self.line is not None and not self.finished else 0
 
     @property
     def seed(self) -> int:
@@ -176,6 +195,11 @@ class Sequence:
     def finished(self) -> bool:
         """Whether it ended, well or not."""
         return self.finish_reason is not None
+
+    @property
+    def answered(self) -> bool:
+        """Whether its prompt has been computed and a token chosen."""
+        return self._first_time > 0
 
     def started(self) -> None:
         """Note when it first got pages."""

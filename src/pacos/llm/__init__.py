@@ -28,7 +28,7 @@ from pacos.llm.prompt import Prompt, seen
 from pacos.llm.prompt import token_ids as to_token_ids
 from pacos.llm.rerank import Ranks, rerank
 from pacos.llm.stream import Stream, TextDecoder, collected
-from pacos.settings import GenerateOptions, LoadOptions, SamplingOptions, read
+from pacos.settings import GenerateOptions, LoadOptions, QueueOptions, SamplingOptions, read
 from pacos.settings.embed import EmbedOptions, InputOptions
 from pacos.types import Archive, Completion
 
@@ -159,7 +159,7 @@ class LLM:
         return self.tokenizer.encode_segments(self.template.render(messages, **template_options))
 
     def generate(self, prompt: Prompt, **options: Any) -> Completion:
-        """Continue a text or token ids; `options` are fields of SamplingOptions and GenerateOptions."""
+        """Continue a text or token ids; `options` are fields of SamplingOptions, GenerateOptions and QueueOptions."""
         stream = self.stream(prompt, **options)
         return collected(stream, stream.prompt_token_ids)
 
@@ -242,9 +242,9 @@ class LLM:
     def _start(self, tokens: Sequence[int], options: Mapping[str, Any], stops: tuple[str, ...] = ()) -> Stream:
         from pacos.engine.sequence import SequenceRequest
 
-        sampling, generate = read((SamplingOptions, GenerateOptions), options)
+        sampling, generate, queue = read((SamplingOptions, GenerateOptions, QueueOptions), options)
         banned = frozenset(self.tokenizer.suppressed)
-        request = SequenceRequest(tokens, sampling, generate, self.tokenizer.eog, banned_ids=banned)
+        request = SequenceRequest(tokens, sampling, generate, self.tokenizer.eog, banned_ids=banned, queue=queue)
         decoder = TextDecoder(self.tokenizer, (*generate.stop, *stops))
         return Stream(self, self.engine.submit(request), decoder)
 

@@ -7,7 +7,7 @@ import difflib
 import time
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pacos.errors import CapacityError, ModelNotFound, PacosError
@@ -16,6 +16,7 @@ from pacos.log import logger
 from pacos.server.model_file import ModelSpec, file_bytes
 
 DEFAULT_NAMES = ("", "default")
+_QUEUE_SIZE = 128  # sequences that wait at a model, where its settings name no number
 _ROOM_SECONDS = 30.0  # a request waits so long for other models to become idle
 
 
@@ -216,7 +217,8 @@ class Residency:
 
 def _open(spec: ModelSpec) -> LLM:
     """Open a model, and compile its chat template where it has one, so that no request waits for that."""
-    llm = load(spec.path, options=spec.options, chat_template=spec.chat_template)
+    options = replace(spec.options, queue_size=spec.options.queue_size or _QUEUE_SIZE)
+    llm = load(spec.path, options=options, chat_template=spec.chat_template)
     try:
         if llm.has_chat_template:
             llm.template  # noqa: B018 - compiled at first use

@@ -16,11 +16,13 @@ from typing import Any
 
 from pacos.errors import UsageError
 from pacos.settings.option import Option, check, checked, from_environment, option, options_of, read, shown
+from pacos.settings.queue import QueueOptions
 
 __all__ = (
     "GenerateOptions",
     "LoadOptions",
     "Option",
+    "QueueOptions",
     "SamplingOptions",
     "check",
     "checked",
@@ -215,6 +217,13 @@ class LoadOptions:
     batch_size: int = option(512, flags=("--batch-size", "-b"), minimum=1, maximum=65536, help="Most tokens in a step.")
     parallel: int = option(
         0, flags=("--parallel", "-np"), minimum=0, maximum=4096, help="Contexts that the cache has room for; 0 is some."
+    )
+    queue_size: int = option(
+        0,
+        flags=("--queue-size",),
+        minimum=0,
+        maximum=1_000_000,
+        help="Most sequences that wait to start; 0 is no bound, 128 in a server.",
     )
     threads: int = option(0, flags=("--threads", "-t"), minimum=0, maximum=1024, help="0 is one per physical core.")
     backend: str = option("cpu", flags=("--backend",), help="What computes: cpu or reference.")

@@ -1,0 +1,43 @@
+"""Sixteen at once on a real model: each gets, bit for bit, what it gets alone."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pacos
+from pacos.llm import LLM
+from pacos.types import Completion
+
+SHARED = "Once upon a time there was a small dragon who lived on a hill near the sea. Every morning the dragon "
+ENDS = ["flew", "sang", "ate", "slept", "saw a boat", "met Tom", "was sad", "wanted to"]
+COUNT = 16
+
+
+def asked(number: int) -> tuple[str, dict[str, object]]:
+    prompt = SHARED * (1 + number % 3) + ENDS[number % len(ENDS)]
+    return prompt, {"n_predict": 90 + number, "seed": number, "ignore_eos": True, "repeat_penalty": 1.1}
+
+
+def alone(number: int) -> Completion:
+    """In an engine that has computed nothing else."""
+    with pacos.load("storyteller", threads=1, ctx_size=256) as llm:
+        prompt, options = asked(number)
+        return llm.generate(prompt, **options)
+
+
+async def together(llm: LLM) -> list[Completion]:
+    calls = [asked(number) for number in range(COUNT)]
+    return await asyncio.gather(*(llm.agenerate(prompt, **options) for prompt, options in calls))
+
+
+def test_the_same_text_alone_and_beside_fifteen_others() -> None:
+    """With shared beginnings, and with so few pages that sequences give way and are computed again."""
+    with pacos.load("storyteller", threads=2, ctx_size=256, parallel=5, batch_size=100) as llm:
+        found = asyncio.run(together(llm))
+        assert llm.engine._scheduler.preemptions > 0
+        assert sum(one.timings.cached_tokens for one in found) > 300
+        llm.engine.pool.check([])
+    for number, completion in enumerate(found):
+        expected = alone(number)
+        assert (completion.text, completion.token_ids) == (expected.text, expected.token_ids), number
+        assert len(completion.token_ids) == 90 + number
