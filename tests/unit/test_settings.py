@@ -85,11 +85,39 @@ def test_every_sampler_name_of_the_default_chain_is_known() -> None:
     assert SamplingOptions(samplers="").samplers == ()
     with pytest.raises(UsageError, match=r"unknown sampler 'topk'.*top_k"):
         SamplingOptions(samplers="topk")
-    for name in ("dry", "xtc", "top-n-sigma"):
-        with pytest.raises(UsageError, match=rf"sampler '{name}' is not supported yet.*top_k"):
-            SamplingOptions(samplers=f"top_k;{name}")
+    with pytest.raises(UsageError, match=r"sampler 'infill' is not supported.*top_k"):
+        SamplingOptions(samplers="top_k;infill")
     with pytest.raises(UsageError, match=r"33 entries.*32"):
         SamplingOptions(samplers=["top_k"] * 33)
+
+
+def test_sampler_letters_are_those_of_llama_cpp() -> None:
+    assert SamplingOptions(sampler_seq="edskypmxt").samplers == SAMPLERS
+    chain = SamplingOptions(sampler_seq="kfa")
+    assert (chain.samplers, chain.sampler_seq) == (("top_k", "tfs_z", "adaptive_p"), "")
+    for letters, words in (("kz", "unknown sampler letter 'z'"), ("ki", "'infill' is not supported")):
+        with pytest.raises(UsageError, match=words):
+            SamplingOptions(sampler_seq=letters)
+    with pytest.raises(UsageError, match="the same thing"):
+        SamplingOptions(sampler_seq="kt", samplers="top_k")
+
+
+def test_what_is_switched_on_joins_the_default_chain_alone() -> None:
+    joined = SamplingOptions(tfs_z=0.9, top_a=0.2, adaptive_target=0.5).samplers
+    expected = "penalties;dry;top_n_sigma;top_k;tfs_z;typ_p;top_p;min_p;top_a;xtc;temperature;adaptive_p"
+    assert ";".join(joined) == expected
+    assert SamplingOptions(samplers=joined, tfs_z=0.9).samplers == joined
+    assert SamplingOptions(samplers="top_k", tfs_z=0.9).samplers == ("top_k",)
+
+
+def test_sequence_breakers_are_read() -> None:
+    (one,) = (one for one in options_of(SamplingOptions) if one.name == "dry_sequence_breakers")
+    assert [one.from_text(text) for text in (r"\n", "none", r"a\\b\x")] == [("\n",), (), ("a\\b\\x",)]
+    assert SamplingOptions(dry_sequence_breakers="x").dry_sequence_breakers == ("x",)
+    assert SamplingOptions(dry_sequence_breakers=["x", "y", "x"]).dry_sequence_breakers == ("x", "y")
+    for bad in ("", "x" * 41, 5):
+        with pytest.raises(UsageError, match=r"dry_sequence_breakers has the entry .*40 bytes"):
+            SamplingOptions(dry_sequence_breakers=[bad])
 
 
 @pytest.mark.parametrize(

@@ -168,7 +168,7 @@ class Engine:
         sampler = None
         if generate.n_predict != 0:
             banned = request.banned_ids.union(request.end_ids if generate.ignore_eos else ())
-            sampler = Sampler(request.sampling, self._scratch, banned)
+            sampler = Sampler(request.sampling, self._scratch, banned, request.breakers)
         return Sequence(request, last_tokens=last, sampler=sampler, leader=leader)
 
     def _check_tokens(self, tokens: TokenList[int], room: int) -> None:

@@ -20,7 +20,10 @@ from pacos.types import Timings
 
 @dataclass(frozen=True, slots=True)
 class SequenceRequest:
-    """What to continue, how, and for whom; `end_ids` are the model's end tokens, `banned_ids` are never generated."""
+    """What to continue, how, and for whom; `end_ids` are the model's end tokens, `banned_ids` are never generated.
+
+    `breakers` are token sequences that end what DRY takes for a repetition.
+    """
 
     tokens: TokenList[int]
     sampling: SamplingOptions = field(default_factory=SamplingOptions)
@@ -28,6 +31,7 @@ class SequenceRequest:
     end_ids: frozenset[int] = frozenset()
     banned_ids: frozenset[int] = frozenset()
     queue: QueueOptions = field(default_factory=QueueOptions)
+    breakers: TokenList[TokenList[int]] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -94,10 +94,12 @@ class LLM:
     def __init__(
         self, archive: Archive, options: LoadOptions, *, vocab_only: bool = False, chat_template: str | None = None
     ) -> None:
+        from pacos.text.breakers import Breakers
         from pacos.text.tokenizer import Tokenizer
 
         self.archive = archive
         self.tokenizer: Tokenizer = Tokenizer.from_metadata(archive.metadata)
+        self._breakers = Breakers(self.tokenizer)
         self._template_name = chat_template
         self._template: ChatTemplate | None = None
         self._engine: Engine | None = None
@@ -244,7 +246,10 @@ class LLM:
 
         sampling, generate, queue = read((SamplingOptions, GenerateOptions, QueueOptions), options)
         banned = frozenset(self.tokenizer.suppressed)
-        request = SequenceRequest(tokens, sampling, generate, self.tokenizer.eog, banned_ids=banned, queue=queue)
+        breakers = self._breakers.sequences(sampling.dry_sequence_breakers) if sampling.dry_multiplier else ()
+        request = SequenceRequest(
+            tokens, sampling, generate, self.tokenizer.eog, banned_ids=banned, queue=queue, breakers=breakers
+        )
         decoder = TextDecoder(self.tokenizer, (*generate.stop, *stops))
         return Stream(self, self.engine.submit(request), decoder)
 

@@ -161,27 +161,51 @@ PACOS_API int32_t pacos_linear(const char* isa, int32_t type, const void* w, int
 
 /* ---- engine/ : sampling ---- */
 
-/* How to choose a token; names and meanings as SamplingOptions in settings.py. A stage is a number of engine/sampler.py. */
+/* How to choose a token; names and meanings as SamplingOptions in settings/. A stage is a number of engine/sampler.py. */
 typedef struct {
     uint64_t seed;
-    const int32_t* bias_ids;   /* [bias_count] */
-    const float* bias_values;  /* [bias_count], -inf bans */
-    int32_t bias_count;
-    int32_t stage_count;
+    const int32_t* bias_ids;        /* [bias_count], ascending */
+    const float* bias_values;       /* [bias_count], -inf bans */
+    const int32_t* breaker_heads;   /* [breaker_count], ascending: first tokens of the sequences that end a run */
+    const int32_t* breaker_starts;  /* [breaker_count + 1]: where the other tokens of each begin in breaker_tails */
+    const int32_t* breaker_tails;
+    int32_t bias_count, breaker_count, stage_count;
     int32_t stages[32];
-    int32_t top_k, repeat_last_n;
-    float temp, top_p, min_p, typical_p, repeat_penalty, presence_penalty, frequency_penalty;
+    int32_t top_k, min_keep, repeat_last_n, dry_allowed_length, dry_penalty_last_n, mirostat;
+    float temp, dynatemp_range, dynatemp_exponent, top_p, min_p, typical_p, top_n_sigma, tfs_z, top_a;
+    float xtc_probability, xtc_threshold, repeat_penalty, presence_penalty, frequency_penalty;
+    float dry_multiplier, dry_base, mirostat_tau, mirostat_eta, adaptive_target, adaptive_decay;
 } pacos_sampling;
+/* What mirostat and adaptive-p remember of a sequence, before and after the token at `position`; first -1 and zeros.
+   To sample the same position again gives the same token. */
+typedef struct {
+    int64_t position;
+    double before[2], after[2];
+} pacos_sampling_state;
+/* What a token was drawn from, for who asks: all candidates in order of their ids, and the likeliest of them. */
+typedef struct {
+    int32_t* kept_ids;      /* [vocab], or null */
+    double* kept_weights;   /* [vocab], or null */
+    int32_t* top_ids;       /* [top_count] */
+    double* top_logs;       /* [top_count]: natural logarithms of probabilities */
+    double chosen_log;
+    int32_t kept_count, top_count; /* top_count is lowered to what there is */
+} pacos_sampling_report;
 
 /* Bytes of scratch for one thread that samples; zeroed once, then kept by the caller. */
 PACOS_API int64_t pacos_sample_scratch_bytes(int32_t vocab);
-/* The next token after tokens [token_count], all of them below vocab, from logits [vocab]. Negative: -1 a logit is NaN
-   or +inf, -2 every token is banned, -3 a bias names no token. kept_* [vocab], or null: the candidates of the last draw. */
+/* The next token after tokens [token_count], all of them below vocab, from logits [vocab]. mask, unless null: bit
+   id % 32 of word id / 32 is set when the token may be chosen. Negative: -1 a logit is NaN or +inf, -2 every token is
+   banned, -3 a bias names no token, -4 the mask allows no token, -5 out of memory. report may be null. */
 PACOS_API int32_t pacos_sample(const pacos_sampling* options, const float* logits, int32_t vocab, const int32_t* tokens,
-                               int32_t token_count, void* scratch, int32_t* kept_ids, double* kept_weights,
-                               int32_t* kept_count);
+                               int32_t token_count, const uint32_t* mask, pacos_sampling_state* state, void* scratch,
+                               pacos_sampling_report* report);
 /* Log-probabilities of ids [count] into out [count]; 0, or an error as above (-3: an id outside the vocabulary). */
 PACOS_API int32_t pacos_log_softmax_at(const float* logits, int32_t vocab, const int32_t* ids, int32_t count, double* out);
+/* The log-probability of a token into out[0], of the `count` likeliest, best first, after it; their ids into top_ids.
+   How many there are, or an error as above. */
+PACOS_API int32_t pacos_score(const float* logits, int32_t vocab, int32_t token, int32_t count, void* scratch,
+                              int32_t* top_ids, double* out);
 
 /* ---- engine/ : pooling ---- */
 

@@ -13,6 +13,8 @@ from typing import Any, TypeVar, get_origin, get_type_hints
 
 from pacos.errors import UsageError
 
+INT_MAX = 2**31 - 1
+
 
 @dataclass(frozen=True, slots=True)
 class Option:
