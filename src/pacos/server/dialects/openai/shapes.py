@@ -77,17 +77,20 @@ def usage(prompt_tokens: int, generated_tokens: int, cached_tokens: int) -> Usag
 
 
 def timings_of(timings: Timings | None) -> dict[str, Any] | None:
-    """What an answer cost, in llama-server's names."""
+    """What an answer cost, in llama-server's names. Units: tokens, milliseconds, tokens per second."""
     if timings is None:
         return None
+    prompt, generated = timings.prompt_tokens - timings.cached_tokens, timings.generated_tokens
     prompt_ms, generate_ms = timings.prompt_seconds * 1000, timings.generate_seconds * 1000
     return {
         "cache_n": timings.cached_tokens,
-        "prompt_n": timings.prompt_tokens - timings.cached_tokens,
+        "prompt_n": prompt,
         "prompt_ms": round(prompt_ms, 3),
+        "prompt_per_token_ms": round(prompt_ms / prompt, 3) if prompt else 0.0,
         "prompt_per_second": round(timings.prompt_rate, 3),
-        "predicted_n": timings.generated_tokens,
+        "predicted_n": generated,
         "predicted_ms": round(generate_ms, 3),
+        "predicted_per_token_ms": round(generate_ms / generated, 3) if generated else 0.0,
         "predicted_per_second": round(timings.generate_rate, 3),
     }
 

@@ -1,0 +1,68 @@
+"""The dialect of llama.cpp's llama-server, where it is not OpenAI's.
+
+Source: tools/server/README.md of llama.cpp.
+"""
+
+from __future__ import annotations
+
+from pacos.server.dialects import Dialect, Operation
+from pacos.server.dialects.llama_server import completion, infill, properties, shapes, tokens
+
+_COMPLETIONS = [
+    Operation(
+        "POST",
+        path,
+        completion.run,
+        "Continue texts or token ids.",
+        body=completion.CompletionRequest,
+        reply=completion.Result,
+        streamed=completion.Piece,
+    )
+    for path in ("/completion", "/completions")
+]
+
+DIALECT = Dialect(
+    "llama_server",
+    (
+        *_COMPLETIONS,
+        Operation(
+            "POST",
+            "/infill",
+            infill.run,
+            "Fill the gap between two pieces of code.",
+            body=infill.InfillRequest,
+            reply=completion.Result,
+            streamed=completion.Piece,
+        ),
+        Operation(
+            "POST",
+            "/tokenize",
+            tokens.tokenize,
+            "Turn a text into token ids.",
+            body=tokens.TokenizeRequest,
+            reply=tokens.Tokens,
+        ),
+        Operation(
+            "POST",
+            "/detokenize",
+            tokens.detokenize,
+            "Turn token ids into a text.",
+            body=tokens.DetokenizeRequest,
+            reply=tokens.Text,
+        ),
+        Operation(
+            "POST",
+            "/apply-template",
+            tokens.apply_template,
+            "Write a conversation as the model's chat template does.",
+            body=tokens.TemplateRequest,
+            reply=tokens.Prompt,
+        ),
+        Operation(
+            "GET", "/props", properties.run, "Tell the server's properties.", reply=properties.Properties, light=True
+        ),
+        Operation("GET", "/lora-adapters", properties.adapters, "List the adapters: none can be loaded.", light=True),
+    ),
+    shapes.render,
+    shapes.NAMES,
+)
