@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +10,7 @@ import click
 
 from pacos.cli.options import groups_from, with_options
 from pacos.errors import UsageError
-from pacos.settings import LoadOptions
+from pacos.settings import GenerateOptions, LoadOptions, SamplingOptions, options_of
 from pacos.settings.serve import ServeOptions
 
 if TYPE_CHECKING:
@@ -23,15 +24,37 @@ class _Serve(click.Group):
     """Run a server, unless the first word is the name of something to do with one in the background."""
 
     def parse_args(self, context: click.Context, arguments: list[str]) -> list[str]:
-        """Send everything that is no subcommand to `run`."""
+        """Send everything that is no subcommand to `run`, in our own words."""
         if not arguments or arguments[0] not in set(self.commands) - {RUN}:
-            arguments = [RUN, *arguments]
+            arguments = [RUN, *_ours(arguments)]
         return super().parse_args(context, arguments)
 
     def get_help(self, context: click.Context) -> str:
         """The help of the server itself, which names the subcommands."""
         with click.Context(self.commands[RUN], info_name=context.info_name, parent=context.parent) as inner:
             return self.commands[RUN].get_help(inner)
+
+
+def _ours(arguments: list[str]) -> list[str]:
+    """The arguments with llama-server's replaced by ours; says what of them changes nothing."""
+    import os
+
+    from pacos.cli import render
+    from pacos.server.llama_flags import translated
+
+    found, notes = translated(arguments, os.environ)
+    for note in notes:
+        render.note(note)
+    return found
+
+
+def llama_server() -> None:
+    """`pacos-server`: `pacos serve` under a name and with arguments as llama-server's."""
+    import sys
+
+    from pacos.cli.main import main
+
+    main(["serve", *sys.argv[1:]])
 
 
 @click.group(cls=_Serve)
@@ -43,7 +66,7 @@ def command() -> None:
 @click.argument("models", nargs=-1, metavar="[MODEL]...")
 @click.option("-m", "--model", "model_option", metavar="MODEL", help="The model, as an option.")
 @click.option("--chat-template", metavar="NAME|FILE", help="Use this chat template instead of the models' own.")
-@with_options(ServeOptions, LoadOptions)
+@with_options(ServeOptions, LoadOptions, SamplingOptions, GenerateOptions)
 def run(**given: Any) -> None:
     """Serve models over HTTP until Ctrl-C or SIGTERM.
 
@@ -54,12 +77,24 @@ def run(**given: Any) -> None:
 
     Example:  pacos serve storyteller --port 8080
     """
-    serving, opening = groups_from((ServeOptions, LoadOptions), given)
+    serving, opening, *answering = groups_from((ServeOptions, LoadOptions, SamplingOptions, GenerateOptions), given)
     names = [*given["models"], *([given["model_option"]] if given["model_option"] is not None else [])]
-    run_server(names, serving, opening, given["chat_template"])
+    defaults = {
+        one.name: value
+        for group in answering
+        for one in options_of(type(group))
+        if (value := getattr(group, one.name)) != one.default
+    }
+    run_server(names, serving, opening, given["chat_template"], defaults)
 
 
-def run_server(names: list[str], serving: ServeOptions, opening: LoadOptions, chat_template: str | None) -> None:
+def run_server(
+    names: list[str],
+    serving: ServeOptions,
+    opening: LoadOptions,
+    chat_template: str | None,
+    defaults: Mapping[str, Any],
+) -> None:
     """Serve the named models and those of the models file. Errors: as `pacos.server.run.serve`."""
     import sys
 
@@ -68,7 +103,7 @@ def run_server(names: list[str], serving: ServeOptions, opening: LoadOptions, ch
     from pacos.server.residency import Residency
     from pacos.server.run import serve
 
-    specs = specs_of(names, serving, opening, chat_template)
+    specs = specs_of(names, serving, opening, chat_template, defaults)
     log.warnings_to(None)
     logs_to(sys.stderr, serving.log_format)
     residency = Residency(
@@ -80,7 +115,11 @@ def run_server(names: list[str], serving: ServeOptions, opening: LoadOptions, ch
 
 
 def specs_of(
-    names: list[str], serving: ServeOptions, opening: LoadOptions, chat_template: str | None
+    names: list[str],
+    serving: ServeOptions,
+    opening: LoadOptions,
+    chat_template: str | None,
+    defaults: Mapping[str, Any],
 ) -> list[ModelSpec]:
     """The models that are to be served. Errors: UsageError, ModelNotFound."""
     from pacos.server.model_file import check_names, read_model_file, spec_of
@@ -90,8 +129,10 @@ def specs_of(
         names = [DEFAULT_MODEL]
     if serving.alias and len(names) != 1:
         raise UsageError("--alias is given, and not exactly one model", hint="use NAME=MODEL, or aliases in the file")
-    if not names and (opening != LoadOptions() or chat_template is not None):
+    if not names and (opening != LoadOptions() or chat_template is not None or defaults):
         raise UsageError("options of a model have no effect on those of --models-file", hint="write them into the file")
-    specs = [spec_of(name, opening, aliases=serving.alias, chat_template=chat_template) for name in names]
+    specs = [
+        spec_of(name, opening, aliases=serving.alias, chat_template=chat_template, defaults=defaults) for name in names
+    ]
     check_names([*specs, *from_file])
     return [*specs, *from_file]
