@@ -22,7 +22,8 @@ import llama_cpp
 STARTED = time.perf_counter()  # the bindings are imported: what follows is llama.cpp's own time
 BATCH_TOKENS, STEP_TOKENS = 2048, 512  # llama.cpp's defaults
 COMPUTED_TOKENS = 512
-CACHE_TYPES = {"f32": 0, "f16": 1, "bf16": 30, "q8_0": 8, "q4_0": 2, "q5_0": 6, "iq4_nl": 20}  # ggml type ids
+CACHE_TYPES = {"f32": 0, "f16": 1, "bf16": 30, "q8_0": 8}  # ggml type ids
+CACHE_TYPES |= {"q5_1": 7, "q5_0": 6, "q4_1": 3, "q4_0": 2, "iq4_nl": 20}
 FIRST_TOKEN_CONTEXT = 4096
 
 

@@ -119,7 +119,7 @@ int main() {
   check_attention({4, 4, 32, 32, 64, STORE_F32, 0, 0, true, false});
   check_attention({6, 3, 20, 7, 32, STORE_F16, 0, 0, true, true});
   check_attention({3, 1, 24, 24, 16, STORE_F32, 70, 9, false, true});
-  for (const int32_t type : {STORE_Q8_0, STORE_Q5_1, STORE_Q5_0, STORE_Q4_1, STORE_Q4_0}) {
+  for (const int32_t type : {STORE_Q8_0, STORE_Q5_1, STORE_Q5_0, STORE_Q4_1, STORE_Q4_0, STORE_IQ4_NL}) {
     check_attention({4, 2, 64, 32, 64, type, 0, 0, false, false});
     check_attention({3, 1, 32, 96, 16, type, 90, 0, false, false});
   }

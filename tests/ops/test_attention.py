@@ -22,7 +22,7 @@ from pacos.ir.plan import Plan, trace_model
 from pacos.types import PageLayout
 
 VOCAB, PAGES, PAGE_TOKENS = 600, 64, 64
-BLOCK_TYPES = ("Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0")
+BLOCK_TYPES = ("Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "IQ4_NL")
 
 
 @dataclass(frozen=True)
@@ -327,7 +327,7 @@ def test_pages_hold_the_codes_that_files_hold(stored: str, backend: Backend) -> 
 
 
 def test_storage_that_does_not_fit_is_refused(backend: Backend) -> None:
-    with pytest.raises(UnsupportedModel, match=r"type Q4_K is not supported \(use one of F32, F16, .*Q8_0, BF16\)"):
+    with pytest.raises(UnsupportedModel, match=r"type Q4_K is not supported \(use one of F32, .*Q8_0, IQ4_NL, BF16\)"):
         backend.pages(1, PageLayout(64, (256,), (256,), "Q4_K", "F16"))
     with pytest.raises(ShapeError, match="Q8_0 blocks of 32"):
         backend.pages(1, PageLayout(64, (48,), (48,), "Q8_0", "F16"))

@@ -51,7 +51,8 @@ def test_messages_name_value_and_limits() -> None:
     assert str(caught.value) == "top_k is 2147483648 (use a number at least -1 and at most 2147483647)"
     with pytest.raises(UsageError) as caught:
         LoadOptions(cache_type_k="q9")
-    assert str(caught.value) == "cache_type_k is 'q9' (use one of auto, f32, f16, bf16, q8_0, q5_1, q5_0, q4_1, q4_0)"
+    choices = "auto, f32, f16, bf16, q8_0, q5_1, q5_0, q4_1, q4_0, iq4_nl"
+    assert str(caught.value) == f"cache_type_k is 'q9' (use one of {choices})"
 
 
 def test_every_option_is_complete() -> None:

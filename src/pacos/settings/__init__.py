@@ -34,7 +34,7 @@ __all__ = (
     "sampler_letters",
 )
 
-CACHE_TYPES = ("auto", "f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0")
+CACHE_TYPES = ("auto", "f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl")
 STOP_IDS_MAX = 128
 STOP_STRINGS_MAX = 64
 STOP_STRING_BYTES_MAX = 1024

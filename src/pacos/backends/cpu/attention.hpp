@@ -126,6 +126,13 @@ PACOS_INLINE void multiply_add(Left left, Right right, f32x16 (&acc)[ROWS][COLUM
   }
 }
 
+/* Fetch stored numbers [first, first + count) of what is read next, also their scales, which lie among them. */
+template <class Stored>
+PACOS_INLINE void fetch(const uint8_t* from, int64_t first, int64_t count) {
+  from += Stored::bytes(first);
+  for (int64_t i = 0; i < Stored::bytes(count); i += 64) __builtin_prefetch(from + i);
+}
+
 /* scores[r][16 g + lane] = q[r] . key for the groups of 16 keys from `group` on; rows of q are E floats. */
 template <int ROWS, int GROUPS, class Stored>
 PACOS_INLINE void score_tile(const float* q, const uint8_t* head, int64_t E, int64_t group, int64_t ahead, float* scores) {
@@ -137,13 +144,13 @@ PACOS_INLINE void score_tile(const float* q, const uint8_t* head, int64_t E, int
   const int64_t part = Stored::coded || ahead != 0 ? kLanes : E;
   for (int64_t e = 0; e < E; e += part) {
     typename Stored::KeySteps keys[GROUPS];
+    const float* x = q + e;
+    const int64_t n = smaller(part, E - e);
 #pragma GCC unroll 8
     for (int g = 0; g < GROUPS; g++) {
       keys[g] = Stored::key_steps(head, E, group + g, e);
-      if (ahead != 0) keys[g].ahead(0, ahead);
+      if (ahead != 0) fetch<Stored>(head + ahead, ((group + g) * E + e) * kLanes, n * kLanes);
     }
-    const float* x = q + e;
-    const int64_t n = smaller(part, E - e);
     for (int64_t i = 0; i < n; i++) {
       multiply_add<ROWS, GROUPS>([&](int r) { return splat(x[r * E + i]); }, [&](int g) { return keys[g].at(i); }, acc);
     }
@@ -171,7 +178,7 @@ PACOS_INLINE void mix_tile(const float* p, const uint8_t* head, int64_t page_tok
   typename Stored::ValueSteps values[BLOCKS];
   f32x16 acc[ROWS][BLOCKS];
 #pragma GCC unroll 8
-  for (int b = 0; b < BLOCKS; b++) values[b] = Stored::value_steps(head, page_tokens, F, f + b * kLanes, keys);
+  for (int b = 0; b < BLOCKS; b++) Stored::value_steps(head, page_tokens, F, f + b * kLanes, keys, values[b]);
 #pragma GCC unroll 8
   for (int r = 0; r < ROWS; r++)
 #pragma GCC unroll 8
@@ -180,8 +187,10 @@ PACOS_INLINE void mix_tile(const float* p, const uint8_t* head, int64_t page_tok
   for (int64_t begin = keys.begin; begin < keys.end; begin += part) {
     const int64_t end = smaller(begin + part, keys.end);
 #pragma GCC unroll 8
-    for (int b = 0; b < BLOCKS; b++)
-      if (ahead != 0) values[b].ahead(begin, ahead);
+    for (int b = 0; b < BLOCKS; b++) {
+      const int64_t first = f + b * kLanes, wide = smaller(kLanes, F - first);
+      if (ahead != 0) fetch<Stored>(head + ahead, first * page_tokens + begin * wide, kLanes * wide);
+    }
     for (int64_t key = begin; key < end; key++) {
       multiply_add<ROWS, BLOCKS>([&](int r) { return splat(p[r * kChunkKeys + key]); },
                                  [&](int b) { return values[b].at(key); }, acc);

@@ -36,6 +36,7 @@ PACOS_INLINE u8x16 operator|(u8x16 x, u8x16 y) { return {_mm_or_si128(x.v, y.v)}
 PACOS_INLINE u8x16 bits_at(u8x16 x, int shift, uint8_t mask) {
   return {_mm_and_si128(_mm_srl_epi16(x.v, _mm_cvtsi32_si128(shift)), _mm_set1_epi8(static_cast<char>(mask)))};
 }
+PACOS_INLINE u8x16 minus(u8x16 x, uint8_t y) { return {_mm_sub_epi8(x.v, _mm_set1_epi8(static_cast<char>(y)))}; }
 PACOS_INLINE u8x16 times16(u8x16 x) { return {_mm_slli_epi16(x.v, 4)}; }   // of bytes below 16
 PACOS_INLINE u8x16 spread_to_16(uint16_t bits) {   // byte i is 16 where bit i is set, else 0
   const __m128i mask = _mm_set1_epi64x(static_cast<int64_t>(0x8040201008040201u));
@@ -43,6 +44,7 @@ PACOS_INLINE u8x16 spread_to_16(uint16_t bits) {   // byte i is 16 where bit i i
   const __m128i bytes = _mm_shuffle_epi8(_mm_cvtsi32_si128(bits), places);
   return {_mm_and_si128(_mm_cmpeq_epi8(_mm_and_si128(bytes, mask), mask), _mm_set1_epi8(16))};
 }
+PACOS_INLINE u8x16 look_up(u8x16 table, u8x16 indices) { return {_mm_shuffle_epi8(table.v, indices.v)}; }   // below 16
 #endif
 
 #if defined(PACOS_LANES_AVX512)
@@ -177,7 +179,9 @@ PACOS_INLINE u8x16 operator|(u8x16 x, u8x16 y) { return {vorrq_u8(x.v, y.v)}; }
 PACOS_INLINE u8x16 bits_at(u8x16 x, int shift, uint8_t mask) {
   return {vandq_u8(vshlq_u8(x.v, vdupq_n_s8(static_cast<int8_t>(-shift))), vdupq_n_u8(mask))};
 }
+PACOS_INLINE u8x16 minus(u8x16 x, uint8_t y) { return {vsubq_u8(x.v, vdupq_n_u8(y))}; }
 PACOS_INLINE u8x16 times16(u8x16 x) { return {vshlq_n_u8(x.v, 4)}; }
+PACOS_INLINE u8x16 look_up(u8x16 table, u8x16 indices) { return {vqtbl1q_u8(table.v, indices.v)}; }
 PACOS_INLINE u8x16 spread_to_16(uint16_t bits) {
   static const uint8_t mask[16] = {1, 2, 4, 8, 16, 32, 64, 128, 1, 2, 4, 8, 16, 32, 64, 128};
   const uint8x16_t bytes = vcombine_u8(vdup_n_u8(bits & 255), vdup_n_u8(static_cast<uint8_t>(bits >> 8)));
@@ -288,7 +292,9 @@ struct u8x16 { uint8_t v[16]; };
 PACOS_INLINE u8x16 load(const uint8_t* p) { PACOS_BYTES(p[i]); }
 PACOS_INLINE u8x16 operator|(u8x16 x, u8x16 y) { PACOS_BYTES(x.v[i] | y.v[i]); }
 PACOS_INLINE u8x16 bits_at(u8x16 x, int shift, uint8_t mask) { PACOS_BYTES(x.v[i] >> shift & mask); }
+PACOS_INLINE u8x16 minus(u8x16 x, uint8_t y) { PACOS_BYTES(x.v[i] - y); }
 PACOS_INLINE u8x16 times16(u8x16 x) { PACOS_BYTES(x.v[i] << 4); }
+PACOS_INLINE u8x16 look_up(u8x16 table, u8x16 indices) { PACOS_BYTES(table.v[indices.v[i]]); }
 PACOS_INLINE u8x16 spread_to_16(uint16_t bits) { PACOS_BYTES((bits >> i & 1) << 4); }
 #undef PACOS_BYTES
 PACOS_INLINE f32x16 signed_floats(u8x16 x) { PACOS_EACH(static_cast<float>(static_cast<int8_t>(x.v[i]))); }

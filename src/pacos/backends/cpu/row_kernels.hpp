@@ -9,7 +9,7 @@ namespace pacos {
 
 enum StorageType : int32_t {   // ggml type ids
   STORE_F32 = 0, STORE_F16 = 1, STORE_Q4_0 = 2, STORE_Q4_1 = 3, STORE_Q5_0 = 6, STORE_Q5_1 = 7, STORE_Q8_0 = 8,
-  STORE_BF16 = 30,
+  STORE_IQ4_NL = 20, STORE_BF16 = 30,
 };
 
 constexpr int64_t kChunkKeys = 256;    // keys that one softmax piece covers; pieces merge in order of position

@@ -23,10 +23,6 @@ struct Range { int64_t begin, end; };
 PACOS_INLINE int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 PACOS_INLINE int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
 
-PACOS_INLINE void prefetch(const uint8_t* from, int64_t bytes) {
-  for (int64_t i = 0; i < bytes; i += 64) __builtin_prefetch(from + i);
-}
-
 /* ---- numbers one by one ---- */
 
 template <class T>
@@ -38,9 +34,6 @@ struct Plain {
     const T* from;
     int64_t stride;
     PACOS_METHOD f32x16 at(int64_t step) const { return load(from + step * stride); }
-    PACOS_METHOD void ahead(int64_t step, int64_t offset) const {
-      prefetch(reinterpret_cast<const uint8_t*>(from + step * stride) + offset, kLanes * stride * static_cast<int64_t>(sizeof(T)));
-    }
   };
   using KeySteps = Steps;
   using ValueSteps = Steps;
@@ -49,8 +42,8 @@ struct Plain {
     return {reinterpret_cast<const T*>(head) + (group * E + e) * kLanes, kLanes};
   }
   /* [F / 16][page_tokens][16], then [page_tokens][F % 16], whose loads run into the next key: those lanes are dropped. */
-  PACOS_INLINE Steps value_steps(const uint8_t* head, int64_t page_tokens, int64_t F, int64_t f, Range) {
-    return {reinterpret_cast<const T*>(head) + f * page_tokens, smaller(kLanes, F - f)};
+  PACOS_INLINE void value_steps(const uint8_t* head, int64_t page_tokens, int64_t F, int64_t f, Range, Steps& steps) {
+    steps = {reinterpret_cast<const T*>(head) + f * page_tokens, smaller(kLanes, F - f)};
   }
 };
 
@@ -107,14 +100,9 @@ struct Coded {
     else return bits_at(load(row), 4 * half, 15);
   }
   PACOS_INLINE f32x16 number(u8x16 code, f32x16 d, f32x16 m) {
-    const f32x16 x = signed_floats(code);
-    if constexpr (Format::centre == 0 && !Format::has_min) return x * d;
-    else return fma(x, d, m);
-  }
-  /* What number() adds: the minimum, or what takes the centre away (exactly: the sum fits a float). */
-  PACOS_INLINE f32x16 added(const uint16_t* mins, f32x16 d) {
-    if constexpr (Format::has_min) return load(mins);
-    else return splat(-static_cast<float>(Format::centre)) * d;
+    const f32x16 x = signed_floats(Format::meant(code));
+    if constexpr (Format::has_min) return fma(x, d, m);
+    else return x * d;   // registers for minimums of zero would push sums into memory
   }
 
   struct KeySteps {
@@ -127,15 +115,11 @@ struct Coded {
         code = code | times16(bits_at(load(fifth + step / 4 * kLanes), 2 * static_cast<int>(step % 4) + half, 1));
       return number(code, d, m);
     }
-    PACOS_METHOD void ahead(int64_t, int64_t offset) const {
-      prefetch(codes + offset, kBits == 8 || half == 0 ? kLanes * kLanes : 0);
-      __builtin_prefetch(fifth + offset);
-    }
   };
   struct ValueSteps {
     const uint8_t *codes, *fifth;
     int half;
-    float d[kMostPageTokens], m[kMostPageTokens];
+    float d[kMostPageTokens], m[Format::has_min ? kMostPageTokens : 1];
     PACOS_METHOD f32x16 at(int64_t key) const {
       u8x16 code = low_codes(codes + key * kLanes, half);
       if constexpr (kBits == 5) {
@@ -143,34 +127,29 @@ struct Coded {
         std::memcpy(&bits, fifth + (2 * key + half) * 2, 2);
         code = code | spread_to_16(bits);
       }
-      return number(code, splat(d[key]), splat(m[key]));
-    }
-    PACOS_METHOD void ahead(int64_t key, int64_t offset) const {
-      prefetch(codes + key * kLanes + offset, kBits == 8 || half == 0 ? kLanes * kLanes : 0);
-      __builtin_prefetch(fifth + 4 * key + offset);
+      return number(code, splat(d[key]), splat(m[Format::has_min ? key : 0]));
     }
   };
 
   PACOS_INLINE KeySteps key_steps(const uint8_t* head, int64_t E, int64_t group, int64_t e) {
     const uint8_t* slab = head + (group * E + e) / kBlock * kLanes * block_bytes;
     const int half = static_cast<int>(e / kLanes % 2);
-    const f32x16 d = load(reinterpret_cast<const uint16_t*>(slab));
-    return {slab + codes_at(kLanes) + (kBits == 8 ? half * kLanes * kLanes : 0), slab + fifth_at(kLanes), half, d,
-            added(reinterpret_cast<const uint16_t*>(slab + mins_at(kLanes)), d)};
+    const uint16_t* scales = reinterpret_cast<const uint16_t*>(slab);
+    return {slab + codes_at(kLanes) + (kBits == 8 ? half * kLanes * kLanes : 0), slab + fifth_at(kLanes), half, load(scales),
+            Format::has_min ? load(scales + kLanes) : splat(0.0f)};
   }
-  PACOS_INLINE ValueSteps value_steps(const uint8_t* head, int64_t page_tokens, int64_t, int64_t f, Range keys) {
+  /* In place: to return so much is to copy it. */
+  PACOS_INLINE void value_steps(const uint8_t* head, int64_t page_tokens, int64_t, int64_t f, Range keys, ValueSteps& steps) {
     const uint8_t* slab = head + f / kBlock * page_tokens * block_bytes;
     const int half = static_cast<int>(f / kLanes % 2);
-    ValueSteps steps;
     steps.codes = slab + codes_at(page_tokens) + (kBits == 8 ? half * page_tokens * kLanes : 0);
     steps.fifth = slab + fifth_at(page_tokens);
     steps.half = half;
     for (int64_t key = keys.begin / kLanes * kLanes; key < keys.end; key += kLanes) {
-      const f32x16 d = load(reinterpret_cast<const uint16_t*>(slab) + key);
-      store(steps.d + key, d);
-      store(steps.m + key, added(reinterpret_cast<const uint16_t*>(slab + mins_at(page_tokens)) + key, d));
+      store(steps.d + key, load(reinterpret_cast<const uint16_t*>(slab) + key));
+      if constexpr (Format::has_min)
+        store(steps.m + key, load(reinterpret_cast<const uint16_t*>(slab + mins_at(page_tokens)) + key));
     }
-    return steps;
   }
 };
 
@@ -186,6 +165,7 @@ PACOS_INLINE float largest_magnitude(const float* x) {   // with its sign; the f
     if (__builtin_fabsf(x[i]) > size) size = __builtin_fabsf(x[i]), peak = x[i];
   return peak;
 }
+/* Each format says what its codes stand for, as signed bytes: meant(). */
 PACOS_INLINE float inverse(float d) { return d != 0.0f ? 1.0f / d : 0.0f; }
 PACOS_INLINE uint8_t truncated(float x, float top) {   // within [0, top]
   return static_cast<uint8_t>(x > 0.0f ? (x < top ? x : top) : 0.0f);
@@ -194,6 +174,7 @@ template <int BITS>
 struct Centred {   // w = d (code - 2^(BITS - 1)); the largest magnitude has code 0
   static constexpr int bits = BITS, centre = 1 << (BITS - 1);
   static constexpr bool has_min = false;
+  PACOS_INLINE u8x16 meant(u8x16 codes) { return minus(codes, centre); }
   static void encode(const float* x, Codes& codes) {
     codes.d = largest_magnitude(x) / -static_cast<float>(centre);
     const float id = inverse(codes.d);
@@ -204,8 +185,9 @@ struct Centred {   // w = d (code - 2^(BITS - 1)); the largest magnitude has cod
 
 template <int BITS>
 struct Affine {   // w = d code + m
-  static constexpr int bits = BITS, centre = 0;
+  static constexpr int bits = BITS;
   static constexpr bool has_min = true;
+  PACOS_INLINE u8x16 meant(u8x16 codes) { return codes; }
   static void encode(const float* x, Codes& codes) {
     float low = x[0], high = x[0];
     for (int i = 1; i < kBlock; i++) low = x[i] < low ? x[i] : low, high = x[i] > high ? x[i] : high;
@@ -218,8 +200,9 @@ struct Affine {   // w = d code + m
 };
 
 struct Signed8 {   // w = d code
-  static constexpr int bits = 8, centre = 0;
+  static constexpr int bits = 8;
   static constexpr bool has_min = false;
+  PACOS_INLINE u8x16 meant(u8x16 codes) { return codes; }
   static void encode(const float* x, Codes& codes) {
     codes.d = __builtin_fabsf(largest_magnitude(x)) / 127.0f;
     const float id = inverse(codes.d);
@@ -227,6 +210,51 @@ struct Signed8 {   // w = d code
       const float scaled = x[i] * id, size = __builtin_fabsf(scaled);
       const int whole = truncated(size, 127.0f), rounded = whole + (size - static_cast<float>(whole) >= 0.5f ? 1 : 0);
       codes.code[i] = static_cast<uint8_t>(scaled < 0.0f ? -rounded : rounded);
+    }
+  }
+};
+
+struct Nonlinear4 {   // w = d level[code]
+  static constexpr int bits = 4;
+  static constexpr bool has_min = false;
+  static constexpr int8_t level[16] = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
+
+  PACOS_INLINE u8x16 meant(u8x16 codes) { return look_up(load(reinterpret_cast<const uint8_t*>(level)), codes); }
+  /* The nearest level or its code; halves between two levels go up. */
+  template <bool is_code>
+  PACOS_INLINE f32x16 nearest(f32x16 x) {
+    f32x16 found = splat(static_cast<float>(is_code ? 0 : level[0]));
+#pragma GCC unroll 16
+    for (int i = 1; i < 16; i++) {
+      const f32x16 middle = splat(static_cast<float>(level[i - 1] + level[i]) / 2);
+      found = select_less(x, middle, found, splat(static_cast<float>(is_code ? i : level[i])));
+    }
+    return found;
+  }
+  /* The scale that loses least by squares weighted by x * x, of a few that `nonlinear_scale` of quants/levels.py tries. */
+  static float scale(const float* x) {
+    const float peak = largest_magnitude(x);
+    if (__builtin_fabsf(peak) < 1e-15f) return 0.0f;
+    const f32x16 low = load(x), high = load(x + kLanes), low2 = low * low, high2 = high * high;
+    const f32x16 low3 = low2 * low, high3 = high2 * high;
+    float best = 0.0f, d = 0.0f;
+    constexpr int shifts[] = {0, -6, -3, 3, 6};
+    for (const int shift : shifts) {
+      const f32x16 id = splat(static_cast<float>(level[0] + shift) / peak);
+      const f32x16 a = nearest<false>(low * id), b = nearest<false>(high * id);
+      const float match = sum(low3 * a + high3 * b), norm = sum(low2 * (a * a) + high2 * (b * b));
+      if (!(norm > 0.0f && match * match > best * norm)) continue;
+      d = match / norm;
+      best = d * match;
+    }
+    return d;
+  }
+  static void encode(const float* x, Codes& codes) {
+    codes.d = scale(x);
+    for (int i = 0; i < kBlock; i += kLanes) {
+      float code[kLanes];
+      store(code, nearest<true>(codes.d != 0.0f ? load(x + i) / splat(codes.d) : splat(0.0f)));
+      for (int j = 0; j < kLanes; j++) codes.code[i + j] = static_cast<uint8_t>(code[j]);
     }
   }
 };
@@ -308,7 +336,8 @@ static void widen_keys(Coded<Format>, const uint8_t* head, int64_t E, int64_t pa
 template <class Format>
 static void widen_values(Coded<Format>, const uint8_t* head, int64_t F, int64_t page_tokens, float* to) {
   for (int64_t f = 0; f < F; f += kLanes) {
-    const auto steps = Coded<Format>::value_steps(head, page_tokens, F, f, {0, page_tokens});
+    typename Coded<Format>::ValueSteps steps;
+    Coded<Format>::value_steps(head, page_tokens, F, f, {0, page_tokens}, steps);
     for (int64_t key = 0; key < page_tokens; key++, to += kLanes) store(to, steps.at(key));
   }
 }
@@ -327,6 +356,7 @@ PACOS_INLINE void with_stored(int32_t type, F f) {
     case STORE_Q4_1: f(Coded<Affine<4>>()); break;
     case STORE_Q5_0: f(Coded<Centred<5>>()); break;
     case STORE_Q5_1: f(Coded<Affine<5>>()); break;
+    case STORE_IQ4_NL: f(Coded<Nonlinear4>()); break;
   }
 }
 
