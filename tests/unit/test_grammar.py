@@ -3,65 +3,33 @@
 from __future__ import annotations
 
 import json
-import random
 import re
-from functools import cache
 from typing import Any
 
 import pytest
+from constrained import allowed, babble, grammars, plain, write
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pacos.errors import PacosError, UsageError
-from pacos.formats import open_archive
-from pacos.hub.names import resolve
 from pacos.settings import read
 from pacos.settings.constraint import ConstraintOptions
-from pacos.text.grammar import GrammarVocabulary, TokenConstraint, answer_grammar
-from pacos.text.tokenizer import Tokenizer
+from pacos.text.grammar import TokenConstraint, answer_grammar
 
 ODD_WORDS = 70  # more logits than tokens, as padded models have
 
 
-@cache
-def vocabulary() -> GrammarVocabulary:
-    tokenizer = Tokenizer.from_metadata(open_archive(resolve("storyteller")).metadata)
-    return GrammarVocabulary(tokenizer, tokenizer.vocab_size + ODD_WORDS)
-
-
-def opened(**options: Any) -> TokenConstraint:
+def opened(extra: int = ODD_WORDS, **options: Any) -> TokenConstraint:
     (group,) = read((ConstraintOptions,), options)
-    grammar = answer_grammar(group, vocabulary().tokenizer.find)
+    grammar = answer_grammar(group, plain().find)
     assert grammar is not None
-    return vocabulary().constraint([grammar])
-
-
-def allowed(constraint: TokenConstraint) -> set[int]:
-    mask = constraint.mask()
-    return {32 * word + bit for word, bits in enumerate(mask) if bits for bit in range(32) if bits >> bit & 1}
+    return grammars(plain, extra).constraint([grammar])
 
 
 def takes(text: str, **options: Any) -> bool:
     """Whether a text is let through token by token, and may end there."""
     constraint = opened(**options)
-    for token in vocabulary().tokenizer.encode(text, add_special=False):
-        if token not in allowed(constraint):
-            return False
-        constraint.accept(token)
-    return vocabulary().tokenizer.eog <= allowed(constraint)
-
-
-def babble(constraint: TokenConstraint, seed: int, most: int = 3000) -> str:
-    """An answer of tokens drawn blindly from what is allowed; ends are preferred, so that it does end."""
-    dice, tokens = random.Random(seed), []
-    tokenizer = vocabulary().tokenizer
-    while len(tokens) < most:
-        choices = allowed(constraint)
-        if choices & tokenizer.eog:
-            return tokenizer.decode_bytes([tokenizer.eos, *tokens]).decode("utf-8")
-        tokens.append(dice.choice(sorted(choices)))
-        constraint.accept(tokens[-1])
-    raise AssertionError(f"no end after {most} tokens")
+    return write(constraint, plain(), text) and plain().eog <= allowed(constraint)
 
 
 JSON_GBNF = r"""
@@ -171,7 +139,7 @@ def test_says_what_cannot_be_enforced(options: dict[str, Any], words: str) -> No
 
 
 def test_grammar_names_tokens() -> None:
-    tokenizer = vocabulary().tokenizer
+    tokenizer = plain()
     end = tokenizer.token_text(tokenizer.eos)
     constraint = opened(grammar=f"root ::= !<[300]> {end} <[301]>")
     assert 300 not in allowed(constraint) and 301 in allowed(constraint)
@@ -182,21 +150,22 @@ def test_grammar_names_tokens() -> None:
 
 
 def test_no_option_is_no_constraint() -> None:
-    assert answer_grammar(ConstraintOptions(), vocabulary().tokenizer.find) is None
+    assert answer_grammar(ConstraintOptions(), plain().find) is None
 
 
 def test_tokens_that_are_no_text_are_never_allowed() -> None:
-    constraint, tokenizer = opened(regex="(.|\n)*"), vocabulary().tokenizer
+    constraint, tokenizer = opened(regex="(.|\n)*"), plain()
     found = allowed(constraint)
     assert found & set(tokenizer.control_ids()) == set(tokenizer.eog)
     assert max(found) < tokenizer.vocab_size
-    assert len(constraint.mask()) == (tokenizer.vocab_size + ODD_WORDS + 31) // 32
+    for extra in (0, 1, ODD_WORDS):
+        assert len(opened(extra, regex="a").mask()) == (tokenizer.vocab_size + extra + 31) // 32
 
 
 def test_forbidden_token_is_an_error() -> None:
     constraint = opened(choice=("yes",))
     with pytest.raises(PacosError, match="breaks the constraint"):
-        constraint.accept(vocabulary().tokenizer.encode("no", add_special=False)[0])
+        constraint.accept(plain().encode("no", add_special=False)[0])
 
 
 NAMES = st.text('ab"\\ä\n', max_size=4)
@@ -227,7 +196,7 @@ SCHEMA = {
 
 @pytest.mark.parametrize("seed", range(12))
 def test_blind_choice_still_makes_what_the_schema_says(seed: int) -> None:
-    made = json.loads(babble(opened(json_schema=SCHEMA), seed))
+    made = json.loads(babble(opened(json_schema=SCHEMA), plain(), seed))
     assert list(made) == ["name", "kind", "sizes", "on"]
     assert made["kind"] in {"cat", "dog", 3, None} and len(made["name"]) <= 12
     assert 1 <= len(made["sizes"]) <= 3 and isinstance(made["on"], bool)

@@ -73,8 +73,8 @@ class TokenConstraint:
 
     def __init__(self, matcher: llguidance.LLMatcher, vocab_size: int) -> None:
         self._matcher = matcher
-        self._words = array("I", bytes(4 * (vocab_size // 32 + 1)))  # llguidance wants room for one more bit
-        self._view = memoryview(self._words)[: -(-vocab_size // 32)]
+        self._words = array("I", bytes(4 * -(-vocab_size // 32)))
+        self._view = memoryview(self._words)
         self._address, count = self._words.buffer_info()
         self._bytes = 4 * count
 
@@ -93,6 +93,14 @@ class TokenConstraint:
         """Go on past a token. Errors: PacosError when the mask did not allow it."""
         if not self._matcher.consume_token(token):
             raise PacosError(f"token {token} breaks the constraint: {_told(self._matcher.get_error())}")
+
+
+def check_schema(text: str) -> None:
+    """Try a schema's text without a vocabulary. Errors: UsageError saying what cannot be enforced."""
+    library = _library()
+    problem = library.LLMatcher.validate_grammar(json.dumps({"grammars": [{"json_schema": json.loads(text)}]}))
+    if problem and not problem.startswith("WARNING"):
+        raise UsageError(f"the JSON schema cannot be enforced: {_told(problem)}", hint="change it")
 
 
 class GrammarVocabulary:
@@ -118,8 +126,6 @@ class GrammarVocabulary:
         matcher = library.LLMatcher(self._made, json.dumps({"grammars": list(grammars)}), log_level=0)
         if matcher.is_error():
             raise UsageError(f"the constraint cannot be enforced: {_told(matcher.get_error())}", hint="change it")
-        if warnings := matcher.get_grammar_warnings():
-            raise UsageError(f"the constraint cannot be enforced: {_told(warnings[0])}", hint="change it")
         return TokenConstraint(matcher, self.vocab_size)
 
     def _make(self, library: Any) -> llguidance.LLTokenizer:

@@ -17,6 +17,8 @@ from pacos.text import marked
 from pacos.text.budget import new_deadline
 from pacos.text.messages import Message, copy_messages, copy_options, copy_tools, flatten, fold_system, spread
 from pacos.text.templates import guess_template, named_template, recognise_template
+from pacos.text.tool_messages import CallAbilities, Chat, adapt_calls, describe_tools, try_calls
+from pacos.text.tools import recognise_format
 
 if TYPE_CHECKING:
     from pacos.text.sandbox import Compiled
@@ -77,6 +79,8 @@ class ChatTemplate:
         self._compiled = compile_template(source)
         self._compiled_for_tools = compile_template(tool_source) if tool_source else self._compiled
         self._abilities: _Abilities | None = None
+        self._call_abilities: CallAbilities | None = None
+        self.tool_format = recognise_format(tool_source or source)
 
     @classmethod
     def named(
@@ -161,6 +165,24 @@ class ChatTemplate:
             raise TemplateError("the chat template printed nothing, so there is no prompt")
         return segments
 
+    def fit_tools(self, messages: Sequence[Message], tools: Sequence[Any]) -> tuple[Chat, list[Any]]:
+        """Bring tool calls and results into the form that this template prints, for `render`.
+
+        Tools that it has no place for are described in the system message. Errors: UsageError, TemplateError.
+        """
+        chat, copied = copy_messages(messages), copy_tools(tools)
+        if not copied and not any(message["role"] == "tool" or message.get("tool_calls") for message in chat):
+            return chat, copied
+        deadline = new_deadline()
+        abilities = self._call_abilities or try_calls(
+            lambda tried, tools: self._tried(self._adapt(tried, deadline), deadline, tools), self.tool_format
+        )
+        self._call_abilities = abilities
+        chat = adapt_calls(chat, abilities, self.tool_format)
+        if copied and not abilities.takes_tools:
+            return describe_tools(chat, copied), []
+        return chat, copied
+
     def _render(self, chat: list[dict[str, Any]], variables: dict[str, Any], deadline: float) -> str:
         from pacos.text.sandbox import run_template
         from pacos.text.template_filters import Absent
@@ -187,21 +209,25 @@ class ChatTemplate:
             return chat if abilities.takes_text else [spread(message) for message in chat]
         return [flatten(message) for message in chat]
 
-    def _try_abilities(self, deadline: float) -> _Abilities:
-        """Find out what the template prints by rendering three tiny chats."""
+    def _tried(self, chat: list[dict[str, Any]], deadline: float, tools: Sequence[Any] = ()) -> str | None:
+        """What a small chat becomes; None when the template refuses it."""
         from pacos.text.sandbox import is_refusal
 
+        try:
+            return self._render(chat, {"tools": list(tools), "add_generation_prompt": True}, deadline)
+        except TemplateError as error:
+            if is_refusal(error):
+                raise  # what is too costly for a tiny chat is not tried again with a larger one
+            return None
+
+    def _try_abilities(self, deadline: float) -> _Abilities:
+        """Find out what the template prints by rendering three tiny chats."""
         needle = "needle-" + secrets.token_hex(8)
 
         def prints(*messages: tuple[str, Any]) -> str | None:
             chat = [{"role": marked.markup(role), "content": content} for role, content in messages]
-            try:
-                text = self._render(chat, {"tools": [], "add_generation_prompt": True}, deadline)
-            except TemplateError as error:
-                if is_refusal(error):
-                    raise  # what is too costly for a tiny chat is not tried again with a larger one
-                return None
-            return text if needle in text else None
+            text = self._tried(chat, deadline)
+            return text if text is not None and needle in text else None
 
         text = prints(("user", needle))
         parts = prints(("user", [{"type": "text", "text": needle}]))
