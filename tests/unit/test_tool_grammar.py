@@ -268,3 +268,11 @@ def test_schema_that_cannot_be_enforced_is_loosened_unless_strict() -> None:
         choice = read_tools([{"function": {"name": "f", "parameters": schema}}])
         constraint = follow(plain, form=named_format("hermes"), tools=choice.tools, required=True)
         assert write(constraint, plain(), '<tool_call>\n{"name": "f", "arguments": {')
+
+
+@pytest.mark.parametrize("form", ["qwen3_coder", "glm", "gemma"])
+def test_texts_of_strict_tools_have_no_pattern_where_texts_are_free(form: str) -> None:
+    schema = {"type": "object", "properties": {"a": {"type": "string", "pattern": "^b$"}}}
+    with pytest.raises(UsageError, match="'pattern' of a text argument of tool 'f'"):
+        follow(plain, form=named_format(form), tools=[Tool("f", schema, strict=True)])
+    assert follow(plain, form=named_format(form), tools=[Tool("f", schema)])

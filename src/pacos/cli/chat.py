@@ -15,18 +15,21 @@ from pacos.cli.options import TEXT_BYTES_MAX, groups_from, with_options
 from pacos.cli.run import DEFAULT_MODEL, interruptible
 from pacos.errors import ContextFull, PacosError, UsageError
 from pacos.settings import GenerateOptions, LoadOptions, SamplingOptions
+from pacos.settings.constraint import ReasoningOptions
 
 if TYPE_CHECKING:
     from pacos.llm import LLM
 
 _HELP = "/clear starts anew, /exit ends (so does Ctrl-D), Ctrl-C stops an answer."
 
+_GROUPS = (SamplingOptions, GenerateOptions, ReasoningOptions, LoadOptions)
+
 
 @click.command()
 @click.argument("model", required=False, default=DEFAULT_MODEL, metavar="[MODEL]")
 @click.option("-sys", "--system", metavar="TEXT", help="System message of the conversation.")
 @click.option("--chat-template", metavar="NAME|FILE", help="Use this chat template instead of the model's own.")
-@with_options(SamplingOptions, GenerateOptions, LoadOptions)
+@with_options(*_GROUPS)
 def command(**given: Any) -> None:
     """Talk with a model, line by line.
 
@@ -34,8 +37,8 @@ def command(**given: Any) -> None:
     """
     from pacos.llm import load
 
-    sampling, generate, opening = groups_from((SamplingOptions, GenerateOptions, LoadOptions), given)
-    options = {one: getattr(group, one) for group in (sampling, generate) for one in group.__slots__}
+    *groups, opening = groups_from(_GROUPS, given)
+    options = {one: getattr(group, one) for group in groups for one in group.__slots__}
     with render.waiting(f"loading {given['model']} ..."):
         llm = load(given["model"], options=opening, chat_template=given["chat_template"])
     with llm:
@@ -113,6 +116,7 @@ def _answer(llm: LLM, messages: list[dict[str, str]], options: dict[str, Any]) -
     speaker, text, timings, finish = render.Speaker(), "", None, None
     try:
         for event in interruptible(llm.stream_chat(messages, **options)):
+            speaker.think(event.reasoning)
             speaker.say(event.text)
             text += event.text
             timings, finish = event.timings or timings, event.finish_reason

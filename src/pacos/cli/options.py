@@ -24,6 +24,7 @@ from pacos.settings import (
     options_of,
     read,
 )
+from pacos.settings.constraint import ConstraintOptions, ReasoningOptions
 from pacos.settings.serve import ServeOptions
 
 OTHER_VARIABLES = {
@@ -86,7 +87,7 @@ def groups_from(groups: Sequence[type], given: dict[str, Any]) -> tuple[Any, ...
 def _warn_of_unknown_variables() -> None:
     """A misspelt variable shall not be silent."""
     ours = [name for name in os.environ if name.startswith("PACOS_") and name not in OTHER_VARIABLES]
-    groups = (SamplingOptions, GenerateOptions, LoadOptions, ServeOptions)
+    groups = (SamplingOptions, GenerateOptions, ConstraintOptions, ReasoningOptions, LoadOptions, ServeOptions)
     known = {one.env for group in groups for one in options_of(group)}
     for name in sorted(set(ours) - known):
         near = difflib.get_close_matches(name, sorted(filter(None, known)), 1)

@@ -77,6 +77,12 @@ class Speaker:
             text = "".join(c for c in text if c in "\n\t" or c not in _ACTING)
         write(text)
 
+    def think(self, text: str) -> None:
+        """The next piece of a thought: dim, on standard error, on a terminal only."""
+        if text and on_terminal():
+            sys.stderr.write(styled("".join(c for c in text if c in "\n\t" or c not in _ACTING), dim=True))
+            sys.stderr.flush()
+
     def end_line(self) -> None:
         """Begin a new line on a terminal, where the text did not."""
         if self._plain and not self.at_line_start:

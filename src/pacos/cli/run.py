@@ -16,6 +16,7 @@ from pacos.cli import render
 from pacos.cli.options import groups_from, read_text_option, with_options
 from pacos.errors import ModelNotFound, UsageError
 from pacos.settings import GenerateOptions, LoadOptions, SamplingOptions
+from pacos.settings.constraint import ConstraintOptions, ReasoningOptions
 
 if TYPE_CHECKING:
     from pacos.llm import LLM, Stream
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 DEFAULT_MODEL = "storyteller"
 DEFAULT_PROMPT = "Tell me a story."
+_GROUPS = (SamplingOptions, GenerateOptions, ConstraintOptions, ReasoningOptions, LoadOptions)
 
 
 @click.command()
@@ -37,7 +39,9 @@ DEFAULT_PROMPT = "Tell me a story."
 @click.option("--chat-template", metavar="NAME|FILE", help="Use this chat template instead of the model's own.")
 @click.option("--timings", is_flag=True, help="Print speeds to standard error, also without a terminal.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object at the end instead of streaming text.")
-@with_options(SamplingOptions, GenerateOptions, LoadOptions)
+@click.option("--grammar-file", metavar="FILE", help="Read --grammar from a file.")
+@click.option("--json-schema-file", "-jf", metavar="FILE", help="Read --json-schema from a file.")
+@with_options(SamplingOptions, GenerateOptions, ConstraintOptions, ReasoningOptions, LoadOptions)
 def command(**given: Any) -> None:
     """Generate text from a prompt.
 
@@ -51,7 +55,11 @@ def command(**given: Any) -> None:
 
     if given["raw"] and given["chat_template"] is not None:
         raise UsageError("--chat-template has no effect with --raw", hint="drop one of them")
-    sampling, generate, opening = groups_from((SamplingOptions, GenerateOptions, LoadOptions), given)
+    for option in ("grammar", "json_schema"):
+        _read_file_of(option, given)
+    *groups, reasoning, opening = groups_from(_GROUPS, given)
+    if given["raw"] and reasoning != ReasoningOptions():
+        raise UsageError("--reasoning and its like have no effect with --raw", hint="drop one of them")
     name, words = _model_and_words(given)
     prompt = _prompt(words, given["prompt"], given["file"])
     try:
@@ -62,15 +70,27 @@ def command(**given: Any) -> None:
             raise
         raise ModelNotFound(error.message, hint=f"{error.hint}; a prompt of one word needs -p") from None
     with llm:
-        options = {one: getattr(group, one) for group in (sampling, generate) for one in group.__slots__}
+        groups += [] if given["raw"] or not llm.has_chat_template else [reasoning]
+        options = {one: getattr(group, one) for group in groups for one in group.__slots__}
         stream = _stream(llm, name, prompt, given, options)
         for text in llm.warnings:
             render.warn(text)
         finish = _print_json(llm, stream) if given["as_json"] else _print_text(stream, timings=given["timings"])
-        if finish == "length" and generate.n_predict < 0:
+        if finish == "length" and options["n_predict"] < 0:
             render.note(f"the context of {llm.context_tokens} tokens is full; --ctx-size makes it larger")
     if finish == "cancelled":
         sys.exit(130)
+
+
+def _read_file_of(option: str, given: dict[str, Any]) -> None:
+    """Take a long option from the file that another option names."""
+    path = given[f"{option}_file"]
+    if path is None:
+        return
+    flag = "--" + option.replace("_", "-")
+    if given[option] is not None:
+        raise UsageError(f"{flag} and {flag}-file are both given", hint="drop one of them")
+    given[option] = read_text_option(path, f"{flag}-file")
 
 
 def _model_and_words(given: dict[str, Any]) -> tuple[str, str | None]:
@@ -145,6 +165,7 @@ def _print_text(stream: Stream, *, timings: bool) -> str:
     speaker = render.Speaker()
     finish, spent = "stop", None
     for event in interruptible(stream):
+        speaker.think(event.reasoning)
         speaker.say(event.text)
         finish, spent = event.finish_reason or finish, event.timings or spent
     speaker.end_line()
@@ -163,6 +184,7 @@ def _print_json(llm: LLM, stream: Stream) -> str:
         {
             "model": str(llm.path),
             "text": "".join(event.text for event in events),
+            "reasoning": "".join(event.reasoning for event in events),
             "token_ids": [*stream.prompt_token_ids, *generated],
             "prompt_tokens": len(stream.prompt_token_ids),
             "finish_reason": last.finish_reason,

@@ -273,7 +273,7 @@ class Engine:
             try:
                 self._scheduler.computed(sequence, count)
                 if row_count and sequence.sampler is not None:
-                    sequence.append(sequence.sampler.next_token(address + row * row_bytes, sequence.tokens))
+                    sequence.append(_chosen(sequence, sequence.sampler, address + row * row_bytes))
                 else:
                     self._take_rows(sequence, found[row * width : (row + row_count) * width], row_count)
                 if sequence.finished:
@@ -294,6 +294,16 @@ class Engine:
         failure.__cause__ = None if failure is error else error
         sequence.fail(failure)
         self._scheduler.retire(sequence, keep=False)
+
+
+def _chosen(sequence: Sequence, sampler: Sampler, logits: int) -> int:
+    """The token after a sequence, from the row of logits at this address."""
+    constraint = sequence.constraint
+    if constraint is None:
+        return sampler.next_token(logits, sequence.tokens)
+    token = sampler.next_token(logits, sequence.tokens, constraint.mask())
+    constraint.accept(token)
+    return token
 
 
 class _ScoredRows:

@@ -18,11 +18,25 @@ from pacos.settings import GenerateOptions, QueueOptions, SamplingOptions
 from pacos.types import Timings
 
 
+class Constraint(Protocol):
+    """What tokens a sequence may go on with. Both methods are called on the engine's thread, by turns."""
+
+    def mask(self) -> memoryview[int] | None:
+        """Which tokens may come next; None for all. Valid until the next call.
+
+        Shapes: u32 [ceil(V / 32)], bit t % 32 of word t // 32 is set when token t may.
+        """
+
+    def accept(self, token: int) -> None:
+        """Go on past a token that was chosen."""
+
+
 @dataclass(frozen=True, slots=True)
 class SequenceRequest:
     """What to continue, how, and for whom; `end_ids` are the model's end tokens, `banned_ids` are never generated.
 
-    `breakers` are token sequences that end what DRY takes for a repetition.
+    `breakers` are token sequences that end what DRY takes for a repetition. A `constraint` is asked before each token
+    and told of it after; it serves one sequence.
     """
 
     tokens: TokenList[int]
@@ -32,6 +46,7 @@ class SequenceRequest:
     banned_ids: frozenset[int] = frozenset()
     queue: QueueOptions = field(default_factory=QueueOptions)
     breakers: TokenList[TokenList[int]] = ()
+    constraint: Constraint | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +86,7 @@ class Sequence:
 
     __slots__ = (
         *("_cancelled", "_first_time", "_last_time", "_queue", "_start_time", "arrival", "cached_tokens", "computed"),
+        "constraint",
         *("deadline", "delivery", "end_ids", "finish_reason", "interrupted", "last_tokens", "leader", "line"),
         *("listener", "owner", "pages", "parent", "prompt_tokens", "published", "rank", "result", "reuse"),
         *("rows_done", "salt", "sampler", "sink", "tokens"),
@@ -91,6 +107,7 @@ class Sequence:
         self.prompt_tokens = len(self.tokens)
         self.last_tokens = last_tokens
         self.sampler = sampler
+        self.constraint = request.constraint
         self.sink = sink
         self.result = result
         self.leader = leader  # starts with the same prompt: wait until it is computed

@@ -22,18 +22,20 @@ from typing import TYPE_CHECKING, Any
 from pacos.errors import FormatError, ModelError, UsageError
 from pacos.formats.wording import shown
 from pacos.lazy import need_numpy, np
-from pacos.llm.chat import open_template
+from pacos.llm.chat import ChatPlanner, Wish, open_template
 from pacos.llm.embed import Embeddings, embed, pooling_of, read_inputs
 from pacos.llm.prompt import Prompt, seen
 from pacos.llm.prompt import token_ids as to_token_ids
 from pacos.llm.rerank import Ranks, rerank
-from pacos.llm.stream import Stream, TextDecoder, collected
+from pacos.llm.stream import Decoder, Stream, TextDecoder, collected
 from pacos.settings import GenerateOptions, LoadOptions, QueueOptions, SamplingOptions, read
+from pacos.settings.constraint import ConstraintOptions, ReasoningOptions
 from pacos.settings.embed import EmbedOptions, InputOptions
 from pacos.types import Archive, Completion
 
 if TYPE_CHECKING:
     from pacos.engine.engine import Engine
+    from pacos.engine.sequence import Constraint
     from pacos.text.template import ChatTemplate
     from pacos.text.tokenizer import Tokenizer
 
@@ -41,6 +43,7 @@ __all__ = ("LLM", "Embeddings", "Message", "Prompt", "Ranks", "Stream", "load")
 
 Message = Mapping[str, Any]
 
+TEXT_GROUPS = (SamplingOptions, GenerateOptions, QueueOptions, ConstraintOptions)
 _SHOW_HINT = "`pacos show` tells what is in it"
 
 
@@ -102,6 +105,7 @@ class LLM:
         self._breakers = Breakers(self.tokenizer)
         self._template_name = chat_template
         self._template: ChatTemplate | None = None
+        self._made_planner: ChatPlanner | None = None
         self._engine: Engine | None = None
         if not vocab_only:
             from pacos.engine.load import load_engine
@@ -156,12 +160,15 @@ class LLM:
         """Text of token ids; `special` shows control tokens by name. Errors: UsageError for an id out of range."""
         return self.tokenizer.decode(to_token_ids(token_ids), special=special)
 
-    def chat_tokens(self, messages: Sequence[Message], **template_options: Any) -> list[int]:
+    def chat_tokens(
+        self, messages: Sequence[Message], *, tools: Sequence[Any] = (), **template_options: Any
+    ) -> list[int]:
         """Token ids of a conversation as the chat template writes it; message text never makes special tokens."""
-        return self.tokenizer.encode_segments(self.template.render(messages, **template_options))
+        chat, shown_tools = self.template.fit_tools(messages, tools)
+        return self.tokenizer.encode_segments(self.template.render(chat, tools=shown_tools, **template_options))
 
     def generate(self, prompt: Prompt, **options: Any) -> Completion:
-        """Continue a text or token ids; `options` are fields of SamplingOptions, GenerateOptions and QueueOptions."""
+        """Continue a text or token ids; `options` are fields of the groups in TEXT_GROUPS."""
         stream = self.stream(prompt, **options)
         return collected(stream, stream.prompt_token_ids)
 
@@ -171,7 +178,9 @@ class LLM:
 
     def stream(self, prompt: Prompt, **options: Any) -> Stream:
         """Continue a text or token ids, event by event; closing the stream cancels the sequence."""
-        return self._start(self.tokenize(prompt) if isinstance(prompt, str | bytes) else to_token_ids(prompt), options)
+        *groups, constraint = read(TEXT_GROUPS, options)
+        tokens = self.tokenize(prompt) if isinstance(prompt, str | bytes) else to_token_ids(prompt)
+        return self._start(tokens, groups, self._planner.limit_text(constraint))
 
     def chat(self, messages: Sequence[Message], **options: Any) -> Completion:
         """Answer a conversation of {"role": ..., "content": ...} messages."""
@@ -182,9 +191,26 @@ class LLM:
         """As `chat`, without holding up the event loop; cancelling the task cancels the sequence."""
         return await _acollected(self.stream_chat, messages, options)
 
-    def stream_chat(self, messages: Sequence[Message], **options: Any) -> Stream:
-        """Answer a conversation, event by event; closing the stream cancels the sequence."""
-        return self._start(self.chat_tokens(messages), options, self.template.stops)
+    def stream_chat(
+        self,
+        messages: Sequence[Message],
+        *,
+        tools: Sequence[Mapping[str, Any]] = (),
+        tool_choice: str | Mapping[str, Any] | None = "auto",
+        parallel_tool_calls: bool = True,
+        template_options: Mapping[str, Any] | None = None,
+        **options: Any,
+    ) -> Stream:
+        """Answer a conversation, event by event; closing the stream cancels the sequence.
+
+        `tools` and `tool_choice` are as in OpenAI's chat completions. `template_options` go to the chat template.
+        `options` are as for `stream`, and fields of ReasoningOptions.
+        Errors: TemplateError; UsageError for what cannot be used or enforced; ContextFull.
+        """
+        *groups, constraint, reasoning = read((*TEXT_GROUPS, ReasoningOptions), options)
+        wish = Wish(tools, tool_choice, parallel_tool_calls, constraint, reasoning, template_options or {})
+        plan = self._planner.plan(messages, wish)
+        return self._start(plan.tokens, groups, plan.limit, plan.decoder, self.template.stops)
 
     def embed(self, inputs: Prompt | Sequence[Prompt], **options: Any) -> Embeddings:
         """One vector for each text or list of token ids; `options` are fields of EmbedOptions and InputOptions.
@@ -241,17 +267,40 @@ class LLM:
     ) -> None:
         self.close()
 
-    def _start(self, tokens: Sequence[int], options: Mapping[str, Any], stops: tuple[str, ...] = ()) -> Stream:
+    @property
+    def _planner(self) -> ChatPlanner:
+        """Made at first use; twice does no harm."""
+        if self._made_planner is None:
+            self._made_planner = ChatPlanner(self.tokenizer, lambda: self.template, self.engine.vocab_size)
+        return self._made_planner
+
+    def _start(
+        self,
+        tokens: Sequence[int],
+        groups: Sequence[Any],
+        constraint: Constraint | None,
+        decoder: Callable[[tuple[str, ...]], Decoder] | None = None,
+        stops: tuple[str, ...] = (),
+    ) -> Stream:
         from pacos.engine.sequence import SequenceRequest
 
-        sampling, generate, queue = read((SamplingOptions, GenerateOptions, QueueOptions), options)
-        banned = frozenset(self.tokenizer.suppressed)
+        sampling, generate, queue = groups
+        if constraint is not None and generate.ignore_eos:
+            raise UsageError("ignore_eos leaves a constrained answer no way to end", hint="drop one of them")
+        stops = (*generate.stop, *stops)
         breakers = self._breakers.sequences(sampling.dry_sequence_breakers) if sampling.dry_multiplier else ()
         request = SequenceRequest(
-            tokens, sampling, generate, self.tokenizer.eog, banned_ids=banned, queue=queue, breakers=breakers
+            tokens,
+            sampling,
+            generate,
+            self.tokenizer.eog,
+            banned_ids=frozenset(self.tokenizer.suppressed),
+            queue=queue,
+            breakers=breakers,
+            constraint=constraint,
         )
-        decoder = TextDecoder(self.tokenizer, (*generate.stop, *stops))
-        return Stream(self, self.engine.submit(request), decoder)
+        reader = decoder(stops) if decoder is not None else TextDecoder(self.tokenizer, stops)
+        return Stream(self, self.engine.submit(request), reader)
 
 
 async def _acollected(start: Callable[..., Stream], text: Any, options: Mapping[str, Any]) -> Completion:

@@ -1,17 +1,25 @@
-"""Conversations: the chat template that turns messages into tokens."""
+"""Conversations: the template that turns messages into tokens, and the thoughts and tool calls in answers."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pacos.errors import UsageError
 from pacos.formats.wording import shown
-from pacos.types import Archive
+from pacos.llm.stream import Decoder, TextDecoder
+from pacos.types import Archive, Event
 
 if TYPE_CHECKING:
-    from pacos.text.template import ChatTemplate
+    from pacos.engine.sequence import Constraint
+    from pacos.settings.constraint import ConstraintOptions, ReasoningOptions
+    from pacos.text.answer import AnswerParser
+    from pacos.text.reasoning import Thinking
+    from pacos.text.template import ChatTemplate, Segment
     from pacos.text.tokenizer import Tokenizer
+    from pacos.text.tools import Wanted
 
 
 def _file_text(name: str) -> str | None:
@@ -44,3 +52,171 @@ def open_template(archive: Archive, tokenizer: Tokenizer, name: str | None) -> C
         file_text=text,
         vocabulary=lambda spelling: tokenizer.find(spelling) is not None,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What is asked of an answer beside the messages."""
+
+    tools: Sequence[Any]
+    tool_choice: Any
+    parallel_tool_calls: bool
+    constraint: ConstraintOptions
+    reasoning: ReasoningOptions
+    template_options: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class ChatPlan:
+    """A conversation made ready: its tokens, the limit of what its answer may be, and how to read the answer."""
+
+    tokens: list[int]
+    limit: Constraint | None
+    decoder: Callable[[tuple[str, ...]], Decoder]
+
+
+class ChatPlanner:
+    """Makes conversations ready for one model; safe from many threads."""
+
+    def __init__(self, tokenizer: Tokenizer, template: Callable[[], ChatTemplate], vocab_size: int) -> None:
+        from pacos.text.grammar import GrammarVocabulary
+
+        self._tokenizer = tokenizer
+        self._template = template
+        self._grammars = GrammarVocabulary(tokenizer, vocab_size)
+
+    def limit_text(self, options: ConstraintOptions) -> Constraint | None:
+        """The limit of a plain text. Errors: UsageError for what cannot be enforced."""
+        from pacos.text.grammar import answer_grammar
+        from pacos.text.tools import Wanted
+
+        answer = answer_grammar(options, self._tokenizer.find)
+        return None if answer is None else self._followed(Wanted(answer=answer))
+
+    def _followed(self, wanted: Wanted) -> Constraint:
+        from pacos.text.whole import whole_grammar
+
+        return self._grammars.constraint(whole_grammar(wanted, self._control_id))
+
+    def plan(self, messages: Sequence[Any], wish: Wish) -> ChatPlan:
+        """Render messages, and settle what may be answered.
+
+        Errors: TemplateError; UsageError for tools, a choice or a constraint that cannot be used.
+        """
+        from pacos.text.grammar import answer_grammar
+        from pacos.text.reasoning import is_opened, recognise_thinking
+        from pacos.text.tool_choice import read_tools
+        from pacos.text.tools import Wanted, named_format
+
+        reasoning = wish.reasoning
+        choice = read_tools(wish.tools, wish.tool_choice)
+        answer = answer_grammar(wish.constraint, self._tokenizer.find)
+        options = {**_thinking_options(reasoning), **wish.template_options}
+        template = self._template()
+        chat, shown_tools = template.fit_tools(messages, choice.shown)
+        segments = template.render(chat, tools=shown_tools, **options)
+        thinking = recognise_thinking(template.source)
+        opened = thinking is not None and is_opened(thinking, "".join(part.text for part in segments[-64:]))
+        if thinking is not None and opened and reasoning.reasoning == "off":
+            segments = [*segments, _closing(thinking)]
+            opened = False
+        form = None
+        if choice.tools:
+            known = template.tool_format if shown_tools else None
+            form = known or named_format("generic")
+        elif thinking is not None and thinking.name == "harmony":
+            form = named_format("harmony")
+        wanted = Wanted(thinking, opened, form, choice.tools, choice.required, wish.parallel_tool_calls, answer)
+        limit = self._limit(wanted, reasoning)
+        return ChatPlan(
+            self._tokenizer.encode_segments(segments),
+            limit,
+            lambda stop: self._decoder(wanted, reasoning, stop),
+        )
+
+    def _limit(self, wanted: Wanted, reasoning: ReasoningOptions) -> Constraint | None:
+        from pacos.text.reasoning import ThinkingBudget
+
+        found = self._followed(wanted) if wanted.answer is not None or wanted.tools else None
+        budget = 0 if reasoning.reasoning == "off" else reasoning.reasoning_budget
+        if wanted.thinking is None or budget < 0:
+            return found
+        return ThinkingBudget(
+            found,
+            budget,
+            vocab_size=self._grammars.vocab_size,
+            opens=[self._marker_ids(marker) for marker in wanted.thinking.opens],
+            closes=self._marker_ids(wanted.thinking.closes[0]),
+            opened=wanted.opened,
+            pieces=lambda tokens: b"".join(self._tokenizer.piece(token, special=True) for token in tokens),
+        )
+
+    def _decoder(self, wanted: Wanted, reasoning: ReasoningOptions, stop: tuple[str, ...]) -> Decoder:
+        from pacos.text.answer import AnswerParser
+
+        apart = reasoning.reasoning_format != "none"
+        thinking = wanted.thinking if apart else None
+        form = wanted.form
+        if form is not None and form.reads_all and not apart and not wanted.tools:
+            form = None
+        markers = (
+            *(wanted.thinking.markers if wanted.thinking else ()),
+            *(form.openers + form.markers if form else ()),
+        )
+        text = TextDecoder(self._tokenizer, stop, shown=self._shown(markers))
+        if thinking is None and form is None:
+            return text
+        schemas = {tool.name: tool.schema for tool in wanted.tools}
+        mirror = reasoning.reasoning_format == "deepseek-legacy"
+        return AnswerDecoder(text, AnswerParser(thinking, form, schemas=schemas, opened=wanted.opened, mirror=mirror))
+
+    def _control_id(self, text: str) -> int | None:
+        token = self._tokenizer.find(text)
+        return token if token is not None and self._tokenizer.is_control(token) else None
+
+    def _marker_ids(self, marker: str) -> list[int]:
+        return self._tokenizer.encode(marker, add_special=False, parse_special=True)
+
+    def _shown(self, markers: Sequence[str]) -> frozenset[int]:
+        """The control tokens in these markers."""
+        found = (token for marker in markers for token in self._marker_ids(marker))
+        return frozenset(token for token in found if self._tokenizer.is_control(token))
+
+
+class AnswerDecoder:
+    """Text whose thoughts and tool calls are told apart."""
+
+    def __init__(self, text: TextDecoder, parser: AnswerParser) -> None:
+        self._text = text
+        self._parser = parser
+
+    def push(self, tokens: Sequence[int], finish_reason: str | None) -> Event:
+        """What these tokens add."""
+        event = self._text.push(tokens, finish_reason)
+        piece = self._parser.feed(event.text)
+        if event.finish_reason is None:
+            return replace(event, text=piece.text, reasoning=piece.reasoning, tool_calls=piece.tool_calls)
+        last = self._parser.finish()
+        calls = self._parser.calls and event.finish_reason == "stop" and event.stop_string is None
+        return replace(
+            event,
+            text=piece.text + last.text,
+            reasoning=piece.reasoning + last.reasoning,
+            tool_calls=(*piece.tool_calls, *last.tool_calls),
+            finish_reason="tool_calls" if calls else event.finish_reason,
+        )
+
+
+def _thinking_options(reasoning: ReasoningOptions) -> dict[str, Any]:
+    """What templates call the choice to think."""
+    if reasoning.reasoning == "auto" and reasoning.reasoning_budget != 0:
+        return {}
+    on = reasoning.reasoning == "on"
+    return {"enable_thinking": on, "thinking": on}
+
+
+def _closing(thinking: Thinking) -> Segment:
+    """The end of a thought that a template began although there shall be none."""
+    from pacos.text.template import Segment
+
+    return Segment(f"\n{thinking.closes[0]}\n\n", markup=True)

@@ -28,19 +28,25 @@ class Decoder(Protocol):
 
 
 class TextDecoder:
-    """Plain text: incomplete UTF-8 waits, a stop string is held back until it is decided."""
+    """Plain text: incomplete UTF-8 waits, a stop string is held back until it is decided.
 
-    def __init__(self, tokenizer: Tokenizer, stop: Iterable[str] = ()) -> None:
+    Control tokens are no part of the text, but for those that shall be `shown`.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, stop: Iterable[str] = (), shown: frozenset[int] = frozenset()) -> None:
         from pacos.text.stream import StopStrings, Utf8Stream
 
         self._piece = tokenizer.piece
+        self._shown = shown
         self._utf8 = Utf8Stream()
         self._stops = StopStrings(stop)
 
     def push(self, tokens: Sequence[int], finish_reason: str | None) -> Event:
         """The text that is certain now."""
         utf8, stops = self._utf8, self._stops
-        text, stopped = stops.feed("".join([utf8.feed(self._piece(token)) for token in tokens]))
+        text, stopped = stops.feed(
+            "".join([utf8.feed(self._piece(token, special=token in self._shown)) for token in tokens])
+        )
         if finish_reason is not None and not stopped:
             tail, stopped = stops.feed(utf8.flush())
             text += tail if stopped else tail + stops.flush()

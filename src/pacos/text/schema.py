@@ -48,8 +48,8 @@ _ONE = frozenset(("items", "additionalItems", "additionalProperties", "not", "if
 _LISTS = frozenset(("anyOf", "oneOf", "allOf", "prefixItems", "items"))
 _NAMED = frozenset(("properties", "patternProperties", "$defs", "definitions"))
 _DEEPEST = 100
-# Weak models would print white space for ever.
-_WHITE_SPACE = r"[\x20\x0A\x0D\x09]{1,16}"
+# Weak models would print white space for ever; this has room for any usual layout.
+_WHITE_SPACE = r"[ \t]{1,2}|\r?\n[ \t]{0,40}"
 
 
 def read_schema(schema: str | Mapping[str, Any] | bool) -> dict[str, Any] | bool:

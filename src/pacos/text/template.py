@@ -10,6 +10,7 @@ import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from pacos.errors import TemplateError, UsageError
@@ -18,7 +19,7 @@ from pacos.text.budget import new_deadline
 from pacos.text.messages import Message, copy_messages, copy_options, copy_tools, flatten, fold_system, spread
 from pacos.text.templates import guess_template, named_template, recognise_template
 from pacos.text.tool_messages import CallAbilities, Chat, adapt_calls, describe_tools, try_calls
-from pacos.text.tools import recognise_format
+from pacos.text.tools import ToolFormat, recognise_format
 
 if TYPE_CHECKING:
     from pacos.text.sandbox import Compiled
@@ -80,7 +81,7 @@ class ChatTemplate:
         self._compiled_for_tools = compile_template(tool_source) if tool_source else self._compiled
         self._abilities: _Abilities | None = None
         self._call_abilities: CallAbilities | None = None
-        self.tool_format = recognise_format(tool_source or source)
+        self._tool_source = tool_source or source
 
     @classmethod
     def named(
@@ -164,6 +165,11 @@ class ChatTemplate:
         if not segments:
             raise TemplateError("the chat template printed nothing, so there is no prompt")
         return segments
+
+    @cached_property
+    def tool_format(self) -> ToolFormat | None:
+        """The format in which a model with this template calls tools; None when the template does not tell."""
+        return recognise_format(self._tool_source)
 
     def fit_tools(self, messages: Sequence[Message], tools: Sequence[Any]) -> tuple[Chat, list[Any]]:
         """Bring tool calls and results into the form that this template prints, for `render`.

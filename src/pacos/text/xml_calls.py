@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pacos.text.incoming import Incoming, Malformed, Waiting, as_json
-from pacos.text.tools import Tool, ToolFormat
+from pacos.text.tools import Tool, ToolFormat, check_free_text
 
 if TYPE_CHECKING:
     from pacos.text.answer import Answer
@@ -127,6 +127,8 @@ class XmlCalls(ToolFormat):
         required = tool.schema.get("required", ())
         for key, schema in properties.items():
             path = f"/properties/{key.replace('~', '~0').replace('/', '~1')}"
+            if is_text(schema):
+                check_free_text(tool, schema)
             inner = lark.json(lark.schema_of(tool, tools, path), tools) if not is_text(schema) else ""
             rule = self._argument(lark, lark.text(self.key[0] + key + self.key[1]), inner, schema)
             parts.append(rule if key in required else f"{rule}?")

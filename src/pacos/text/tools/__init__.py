@@ -94,6 +94,17 @@ class ToolFormat:
         return f"call_{secrets.token_hex(12)}"
 
 
+def check_free_text(tool: Tool, schema: Mapping[str, Any]) -> None:
+    """For formats that write a text argument as it is.
+
+    Errors: UsageError naming what its schema demands, when the tool is strict.
+    """
+    demands = [key for key in ("pattern", "format", "minLength", "maxLength") if key in schema]
+    if tool.strict and demands:
+        problem = f"{demands[0]!r} of a text argument of tool {tool.name!r} cannot be enforced in this model's format"
+        raise UsageError(problem, hint="leave it out, or drop strict")
+
+
 @lru_cache(maxsize=1)
 def all_formats() -> dict[str, ToolFormat]:
     """Every format by name, in the order in which they are tried."""

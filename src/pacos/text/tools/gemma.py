@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pacos.text.incoming import Incoming, Malformed, Waiting
-from pacos.text.tools import Tool, ToolFormat
+from pacos.text.tools import Tool, ToolFormat, check_free_text
 
 if TYPE_CHECKING:
     from pacos.text.answer import Answer
@@ -109,6 +109,7 @@ class GemmaCalls(ToolFormat):
         if choices is not None:
             return lark.rule("choice", " | ".join(self._constant(lark, choice) for choice in choices))
         if kind == "string":
+            check_free_text(tool, schema)
             return lark.rule("text", f"{lark.marker(self.quote)} {lark.through(self.quote)}")
         if kind in _SCALARS:
             return lark.rule("scalar", _SCALARS[kind])
