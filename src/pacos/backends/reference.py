@@ -129,7 +129,8 @@ class ReferenceProgram:
         values: dict[int, Any] = {}
         for number, value in enumerate(self._plan.values):
             if value.kind == "input":
-                values[number] = np.array(getattr(step, value.name), np.int64)
+                given = getattr(step, value.name)
+                values[number] = np.zeros(len(step.tokens), np.int64) if given is None else np.array(given, np.int64)
             elif value.kind == "weight":
                 values[number] = self._weights[value.name]
         for node in self._plan.nodes:

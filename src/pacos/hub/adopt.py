@@ -7,6 +7,7 @@ queries and keys stay in Hugging Face's order, so metadata says `pacos.rope.styl
 
 from __future__ import annotations
 
+import functools
 import os
 import struct
 from array import array
@@ -17,13 +18,14 @@ from typing import Any
 from pacos.errors import FormatError, UnsupportedModel
 from pacos.formats import open_archive
 from pacos.formats.safetensors import SafetensorsArchive, read_safetensors
-from pacos.hub.hf_config import is_tied, llama3_factors, metadata_of
+from pacos.hub.hf_config import first_position, is_tied, llama3_factors, metadata_of
 from pacos.hub.hf_files import read_json, well_formed
+from pacos.hub.hf_pooling import pooling_metadata
 from pacos.hub.hf_tokenizer import tokenizer_metadata
 from pacos.lazy import np
 from pacos.models import Architecture, model_for_class
 from pacos.models.hparams import ROPE_STYLE_KEY
-from pacos.models.names import NEEDLESS, PLUS_ONE, TRANSPOSE, TensorName, from_hf
+from pacos.models.names import FROM_FIRST, NEEDLESS, PLUS_ONE, TRANSPOSE, TensorName, from_hf
 from pacos.native import address_of
 from pacos.types import Archive, TensorEntry
 
@@ -101,6 +103,7 @@ def adopt_folder(folder: Path) -> AdoptedArchive:
         metadata |= metadata_of(entry.name, config)
     if entry.rope == "pairs":
         metadata[ROPE_STYLE_KEY] = "halves"
+    metadata |= pooling_metadata(folder, entry.name)
     with well_formed(str(folder / "tokenizer.json")):
         metadata |= tokenizer_metadata(folder, config)
     source = read_safetensors(folder)
@@ -128,6 +131,11 @@ def _present(
             shape = tuple(reversed(there.shape))
             tensors[gguf] = TensorEntry(gguf, shape, there.type, _MADE_IN_MEMORY, 0, there.nbytes)
             made[gguf] = _transposed_maker(source, hf)
+        elif name.change == FROM_FIRST and (skipped := first_position(config)):
+            row = there.nbytes // there.shape[0]
+            shape = (max(0, there.shape[0] - skipped), *there.shape[1:])
+            tensors[gguf] = TensorEntry(gguf, shape, there.type, _MADE_IN_MEMORY, 0, row * shape[0])
+            made[gguf] = functools.partial(_later_rows, source, hf, row * skipped)
         else:
             tensors[gguf] = TensorEntry(gguf, there.shape, there.type, there.part, there.offset, there.nbytes)
     with well_formed(str(source.path / CONFIG_NAME)):
@@ -147,8 +155,9 @@ def _names(
 ) -> dict[str, tuple[str, TensorName]]:
     """GGUF name -> (name in the file, both names and the change); with tied weights one tensor stands for both."""
     names: dict[str, tuple[str, TensorName]] = {}
+    classifies = any(hf.startswith("classifier.") for hf in source.tensors)
     for hf in source.tensors:
-        if NEEDLESS.search(hf):
+        if NEEDLESS.search(hf) or (not classifies and "pooler." in hf):
             continue
         name = from_hf(entry.name, hf)
         if name is None:
@@ -164,6 +173,10 @@ def _names(
         hint = "the folder is incomplete, or config.json should say tie_word_embeddings"
         raise FormatError(f"{source.path}: tensor 'lm_head.weight' is missing", hint=hint)
     return names
+
+
+def _later_rows(source: SafetensorsArchive, name: str, skipped_bytes: int) -> memoryview:
+    return source.data(name)[skipped_bytes:]
 
 
 def _vector_maker(source: SafetensorsArchive, name: str, plus: float) -> Callable[[], array[float]]:

@@ -84,8 +84,8 @@ def _refuse_file(folder: Path) -> None:
 
 
 def stored_type(entry: TensorEntry, wanted: str) -> str:
-    """The type a tensor gets: vectors and positions stay F32, rows that are no whole blocks become F16."""
-    if len(entry.shape) == 1 or entry.name == "position_embd.weight":
+    """The type a tensor gets: vectors, positions and types stay F32, rows that are no whole blocks become F16."""
+    if len(entry.shape) == 1 or entry.name in ("position_embd.weight", "token_types.weight"):
         return "F32"
     return wanted if entry.shape[-1] % quants.block_format(wanted).block == 0 else "F16"
 

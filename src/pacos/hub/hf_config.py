@@ -29,12 +29,19 @@ _DEFAULTS: Mapping[str, Mapping[str, Any]] = {
         **{"sliding_window": 4096, "rope_theta": 1e6, "rope_local_base_freq": 1e4, "sliding_window_pattern": 6},
     },
     "gpt2": {"layer_norm_epsilon": 1e-5, "tie_word_embeddings": True, "activation_function": "gelu_new"},
+    "bert": {
+        **{"layer_norm_eps": 1e-12, "tie_word_embeddings": True, "hidden_act": "gelu", "pad_token_id": 0},
+        **{"position_embedding_type": "absolute", "is_decoder": False, "max_position_embeddings": 512},
+    },
 }
+_ROBERTA = ("roberta", "xlm-roberta", "camembert")
+POSITIONS_SKIPPED_MAX = 8
 _MISTRAL_DEFAULTS = {"sliding_window": 4096}
 _ACTIVATIONS = {
     **dict.fromkeys(("llama", "qwen2", "qwen3"), ("silu", "swish")),
     **dict.fromkeys(("gemma", "gemma2", "gemma3"), ("gelu_pytorch_tanh", "gelu")),  # "gelu" meant tanh in old files
     "gpt2": ("gelu_new", "gelu_pytorch_tanh"),
+    "bert": ("gelu",),
 }
 _FLOATS = ("epsilon", "freq_base", "freq_base_swa", "factor", "softcapping", "attention.scale", "_fast", "_slow")
 # What changes the computation in a way that no family here has, and the value that is harmless.
@@ -44,6 +51,8 @@ _REFUSED = (
     ("add_cross_attention", False),
     ("use_bidirectional_attention", False),
     ("num_experts", 0),
+    ("position_embedding_type", "absolute"),
+    ("is_decoder", False),
     ("num_local_experts", 0),
 )
 
@@ -63,8 +72,9 @@ def metadata_of(architecture: str, given: Config) -> dict[str, Any]:
     """
     config = with_defaults(architecture, given)
     _refuse(architecture, config)
-    found = (_gpt2 if architecture == "gpt2" else _decoder)(config)
-    if architecture != "gpt2":
+    reader = _READERS.get(architecture)
+    found = (reader or _decoder)(config)
+    if reader is None:
         found.update(_rope(config))
         found.update(_windows(architecture, config))
     return {f"{architecture}.{key}": _typed(key, value) for key, value in found.items() if value is not None}
@@ -121,6 +131,33 @@ def _gpt2(config: Config) -> dict[str, Any]:
         "attention.layer_norm_epsilon": config.get("layer_norm_epsilon"),
         "vocab_size": config.get("vocab_size"),
     }
+
+
+def _bert(config: Config) -> dict[str, Any]:
+    context = config.get("max_position_embeddings")
+    return {
+        "block_count": config.get("num_hidden_layers"),
+        "context_length": context - first_position(config) if isinstance(context, int) else None,
+        "embedding_length": config.get("hidden_size"),
+        "feed_forward_length": config.get("intermediate_size"),
+        "attention.head_count": config.get("num_attention_heads"),
+        "attention.layer_norm_epsilon": config.get("layer_norm_eps"),
+        "attention.causal": False,
+        "vocab_size": config.get("vocab_size"),
+    }
+
+
+def first_position(config: Config) -> int:
+    """The row of learned positions that the first token takes: RoBERTa's begin behind that of padding."""
+    if config.get("model_type") not in _ROBERTA:
+        return 0
+    padding = config.get("pad_token_id", 1)
+    if not isinstance(padding, int) or not 0 <= padding < POSITIONS_SKIPPED_MAX:
+        raise FormatError(f"config.json: pad_token_id is {padding!a}, needed: 0 to {POSITIONS_SKIPPED_MAX - 1}")
+    return padding + 1
+
+
+_READERS: Mapping[str, Callable[[Config], dict[str, Any]]] = {"gpt2": _gpt2, "bert": _bert}
 
 
 def _windows(architecture: str, config: Config) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from typing import Any
 from pacos.errors import FormatError, UnsupportedModel
 from pacos.hub.hf_files import read_json, read_json_if_there
 from pacos.hub.hf_splitters import splitter_name
+from pacos.hub.hf_wordpiece import marked_words, wordpiece_metadata
 
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = 1, 2, 3, 4, 5, 6
 TOKENS_MAX = 1 << 24
@@ -19,7 +20,10 @@ _UNNAMED_MAX = 1 << 18  # ids without a name, as padded embeddings have
 _UNREACHABLE_SCORE = -1e9  # tokens that no merge makes
 _BYTES = frozenset(f"<0x{byte:02X}>" for byte in range(256))
 _OTHER_FORMS = ("tokenizer.model", "vocab.json", "merges.txt", "tokenizer_config.json", "tekken.json")
-_SPECIAL = {"bos": "bos_token", "eos": "eos_token", "unknown": "unk_token", "padding": "pad_token"}
+_SPECIAL = {
+    **{"bos": "bos_token", "eos": "eos_token", "unknown": "unk_token", "padding": "pad_token"},
+    **{"seperator": "sep_token", "cls": "cls_token", "mask": "mask_token"},  # spelled so in files
+}
 
 
 def tokenizer_metadata(folder: Path, config: Mapping[str, Any]) -> dict[str, Any]:
@@ -36,17 +40,23 @@ def tokenizer_metadata(folder: Path, config: Mapping[str, Any]) -> dict[str, Any
     if not isinstance(model, dict) or not isinstance(model.get("vocab"), dict):
         raise FormatError(f"{path}: model.vocab is missing or no object")
     kind = model.get("type", "BPE")
-    if kind != "BPE":
-        raise UnsupportedModel(f"{path}: a {kind!a} tokenizer is not supported", hint="supported: BPE")
+    if kind not in ("BPE", "WordPiece"):
+        raise UnsupportedModel(f"{path}: a {kind!a} tokenizer is not supported", hint="supported: BPE, WordPiece")
     tokens, types = _vocabulary(path, spec, config)
     special = _special_ids(tokens, config, settings, folder)
-    found_metadata = _byte_level(path, spec) if _is_byte_level(spec) else _sentencepiece(spec, tokens, types, special)
+    if kind == "WordPiece":
+        found_metadata = wordpiece_metadata(path, spec)
+        tokens = marked_words(tokens, types)
+    elif _is_byte_level(spec):
+        found_metadata = _byte_level(path, spec)
+    else:
+        found_metadata = _sentencepiece(spec, tokens, types, special)
     metadata = {
+        **_additions(spec, settings, special),
         **found_metadata,
         "tokenizer.ggml.tokens": tokens,
         "tokenizer.ggml.token_type": types,
         **{f"tokenizer.ggml.{name}_token_id": number for name, number in special.items()},
-        **_additions(spec, settings, special),
     }
     template = _chat_template(folder, settings)
     return {**metadata, "tokenizer.chat_template": template} if template else metadata

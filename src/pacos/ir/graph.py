@@ -114,14 +114,23 @@ class TracedCache:
         return CacheSlot(layer)
 
 
-@dataclass(frozen=True, slots=True)
 class Inputs:
-    """What a step gives to a model function: traced values, or arrays when the function runs on numpy."""
+    """What a step gives to a model function: traced values.
 
-    tokens: Any  # [T] i32
-    positions: Any  # [T] i32
-    outputs: Any  # [R] i32, rows whose logits are wanted
-    cache: Any  # cache[layer]
+    Shapes: tokens and positions [T], outputs [R] rows whose result is wanted; cache[layer].
+    """
+
+    def __init__(self, trace: Trace) -> None:
+        self._trace = trace
+        self.tokens = trace.source("input", "tokens", ("T",), "i32")
+        self.positions = trace.source("input", "positions", ("T",), "i32")
+        self.outputs = trace.source("input", "outputs", ("R",), "i32")
+        self.cache = TracedCache()
+
+    @property
+    def types(self) -> Tensor:
+        """Which of two texts that are compared each token belongs to. Shapes: [T]."""
+        return self._trace.source("input", "types", ("T",), "i32")
 
 
 class WeightTable:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pacos.errors import ShapeError
-from pacos.ir.graph import Inputs, Node, Shape, Tensor, Trace, TracedCache, Value, WeightTable
+from pacos.ir.graph import Inputs, Node, Shape, Tensor, Trace, Value, WeightTable
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,13 +81,7 @@ def trace_model(
     Errors: FormatError for a missing tensor, ShapeError for one of the wrong shape.
     """
     trace = Trace()
-    inputs = Inputs(
-        tokens=trace.source("input", "tokens", ("T",), "i32"),
-        positions=trace.source("input", "positions", ("T",), "i32"),
-        outputs=trace.source("input", "outputs", ("R",), "i32"),
-        cache=TracedCache(),
-    )
-    result = model(inputs, WeightTable(trace, entries), *options)
+    result = model(Inputs(trace), WeightTable(trace, entries), *options)
     plan = Plan(name, tuple(trace.values), tuple(trace.nodes), result.number)
     plan.validate()
     return plan

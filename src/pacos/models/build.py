@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from pacos.errors import FormatError, ShapeError, UnsupportedModel
+from pacos.errors import FormatError, ShapeError, UnsupportedModel, UsageError
 from pacos.ir.graph import Inputs, Tensor, WeightTable, head_input
 from pacos.ir.passes import drop_unused
 from pacos.ir.plan import Plan, trace_model
@@ -36,9 +36,12 @@ def build_plan(archive: Archive, hp: Hparams, result: str = LOGITS) -> Plan:
 
     The result is the logits of the rows wanted; or their hidden states as the output head reads them, normed; or
     what the classifier on hidden states says, one number a label.
-    Errors: FormatError naming the tensor that is missing, of the wrong shape or of a type that cannot stand there.
+    Errors: FormatError naming the tensor that is missing, of the wrong shape or of a type that cannot stand there;
+    UsageError for a result that the model does not have.
     """
     entry = model_for(hp.architecture)
+    if result == LOGITS and not hp.causal:
+        raise UsageError(f"{hp.architecture} is an encoder: it predicts no tokens", hint="use its embeddings")
     try:
         plan = trace_model(entry.name, _MODELS[result](entry.model), _entries(archive.tensors), hp)
     except ShapeError as error:

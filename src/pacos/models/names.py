@@ -2,7 +2,7 @@
 
 Source: Hugging Face modeling files; llama.cpp's gguf-py/gguf/tensor_mapping.py and conversion scripts.
 Words: "rotary rows" turns rows of rotary halves into rows of pairs; "plus one" adds 1 to a norm's weight; "transpose"
-swaps the two axes of a matrix stored [in, out].
+swaps the two axes of a matrix stored [in, out]; "from first" drops rows of positions before that of the first token.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 PLAIN, QUERY_ROWS, KEY_ROWS, PLUS_ONE, TRANSPOSE = "plain", "query rows", "key rows", "plus one", "transpose"
+FROM_FIRST = "from first"
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +96,36 @@ _GPT2 = (
     *_gpt2_pair("ffn_down", "mlp.c_proj", TRANSPOSE),
 )
 
+
+def _encoder_layer(gguf: str, hf: str) -> tuple[TensorName, ...]:
+    layer = (f"blk.{{i}}.{gguf}", f"encoder.layer.{{i}}.{hf}")
+    return tuple(TensorName(f"{layer[0]}.{kind}", f"{layer[1]}.{kind}") for kind in ("weight", "bias"))
+
+
+_BERT = (
+    TensorName("token_embd.weight", "embeddings.word_embeddings.weight"),
+    TensorName("position_embd.weight", "embeddings.position_embeddings.weight", FROM_FIRST),
+    TensorName("token_types.weight", "embeddings.token_type_embeddings.weight"),
+    TensorName("token_embd_norm.weight", "embeddings.LayerNorm.weight"),
+    TensorName("token_embd_norm.bias", "embeddings.LayerNorm.bias"),
+    *_encoder_layer("attn_q", "attention.self.query"),
+    *_encoder_layer("attn_k", "attention.self.key"),
+    *_encoder_layer("attn_v", "attention.self.value"),
+    *_encoder_layer("attn_output", "attention.output.dense"),
+    *_encoder_layer("attn_output_norm", "attention.output.LayerNorm"),
+    *_encoder_layer("ffn_up", "intermediate.dense"),
+    *_encoder_layer("ffn_down", "output.dense"),
+    *_encoder_layer("layer_output_norm", "output.LayerNorm"),
+    TensorName("cls.weight", "pooler.dense.weight"),
+    TensorName("cls.bias", "pooler.dense.bias"),
+    TensorName("cls.output.weight", "classifier.weight"),
+    TensorName("cls.output.bias", "classifier.bias"),
+    TensorName("cls.weight", "classifier.dense.weight"),
+    TensorName("cls.bias", "classifier.dense.bias"),
+    TensorName("cls.output.weight", "classifier.out_proj.weight"),
+    TensorName("cls.output.bias", "classifier.out_proj.bias"),
+)
+
 NAMES: Mapping[str, tuple[TensorName, ...]] = {
     "llama": (*_ENDS, *_TWO_NORMS, *_PAIRED_QUERIES_KEYS, *_VALUES, *_FEED_FORWARD),
     "qwen2": (*_ENDS, *_TWO_NORMS, *_QUERIES_KEYS, *_VALUES, *_FEED_FORWARD),
@@ -103,13 +134,17 @@ NAMES: Mapping[str, tuple[TensorName, ...]] = {
     "gemma2": _gemma(_ENDS, _FOUR_NORMS, _QUERIES_KEYS, _VALUES, _FEED_FORWARD),
     "gemma3": _gemma(_ENDS, _FOUR_NORMS, _QUERIES_KEYS, _HEAD_NORMS, _VALUES, _FEED_FORWARD),
     "gpt2": _GPT2,
+    "bert": _BERT,
 }
 
 # What a checkpoint may put before the names, and buffers that it may hold but nobody needs.
-PREFIXES = ("model.", "transformer.")
-NEEDLESS = re.compile(r"(rotary_emb\.inv_freq|attn\.masked_bias|(^|\.)h\.\d+\.attn\.bias)$")
+PREFIXES = ("model.", "transformer.", "bert.", "roberta.")
+NEEDLESS = re.compile(
+    r"(rotary_emb\.inv_freq|attn\.masked_bias|(^|\.)h\.\d+\.attn\.bias|embeddings\.position_ids)$"
+    r"|^cls\.(predictions|seq_relationship)\."
+)
 
-_LAYER = re.compile(r"^(layers|h|blk)\.(0|[1-9]\d{0,3})\.")
+_LAYER = re.compile(r"^(layers|h|blk|encoder\.layer)\.(0|[1-9]\d{0,3})\.")
 
 
 def from_hf(architecture: str, name: str) -> TensorName | None:

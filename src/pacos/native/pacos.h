@@ -35,6 +35,7 @@ enum {
     PACOS_BPE_ESCAPE_SPACES = 4,
     PACOS_BPE_NEWLINE_PIECES = 8
 };
+enum { PACOS_WORDPIECE_LOWER = 1, PACOS_WORDPIECE_STRIP_MARKS = 2 };
 PACOS_API int32_t pacos_tokenizer_new(const uint8_t *strings, uint64_t size, uint32_t count, pacos_tokenizer **out,
                                       int64_t *where);
 PACOS_API void pacos_tokenizer_free(pacos_tokenizer *t);
@@ -46,6 +47,7 @@ PACOS_API int32_t pacos_tokenizer_splitter(pacos_tokenizer *t, const char *expre
                                            uint64_t capacity);
 PACOS_API int32_t pacos_tokenizer_sentencepiece(pacos_tokenizer *t, const float *scores, int32_t add_space,
                                                 int32_t unknown_id);
+PACOS_API int32_t pacos_tokenizer_wordpiece(pacos_tokenizer *t, uint32_t flags, int32_t unknown_id);
 /* flags: 1 only in markup, 2 swallows white space on the left, 4 on the right. */
 PACOS_API int32_t pacos_tokenizer_special(pacos_tokenizer *t, int32_t id, uint32_t flags);
 /* Using it, from any number of threads. */
@@ -88,7 +90,8 @@ PACOS_API int32_t pacos_op_code(const char* name);
 PACOS_API int32_t pacos_cpu_has_type(int32_t type);
 PACOS_API int32_t pacos_cpu_stores_type(int32_t type);
 
-enum { PACOS_VALUE_ARENA = 0, PACOS_VALUE_WEIGHT = 1, PACOS_VALUE_TOKENS = 2, PACOS_VALUE_POSITIONS = 3, PACOS_VALUE_OUTPUTS = 4 };
+enum { PACOS_VALUE_ARENA = 0, PACOS_VALUE_WEIGHT = 1, PACOS_VALUE_TOKENS = 2, PACOS_VALUE_POSITIONS = 3, PACOS_VALUE_OUTPUTS = 4,
+       PACOS_VALUE_TYPES = 5 };
 enum { PACOS_ROWS_TOKENS = -1, PACOS_ROWS_OUTPUTS = -2 };
 typedef struct pacos_value {
     int64_t place;               /* arena: offset in bytes; weight: address */
@@ -117,7 +120,7 @@ typedef struct pacos_plan {
     int32_t exact_activations;   /* 1: quantised matrices multiply f32 rows instead of 8-bit ones */
 } pacos_plan;
 typedef struct pacos_step {
-    const int32_t *tokens, *positions, *sequence_starts, *outputs;
+    const int32_t *tokens, *positions, *sequence_starts, *outputs, *types;   /* types: null when all are 0 */
     const int32_t* const* page_tables;
     const int32_t* page_table_lengths;
     int32_t tokens_count, sequences_count, outputs_count;
@@ -129,7 +132,8 @@ typedef struct pacos_fault {
 enum {
     PACOS_STEP_CANCELLED = 1,
     PACOS_STEP_TOKENS_COUNT = -1, PACOS_STEP_SEQUENCES = -2, PACOS_STEP_TOKEN = -3, PACOS_STEP_POSITION = -4,
-    PACOS_STEP_ORDER = -5, PACOS_STEP_PAGE_TABLE = -6, PACOS_STEP_PAGE = -7, PACOS_STEP_OUTPUT = -8, PACOS_STEP_ROWS = -9
+    PACOS_STEP_ORDER = -5, PACOS_STEP_PAGE_TABLE = -6, PACOS_STEP_PAGE = -7, PACOS_STEP_OUTPUT = -8, PACOS_STEP_ROWS = -9,
+    PACOS_STEP_TYPE = -10
 };
 /* Null when memory is short or an index among the weights is out of range; *code says which (-12, or a step code). */
 PACOS_API pacos_program* pacos_program_create(const pacos_plan* plan, pacos_pool* pool, const char* isa, int32_t* code);

@@ -30,6 +30,7 @@ _SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
     "pacos_tokenizer_bpe": (_ID, [_POINTER, _POINTER, _SIZE, _COUNT, _COUNT, _POINTER]),
     "pacos_tokenizer_splitter": (_ID, [_POINTER, ctypes.c_char_p, _POINTER, _SIZE]),
     "pacos_tokenizer_sentencepiece": (_ID, [_POINTER, _POINTER, _ID, _ID]),
+    "pacos_tokenizer_wordpiece": (_ID, [_POINTER, _COUNT, _ID]),
     "pacos_tokenizer_special": (_ID, [_POINTER, _ID, _COUNT]),
     "pacos_tokenizer_find": (_ID, [_POINTER, ctypes.c_char_p, _SIZE]),
     "pacos_tokenizer_of_type": (ctypes.c_int64, [_POINTER, _ID, _POINTER, _SIZE]),
@@ -117,6 +118,11 @@ class NativeVocabulary:
                 self._handle, address, add_space, -1 if unknown is None else unknown
             )
         )
+
+    def use_wordpiece(self, *, lower: bool, strip_marks: bool, unknown: int | None) -> None:
+        """Encode words of folded text by the longest pieces."""
+        flags = lower | strip_marks << 1
+        _check(_function("pacos_tokenizer_wordpiece")(self._handle, flags, -1 if unknown is None else unknown))
 
     def add_special(self, token: int, *, markup_only: bool, strip_left: bool, strip_right: bool) -> None:
         """Recognise the text of this token as the token itself."""

@@ -10,6 +10,7 @@
 #include "pacos.h"
 #include "sentencepiece.hpp"
 #include "specials.hpp"
+#include "wordpiece.hpp"
 
 using namespace pacos::text;
 
@@ -146,6 +147,19 @@ int32_t pacos_tokenizer_sentencepiece(pacos_tokenizer* t, const float* scores, i
         rules.add_space = add_space != 0;
         rules.unknown = unknown_id;
         t->encoder = std::make_unique<SentencePiece>(t->vocabulary, rules, scores);
+        t->bpe = nullptr;
+        return ok;
+    });
+}
+
+int32_t pacos_tokenizer_wordpiece(pacos_tokenizer* t, uint32_t flags, int32_t unknown_id) {
+    return guarded([&]() -> int32_t {
+        if (unknown_id >= static_cast<int64_t>(t->vocabulary.size())) return bad_argument;
+        WordPieceRules rules;
+        rules.lower = flags & PACOS_WORDPIECE_LOWER;
+        rules.strip_marks = flags & PACOS_WORDPIECE_STRIP_MARKS;
+        rules.unknown = unknown_id;
+        t->encoder = std::make_unique<WordPiece>(t->vocabulary, rules);
         t->bpe = nullptr;
         return ok;
     });

@@ -20,6 +20,32 @@ constexpr std::string_view category_names[] = {
 const Set han = {{0x3400, 0x4DBF},   {0x4E00, 0x9FFF},   {0xF900, 0xFAFF},   {0x20000, 0x2A6DF},
                  {0x2A700, 0x2EBEF}, {0x2F800, 0x2FA1F}};
 
+struct Fold {
+    uint32_t code, others[3];
+};
+#include "unicode_fold.inc"
+
+// The row of a code point, or null.
+template <size_t N>
+const Fold* find_fold(const Fold (&rows)[N], uint32_t code) {
+    const Fold* end = rows + N;
+    const Fold* row = std::lower_bound(rows, end, code, [](const Fold& one, uint32_t value) { return one.code < value; });
+    return row != end && row->code == code ? row : nullptr;
+}
+
+void append_small(uint32_t code, bool lower, std::vector<uint32_t>& out) {
+    const Fold* row = lower ? find_fold(small, code) : nullptr;
+    if (!row) {
+        out.push_back(code);
+        return;
+    }
+    for (const uint32_t other : row->others)
+        if (other) out.push_back(other);
+}
+
+// A syllable is a leading consonant, a vowel, and perhaps a trailing consonant: 19 x 21 x 28.
+constexpr uint32_t hangul_first = 0xAC00, hangul_last = 0xD7A3;
+
 bool is_tail(uint8_t byte) { return (byte & 0xC0) == 0x80; }
 
 }  // namespace
@@ -74,6 +100,32 @@ bool set_named(std::string_view name, Set& out) {
     }
     out = set_of(std::move(ranges));
     return true;
+}
+
+std::string_view category(uint32_t code) {
+    const uint32_t* end = category_starts + category_ranges;
+    const uint32_t* after = std::upper_bound(category_starts, end, code, [](uint32_t value, uint32_t start) { return value < start >> 8; });
+    return category_names[*(after - 1) & 0xFF];
+}
+
+void fold(uint32_t code, bool strip_marks, bool lower, std::vector<uint32_t>& out) {
+    if (code < 0x80) {
+        out.push_back(lower && code >= 'A' && code <= 'Z' ? code + ('a' - 'A') : code);
+        return;
+    }
+    if (!strip_marks) return append_small(code, lower, out);
+    if (code >= hangul_first && code <= hangul_last) {
+        const uint32_t place = code - hangul_first, trailing = place % 28;
+        out.push_back(0x1100 + place / (21 * 28));
+        out.push_back(0x1161 + place / 28 % 21);
+        if (trailing) out.push_back(0x11A7 + trailing);
+        return;
+    }
+    if (category(code) == "Mn") return;
+    const Fold* row = find_fold(without_marks, code);
+    if (!row) return append_small(code, lower, out);
+    for (const uint32_t other : row->others)
+        if (other) append_small(other, lower, out);
 }
 
 const Set& set_spaces() {

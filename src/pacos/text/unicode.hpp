@@ -25,6 +25,10 @@ Set set_intersection(const Set& a, const Set& b);
 
 // The set that a \p{...} name stands for: a category (Lu), a major category (L), or Han. False: no such name.
 bool set_named(std::string_view name, Set& out);
+// The general category of a code point, such as "Lu".
+std::string_view category(uint32_t code);
+// Append what a code point is without its marks (decomposed, nonspacing marks left out) and in small letters.
+void fold(uint32_t code, bool strip_marks, bool lower, std::vector<uint32_t>& out);
 // \s: the White_Space property.
 const Set& set_spaces();
 

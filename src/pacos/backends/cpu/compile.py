@@ -22,7 +22,7 @@ from pacos.ir.plan import Plan
 
 _ROWS = {"T": -1, "R": -2}
 _ARENA, _WEIGHT = 0, 1
-_INPUTS = {"tokens": 2, "positions": 3, "outputs": 4}
+_INPUTS = {"tokens": 2, "positions": 3, "outputs": 4, "types": 5}
 _I32 = 26  # ggml type id
 _VIEWS = ("heads", "columns")
 # By element: a result may take its operand's place.

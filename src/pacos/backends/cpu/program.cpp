@@ -34,6 +34,7 @@ Program::Program(const pacos_plan& plan, Pool& pool_, const Kernels& kernels_, c
     bound_indices(instruction);
   }
   reserve();
+  zeros_.assign(static_cast<size_t>(max_tokens), 0);
   seconds.assign(instructions_.size(), 0.0);
 }
 
@@ -170,6 +171,8 @@ bool Program::accepts(const pacos_step& given) {
   if (given.sequence_starts[S] != T) return refuse(PACOS_STEP_SEQUENCES, S, given.sequence_starts[S], T + 1);
   for (int64_t i = 0; i < T; i++)
     if (given.tokens[i] < 0 || given.tokens[i] >= limits_[0]) return refuse(PACOS_STEP_TOKEN, i, given.tokens[i], limits_[0]);
+  for (int64_t i = 0; given.types != nullptr && i < T; i++)
+    if (given.types[i] < 0 || given.types[i] >= limits_[3]) return refuse(PACOS_STEP_TYPE, i, given.types[i], limits_[3]);
   for (int64_t s = 0; s < S; s++)
     if (!accepts_sequence(given, s)) return false;
   if (R < 0 || R > max_tokens) return refuse(PACOS_STEP_OUTPUT, R, R, int64_t{max_tokens} + 1);
@@ -207,6 +210,7 @@ int32_t Program::run(const pacos_step& given) {
     const int32_t* input = value.kind == PACOS_VALUE_TOKENS      ? given.tokens
                            : value.kind == PACOS_VALUE_POSITIONS ? given.positions
                            : value.kind == PACOS_VALUE_OUTPUTS   ? given.outputs
+                           : value.kind == PACOS_VALUE_TYPES     ? given.types != nullptr ? given.types : zeros_.data()
                                                                  : nullptr;
     if (value.kind >= PACOS_VALUE_TOKENS) value.data = reinterpret_cast<uint8_t*>(const_cast<int32_t*>(input));
   }

@@ -173,7 +173,8 @@ class Program final : public Job {
   std::vector<std::unique_ptr<Value>> owned_values_;
   std::unique_ptr<Memory> arena_, scratch_;
   int64_t scratch_bytes_ = 0, states_offset_ = 0;
-  int64_t limits_[3];   // what tokens, positions and outputs must be below
+  int64_t limits_[4];   // what tokens, positions, outputs and types must be below
+  std::vector<int32_t> zeros_;   // types of a step that gives none
   int32_t result_, status_ = 0;
   bool has_attention_ = false;
   size_t at_ = 0;

@@ -24,6 +24,7 @@ _FAULTS = {
     -6: "sequence {at} has pages for {bound} positions, its last one is {value}",
     -7: "sequence {at} uses page {value} of {bound}",
     -8: "output {value} at {at} is not one of the step's {bound} tokens",
+    -10: "type {value} of token {at} is not one of {bound}",
     -9: "an index picks from rows whose number is not fixed",
 }
 
@@ -32,7 +33,7 @@ class CStep(ctypes.Structure):
     """pacos_step of pacos.h."""
 
     _fields_ = (
-        *((name, ctypes.c_void_p) for name in ("tokens", "positions", "sequence_starts", "outputs")),
+        *((name, ctypes.c_void_p) for name in ("tokens", "positions", "sequence_starts", "outputs", "types")),
         ("page_tables", ctypes.c_void_p),
         ("page_table_lengths", ctypes.c_void_p),
         *((name, ctypes.c_int32) for name in ("tokens_count", "sequences_count", "outputs_count")),
@@ -92,18 +93,20 @@ class CpuProgram:
         """
         lengths = [len(table) for table in step.page_tables]
         arrays = (step.tokens, step.positions, step.sequence_starts, step.outputs, *step.page_tables)
+        types = step.tokens if step.types is None else step.types
         sequences = len(step.sequence_starts) - 1
-        if any(array.typecode != "i" for array in arrays):
+        if any(array.typecode != "i" for array in (*arrays, types)):
             raise ShapeError('the arrays of a step must be array("i")')
-        if len(step.positions) != len(step.tokens) or sequences != len(lengths) or sequences < 1:
+        if not len(step.positions) == len(step.tokens) == len(types) or sequences != len(lengths) or sequences < 1:
             raise ShapeError(
-                f"a step of {len(step.tokens)} tokens has {len(step.positions)} positions, "
+                f"a step of {len(step.tokens)} tokens has {len(step.positions)} positions, {len(types)} types, "
                 f"{len(step.sequence_starts)} sequence starts and {len(lengths)} page tables"
             )
         tables = (ctypes.c_void_p * sequences)(*(table.buffer_info()[0] for table in step.page_tables))
         c_lengths = (ctypes.c_int32 * sequences)(*lengths)
         addresses = [array.buffer_info()[0] for array in arrays[:4]]
-        made = CStep(*addresses, ctypes.addressof(tables), ctypes.addressof(c_lengths))
+        address = None if step.types is None else types.buffer_info()[0]
+        made = CStep(*addresses, address, ctypes.addressof(tables), ctypes.addressof(c_lengths))
         made.tokens_count, made.sequences_count = len(step.tokens), sequences
         made.outputs_count = len(step.outputs)
         fault = CFault()
