@@ -28,6 +28,14 @@ KERNELS = ROOT / "src" / "pacos" / "backends" / "cpu"
 OPS = ROOT / "tests" / "ops"
 ON_SIMDE = ("avxvnni", "avx512", "amx")
 ON_QEMU = ("neon", "neondot", "neoni8mm")
+BORROWS = {  # tables whose functions others take
+    "avxvnni": ("avx2",),
+    "avx512": ("avx2",),
+    "amx": ("avx2", "avx512"),
+    "neon": (),
+    "neondot": ("neon",),
+    "neoni8mm": ("neon",),
+}
 CROSS = "aarch64-linux-gnu-g++"
 ZIG = ("c++", "-target", "aarch64-linux-musl", "-nostdlib++", "-fno-exceptions", "-fno-sanitize=undefined")
 
@@ -57,7 +65,7 @@ def build(isa: str, folder: Path) -> list[str]:
     flags = [
         *FLAGS,
         f"-DPACOS_TESTED=kernels_{isa}",
-        str(KERNELS / f"kernels_{isa}.cpp"),
+        *(str(KERNELS / f"kernels_{name}.cpp") for name in (isa, *BORROWS[isa])),
         str(OPS / "kernel_requests.cpp"),
     ]
     if isa in ON_QEMU:

@@ -227,26 +227,34 @@ template <class F>
 constexpr bool kSignedCodes = false;
 template <class F>
 constexpr bool kShiftedActs = false;
+template <class F>
+constexpr int kShapeBias = F::bias;
+constexpr int bits_filled(int n, int bits = 4) { return bits ? bits_filled(n | n >> bits, bits / 2) : n; }
+template <class F>
+constexpr int kShapeTop = bits_filled(F::top);   // 2^n - 1: as many sums fit 16 bits
 #else
 PACOS_INLINE I32x8 panel_scale_low(I32x8 pairs) { return pairs << 16 >> 16; }
 PACOS_INLINE I32x8 panel_scale_high(I32x8 pairs) { return pairs >> 16; }
 constexpr bool kSplitBytes = false;
-#if defined(PACOS_AMX)
-template <class F>
-constexpr bool kSignedCodes = F::bias != 0;
-template <class F>
-constexpr bool kShiftedActs = false;
-#else
 /* vpdpbusd multiplies u8 by s8. Of 256-weight formats the bias costs a multiplication for every 32 weights and column,
    so there the activations are the unsigned ones. */
 template <class F>
 constexpr bool kShiftedActs = F::block == 256 && F::bias != 0;
 template <class F>
 constexpr bool kSignedCodes = kShiftedActs<F>;
-#endif
 /* Whether sums over a sub-block fit 16 bits, so that vpdpwssd applies a scale and adds. */
 template <class F>
 constexpr bool kShortSums = (kShiftedActs<F> ? 255 * (F::bias > F::top - F::bias ? F::bias : F::top - F::bias) : 127 * F::top) * F::sub < 32768;
+/* Beyond that only counts whether there is a bias. */
+template <class F>
+constexpr bool kNarrow = [] {
+  if constexpr (F::block == 256) return kShortSums<F>;
+  else return true;
+}();
+template <class F>
+constexpr int kShapeBias = F::bias == 0 ? 0 : kNarrow<F> ? 1 : 128;
+template <class F>
+constexpr int kShapeTop = kNarrow<F> ? 1 : 255;
 #endif
 
 }  // namespace pacos::PACOS_ISA

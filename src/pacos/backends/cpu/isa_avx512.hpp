@@ -54,21 +54,14 @@ PACOS_INLINE Ints16 subtract_shifted(Ints16 a, Ints16 b) { return _mm512_sub_epi
 PACOS_INLINE Ints16 add_all(Ints16 a, int32_t b) { return _mm512_add_epi32(a, _mm512_set1_epi32(b)); }
 PACOS_INLINE F32x16 to_float16(Ints16 v) { return _mm512_cvtepi32_ps(v); }
 
-#if defined(PACOS_AMX)
-constexpr int kMostColumns = 16;
-#else
-constexpr int kMostColumns = 12;   // 24 registers accumulate
-#endif
 template <class F>
-constexpr int kTileColumns = kMostColumns;
+constexpr int kTileColumns = 12;   // 24 registers accumulate
 constexpr bool kLanesInHalves = false;
 constexpr int kFloatRows = 4, kFloatColumns = 5, kDirectFloats = 10;   // 20 of 32 registers accumulate
 
 }  // namespace pacos::PACOS_ISA
 
-#if defined(PACOS_AMX)
-#include "sums_amx.hpp"
-#else
+#if !defined(PACOS_AMX)
 #include "sums_lines.hpp"
 #endif
 #include "tile_rows.hpp"

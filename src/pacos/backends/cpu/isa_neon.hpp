@@ -88,6 +88,10 @@ template <class F>
 constexpr bool kSignedCodes = F::bias != 0;
 template <class F>
 constexpr bool kShiftedActs = false;
+template <class F>
+constexpr int kShapeBias = 0;
+template <class F>
+constexpr int kShapeTop = 0;
 PACOS_INLINE I32x8 panel_scale_low(I32x8 pairs) { return pairs << 16 >> 16; }
 PACOS_INLINE I32x8 panel_scale_high(I32x8 pairs) { return pairs >> 16; }
 template <class F>

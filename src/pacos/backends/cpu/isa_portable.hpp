@@ -217,60 +217,6 @@ PACOS_INLINE float sum16(F32x16 v) {
   const F32x8 eight = v.low + v.high;
   return ((eight[0] + eight[4]) + (eight[2] + eight[6])) + ((eight[1] + eight[5]) + (eight[3] + eight[7]));
 }
-PACOS_INLINE F32x16 splat16(float v) { return {F32x8{} + v, F32x8{} + v}; }
-PACOS_INLINE F32x16 mul16(F32x16 a, F32x16 b) { return {a.low * b.low, a.high * b.high}; }
-PACOS_INLINE F32x16 negate16(F32x16 a) { return {-a.low, -a.high}; }
-
-/* ---- 16 rows of a panel ---- */
-struct Ints16 {
-  I32x8 low, high;
-};
-struct Line {
-  U8x32 low, high;
-};
-PACOS_INLINE Ints16 zero_ints() { return {I32x8{}, I32x8{}}; }
-PACOS_INLINE Ints16 load_ints(const int32_t* at) { return load<Ints16>(at); }
-PACOS_INLINE void store_ints(int32_t* at, Ints16 v) { store(at, v); }
-PACOS_INLINE Line load_line(const uint8_t* at) { return load<Line>(at); }
-PACOS_INLINE Ints16 dot_line(Ints16 acc, Line line, const uint8_t* four) {
-  const S8x32 a = (S8x32)(I32x8{} + load<int32_t>(four));
-  return {acc.low + dot_fours(line.low, a), acc.high + dot_fours(line.high, a)};
-}
-template <class F>
-PACOS_INLINE Ints16 add_scaled(Ints16 acc, Ints16 t, Ints16 scale) { return {acc.low + t.low * scale.low, acc.high + t.high * scale.high}; }
-PACOS_INLINE Ints16 add_s16_pairs(Ints16 acc, Ints16 pairs, int32_t two) {
-  const S16x16 v = (S16x16)(I32x8{} + two);
-  return {acc.low + dot_pairs((S16x16)pairs.low, v), acc.high + dot_pairs((S16x16)pairs.high, v)};
-}
-template <int bits>
-PACOS_INLINE Ints16 subtract_shifted(Ints16 a, Ints16 b) { return {a.low - b.low * (1 << bits), a.high - b.high * (1 << bits)}; }
-PACOS_INLINE Ints16 add_all(Ints16 a, int32_t b) { return {a.low + b, a.high + b}; }
-PACOS_INLINE F32x16 to_float16(Ints16 v) { return {to_float(v.low), to_float(v.high)}; }
-PACOS_INLINE I32x8 panel_scale_low(I32x8 pairs) { return pairs << 16 >> 16; }
-PACOS_INLINE I32x8 panel_scale_high(I32x8 pairs) { return pairs >> 16; }
-
-constexpr bool kSplitBytes = false, kEightWeights = false, kLanesInHalves = false;
-template <class F>
-constexpr bool kShiftedActs = false;
-#if defined(__aarch64__)
-template <class F>
-constexpr bool kSignedCodes = F::bias != 0;
-#else
-template <class F>
-constexpr bool kSignedCodes = false;
-#endif
-
-/* Plain builds are for tests and old machines: small rather than fast. */
-constexpr int kFloatRows = 1, kFloatColumns = 1, kDirectFloats = 1;
-template <class F>
-constexpr int kTileColumns = 1;
-template <class F>
-constexpr int kDirectColumns = 1;
 #endif
 
 }  // namespace pacos::PACOS_ISA
-
-#if !defined(PACOS_NEON)
-#include "sums_lines.hpp"
-#include "tile_rows.hpp"
-#endif

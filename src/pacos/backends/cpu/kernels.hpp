@@ -1,7 +1,7 @@
 /* kernels.hpp: the table of CPU kernels, one per instruction set, and the layouts they share.
 
    Each kernels_<isa>.cpp compiles the same headers with its own -m flags inside namespace pacos::<isa> and exports
-   one constant table. Everything else in the library calls through a table, so one binary serves every machine.
+   one constant table; what another table does as well it takes from there. Everything else in the library calls through a table, so one binary serves every machine.
    All tables give the same bits: see linear.hpp for the order of additions that binds them. */
 #pragma once
 #include <stddef.h>

@@ -9,16 +9,17 @@
 #endif
 #include "isa_avx512.hpp"
 
-#include "linear.hpp"
+#include "tiles_amx.hpp"
 
 namespace pacos {
+static void quantize_row(int32_t kind, const float* x, int64_t K, void* out) { kernels_avx512.quantize_row(kind, x, K, out); }
+static int64_t linear_scratch(int32_t type, int64_t K, int64_t n) { return kernels_avx512.linear_scratch(type, K, n); }
+static void dequantize_row(int32_t type, const void* src, float* dst, int64_t n) {
+  kernels_avx512.dequantize_row(type, src, dst, n);
+}
+
 const Kernels kernels_amx = {
-    "amx",
-    amx::format_facts,
-    amx::quantize_row,
-    amx::linear,
-    amx::linear_scratch,
-    amx::dequantize_row,
+    "amx", amx::format_facts, quantize_row, amx::linear, linear_scratch, dequantize_row,
 };
 }  // namespace pacos
 #endif

@@ -3,6 +3,7 @@
 #define PACOS_ISA avx2
 #include "isa_avx2.hpp"
 
+#include "decode.hpp"
 #include "linear.hpp"
 
 namespace pacos {

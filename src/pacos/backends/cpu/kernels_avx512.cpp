@@ -11,13 +11,22 @@
 #include "linear.hpp"
 
 namespace pacos {
+const PanelKernels* panels_avx512(int32_t type, int64_t n) {
+  const auto& kernels = avx512::kFormats.entry[type];
+  return n <= kernels.most_direct || kernels.float_batch ? nullptr : &kernels.panels;
+}
+
+static void dequantize_row(int32_t type, const void* src, float* dst, int64_t n) {
+  kernels_avx2.dequantize_row(type, src, dst, n);
+}
+
 const Kernels kernels_avx512 = {
     "avx512",
     avx512::format_facts,
     avx512::quantize_row,
     avx512::linear,
     avx512::linear_scratch,
-    avx512::dequantize_row,
+    dequantize_row,
 };
 }  // namespace pacos
 #endif

@@ -7,13 +7,17 @@
 #include "linear.hpp"
 
 namespace pacos {
+static void dequantize_row(int32_t type, const void* src, float* dst, int64_t n) {
+  kernels_avx2.dequantize_row(type, src, dst, n);
+}
+
 const Kernels kernels_avxvnni = {
     "avxvnni",
     avxvnni::format_facts,
     avxvnni::quantize_row,
     avxvnni::linear,
     avxvnni::linear_scratch,
-    avxvnni::dequantize_row,
+    dequantize_row,
 };
 }  // namespace pacos
 #endif

@@ -4,6 +4,7 @@
 #define PACOS_NEON
 #include "isa_neon.hpp"
 
+#include "decode.hpp"
 #include "linear.hpp"
 
 namespace pacos {

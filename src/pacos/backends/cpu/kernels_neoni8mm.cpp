@@ -7,13 +7,17 @@
 #include "linear.hpp"
 
 namespace pacos {
+static void dequantize_row(int32_t type, const void* src, float* dst, int64_t n) {
+  kernels_neon.dequantize_row(type, src, dst, n);
+}
+
 const Kernels kernels_neoni8mm = {
     "neoni8mm",
     neoni8mm::format_facts,
     neoni8mm::quantize_row,
     neoni8mm::linear,
     neoni8mm::linear_scratch,
-    neoni8mm::dequantize_row,
+    dequantize_row,
 };
 }  // namespace pacos
 #endif

@@ -2,7 +2,7 @@
 #define PACOS_ISA portable
 #include "isa_portable.hpp"
 
-#include "linear.hpp"
+#include "plain.hpp"
 
 namespace pacos {
 const Kernels kernels_portable = {

@@ -221,7 +221,9 @@ PACOS_INLINE f32x16 operator+(f32x16 x, f32x16 y) { PACOS_EACH(x.v[i] + y.v[i]);
 PACOS_INLINE f32x16 operator-(f32x16 x, f32x16 y) { PACOS_EACH(x.v[i] - y.v[i]); }
 PACOS_INLINE f32x16 operator*(f32x16 x, f32x16 y) { PACOS_EACH(x.v[i] * y.v[i]); }
 PACOS_INLINE f32x16 operator/(f32x16 x, f32x16 y) { PACOS_EACH(x.v[i] / y.v[i]); }
-PACOS_INLINE f32x16 fma(f32x16 x, f32x16 y, f32x16 z) { PACOS_EACH(__builtin_fmaf(x.v[i], y.v[i], z.v[i])); }
+/* Not in line: each is a call or a page of code for every lane, and plain builds are small rather than fast. */
+#define PACOS_OUTLINE [[maybe_unused]] static __attribute__((noinline))
+PACOS_OUTLINE f32x16 fma(const f32x16& x, const f32x16& y, const f32x16& z) { PACOS_EACH(__builtin_fmaf(x.v[i], y.v[i], z.v[i])); }
 PACOS_INLINE f32x16 max(f32x16 x, f32x16 y) { PACOS_EACH(x.v[i] > y.v[i] ? x.v[i] : y.v[i]); }
 PACOS_INLINE f32x16 min(f32x16 x, f32x16 y) { PACOS_EACH(x.v[i] < y.v[i] ? x.v[i] : y.v[i]); }
 PACOS_INLINE f32x16 select_less(f32x16 x, f32x16 y, f32x16 yes, f32x16 no) {
@@ -237,7 +239,7 @@ PACOS_INLINE float times_power1(float x, float n) {
   const int32_t k = n == n ? static_cast<int32_t>(n) : 0, low = k >> 1;
   return x * power(low) * power(k - low);
 }
-PACOS_INLINE f32x16 times_power(f32x16 x, f32x16 n) { PACOS_EACH(times_power1(x.v[i], n.v[i])); }
+PACOS_OUTLINE f32x16 times_power(const f32x16& x, const f32x16& n) { PACOS_EACH(times_power1(x.v[i], n.v[i])); }
 PACOS_INLINE float from_half(uint16_t h) {
   const uint32_t magnitude = static_cast<uint32_t>(h & 0x7fff) << 13, sign = static_cast<uint32_t>(h & 0x8000) << 16;
   uint32_t bits = magnitude >= 0x0f800000 ? magnitude | 0x7f800000 : magnitude + 0x38000000;   // inf and nan, normal
@@ -267,8 +269,8 @@ PACOS_INLINE uint16_t to_half(float f) {   // to nearest, ties to even, as the i
   }
   return static_cast<uint16_t>(sign | ((bits - 0x38000000 + 0xfff + (bits >> 13 & 1)) >> 13));
 }
-PACOS_INLINE f32x16 load(const uint16_t* p) { PACOS_EACH(from_half(p[i])); }
-PACOS_INLINE void store(uint16_t* p, f32x16 x) { for (int i = 0; i < kLanes; i++) p[i] = to_half(x.v[i]); }
+PACOS_OUTLINE f32x16 load(const uint16_t* p) { PACOS_EACH(from_half(p[i])); }
+PACOS_OUTLINE void store(uint16_t* p, const f32x16& x) { for (int i = 0; i < kLanes; i++) p[i] = to_half(x.v[i]); }
 PACOS_INLINE f32x16 shifted(f32x16 x, int left) {
   uint32_t bits[kLanes];
   std::memcpy(bits, x.v, sizeof bits);
@@ -308,6 +310,7 @@ PACOS_INLINE float largest(f32x16 x) {
   for (int i = 1; i < kLanes; i++) m = x.v[i] > m ? x.v[i] : m;
   return m;
 }
+#undef PACOS_OUTLINE
 #undef PACOS_EACH
 
 #endif

@@ -7,12 +7,27 @@
    can multiply signed codes (kSignedCodes<F>); if it only multiplies them by unsigned activations (kShiftedActs<F>),
    the tiles take activations + 128 and subtract what that adds, which is the same for every column. */
 #pragma once
-#include "kernels.hpp"
+#include "panel_kernels.hpp"
 #include "vector.hpp"
 
 namespace pacos::PACOS_ISA {
 
 constexpr int kPanelRows = 16, kPanelWeights = 256;
+
+/* All that the layout of a panel and the code of its tiles depend on. The instruction set rounds bias and top
+   (kShapeBias, kShapeTop), so that formats which it multiplies alike have one shape. */
+template <int block_, int sub_, int bias_, int top_, bool has_min_>
+struct Shape {
+  static constexpr int block = block_, sub = sub_, bias = bias_, top = top_;
+  static constexpr bool has_min = has_min_;
+};
+template <class F>
+constexpr int sub_of() {
+  if constexpr (F::block == 256) return F::sub;
+  else return 32;
+}
+template <class F>
+using ShapeOf = Shape<F::block, sub_of<F>(), kShapeBias<F>, kShapeTop<F>, F::has_min>;
 
 template <class F>
 constexpr bool kSplit = kSplitBytes && F::top > 127;
@@ -42,7 +57,7 @@ struct Panel<F> {
 /* 8 lines of 32 weights of 8 rows. An instruction set that multiplies matrices of eight neighbouring weights
    (kEightWeights) has them so: codes [k / 8][16 rows][8]. */
 template <class F>
-PACOS_INLINE void put_lines(Panel<F>& panel, int line, int half, I32x8 (&v)[8]) {
+PACOS_INLINE void put_lines(Panel<ShapeOf<F>>& panel, int line, int half, I32x8 (&v)[8]) {
   if constexpr (kSplit<F>) {
     I32x8 low[8];
     for (int j = 0; j < 8; j++) {
@@ -69,16 +84,18 @@ PACOS_INLINE void put_lines(Panel<F>& panel, int line, int half, I32x8 (&v)[8]) 
 }
 
 template <class F, int i, class Opened>
-PACOS_INLINE void unpack_codes(Panel<F>& panel, const Opened (&rows)[16]) {
+PACOS_INLINE void unpack_codes(Panel<ShapeOf<F>>& panel, const Opened (&rows)[16]) {
+#pragma GCC unroll 1
   for (int half = 0; half < 2; half++) {
     I32x8 v[8];
     for (int r = 0; r < 8; r++) v[r] = (I32x8)F::template codes<i>(rows[8 * half + r]);
-    put_lines(panel, 8 * i, half, v);
+    put_lines<F>(panel, 8 * i, half, v);
   }
 }
 
 template <class F>
-PACOS_INLINE void unpack_headers(Panel<F>& panel, const uint8_t* const (&rows)[16]) {
+PACOS_INLINE void unpack_headers(Panel<ShapeOf<F>>& panel, const uint8_t* const (&rows)[16]) {
+#pragma GCC unroll 1
   for (int half = 0; half < 2; half++) {
     I32x8 scales[8], mins[8];
     for (int r = 0; r < 8; r++) {
@@ -112,7 +129,7 @@ constexpr bool kNibbleLines = has_nibbles<F> && !kSignedCodes<F> && !kEightWeigh
 
 /* 32 weights of 8 such rows. */
 template <class F, class Address>
-PACOS_INLINE void unpack_nibbles(Panel<F>& panel, int line, int half, Address address) {
+PACOS_INLINE void unpack_nibbles(Panel<ShapeOf<F>>& panel, int line, int half, Address address) {
   I32x8 v[4];
   for (int r = 0; r < 4; r++) v[r] = (I32x8)join(load<U8x16>(address(r)), load<U8x16>(address(r + 4)));
   transpose4(v);
@@ -124,24 +141,27 @@ PACOS_INLINE void unpack_nibbles(Panel<F>& panel, int line, int half, Address ad
 
 /* rows: the first of `blocks` blocks (or runs) of each row; blocks is 1 for 256-weight formats, up to 8 for the others. */
 template <class F>
-static void unpack(Panel<F>& panel, const uint8_t* const (&rows)[16], int blocks) {
+static void unpack(void* to, const uint8_t* const (&rows)[16], int blocks) {
+  Panel<ShapeOf<F>>& panel = *(Panel<ShapeOf<F>>*)to;
   if constexpr (F::block == 256) {
-    unpack_headers(panel, rows);
+    unpack_headers<F>(panel, rows);
     decltype(opened<F>(rows[0])) open[16];
+#pragma GCC unroll 1
     for (int r = 0; r < 16; r++) open[r] = opened<F>(rows[r]);
     repeat<8>([&]<int i>() PACOS_INLINED { unpack_codes<F, i>(panel, open); });
     if constexpr (kShiftedActs<F>) find_shift(panel);
   } else {
     for (int b = 0; b < blocks; b += kRuns<F>)
+#pragma GCC unroll 1
       for (int half = 0; half < 2; half++)
         repeat<kRuns<F>>([&]<int i>() PACOS_INLINED {
           const auto at = [&](int r) { return rows[8 * half + r] + block_offset<F>(b); };
           if constexpr (kNibbleLines<F>) {
-            unpack_nibbles(panel, 8 * (b + i), half, [&](int r) { return at(r) + F::nibbles_at; });
+            unpack_nibbles<F>(panel, 8 * (b + i), half, [&](int r) { return at(r) + F::nibbles_at; });
           } else {
             I32x8 v[8];
             for (int r = 0; r < 8; r++) v[r] = (I32x8)F::template codes<i>(at(r));
-            put_lines(panel, 8 * (b + i), half, v);
+            put_lines<F>(panel, 8 * (b + i), half, v);
           }
           if constexpr (has_halves<F>) {
             store(panel.d[b] + 8 * half, halves8<false>([&](int r) { return at(r) + F::scale_at; }));
@@ -155,13 +175,5 @@ static void unpack(Panel<F>& panel, const uint8_t* const (&rows)[16], int blocks
         });
   }
 }
-
-/* Where a tile finds its columns: row c of quantised activations starts at acts + c * stride. */
-struct Columns {
-  const uint8_t* acts;
-  int64_t stride;
-  int64_t codes, scale, sum;   // byte offsets of this panel's weights, scales and sums within a row
-  const uint8_t* shifted = nullptr;   // with kShiftedActs: codes + 128 as u8 [column][256]
-};
 
 }  // namespace pacos::PACOS_ISA

@@ -64,11 +64,11 @@ PACOS_INLINE void sums32(const Panel<F>& panel, const Columns& in, int b, Ints16
 
 /* What activations of 128 give. */
 template <class F>
-PACOS_INLINE void find_shift(Panel<F>& panel) {
+static __attribute__((noinline)) void find_shift(Panel<F>& panel) {
   alignas(64) uint8_t middle[kPanelWeights];
   for (int i = 0; i < kPanelWeights; i += 32) store(middle + i, splat(128));
   Ints16 sum[1];
-  sums256<F, 1>(panel, {nullptr, 0, 0, 0, 0, middle}, sum);
+  sums256<F, 1>(panel, {nullptr, 0, 0, 0, 0, 1, 0, middle}, sum);
   store_ints(panel.shift, sum[0]);
 }
 
