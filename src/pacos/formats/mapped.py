@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import errno
 import mmap
 import os
@@ -14,7 +15,7 @@ from typing import Any, Self
 
 from pacos.errors import CapacityError, FormatError, ModelNotFound, UsageError
 from pacos.formats.wording import shown, sized
-from pacos.native import address_of
+from pacos.native import address_of, function
 from pacos.types import TensorEntry
 
 _PATH_CHARACTERS = 1000
@@ -32,6 +33,7 @@ _KINDS = (
 class MappedFile:
     """A regular file, mapped read-only.
 
+    When it becomes shorter or its disk fails while it is open, the process ends with one line and exit code 3.
     Errors: ModelNotFound when nothing is at the path; FormatError when it is no readable regular file or is empty;
     CapacityError when the address space or memory is used up.
     """
@@ -49,9 +51,18 @@ class MappedFile:
             os.close(fd)
         self.view = memoryview(self.buffer)
         self.address = address_of(self.buffer)
+        self._watched = None if isinstance(self.buffer, bytes) else self._watch()
+
+    def _watch(self) -> int | None:
+        line = f"pacos: {self.shown}: the file became shorter, or its disk failed, while in use (download it again)\n"
+        watch = function("pacos_watch", ctypes.c_void_p, [ctypes.c_void_p, ctypes.c_uint64, ctypes.c_char_p])
+        entry: int | None = watch(self.address, self.size, line.encode(errors="backslashreplace"))
+        return entry
 
     def close(self) -> None:
         """Unmap the file now, or when the last view of it goes."""
+        function("pacos_unwatch", None, [ctypes.c_void_p])(self._watched)
+        self._watched = None
         self.view.release()
         if not isinstance(self.buffer, bytes):
             with contextlib.suppress(BufferError):  # somebody still holds a view; the mapping ends with it

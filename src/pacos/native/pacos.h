@@ -24,6 +24,11 @@ PACOS_API int32_t pacos_abi_version(void);
 PACOS_API int64_t pacos_gguf_strings_end(const uint8_t *region, uint64_t nbytes, uint64_t count,
                                          uint64_t max_string_bytes, uint64_t *starts);
 
+/* Watch mapped bytes of a file: when reading them fails, the process writes `line` to standard error and ends with exit
+   code 3. Other faults of that kind go where they went before. Gives what unwatch takes, or null: nothing is watched. */
+PACOS_API void *pacos_watch(const void *begin, uint64_t nbytes, const char *line);
+PACOS_API void pacos_unwatch(void *entry);
+
 /* ---- text/ : tokenizers ----
    Strings come as they lie in a GGUF file: a 64-bit little-endian length and the bytes, repeated.
    Failures are negative: src/pacos/text/failures.hpp. `where` is the piece or merge at fault.
