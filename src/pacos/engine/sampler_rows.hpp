@@ -20,7 +20,7 @@ struct RowKernels {
   double (*sum_products)(const float* x, int32_t n, float best, double step);
   void (*divide)(const float* x, int32_t n, float by, float* out);
   // Copy the logits with far <= reach and their ids; ids null: places are ids; maxima, unless null, skip blocks.
-  // The results may replace the operands. Returns how many there are.
+  // The results may replace the operands; they have room for n, rounded up to 16. Returns how many there are.
   int32_t (*gather)(const float* x, const int32_t* ids, int32_t n, float best, float reach, const float* maxima,
                     float* x_out, int32_t* ids_out);
 };

@@ -35,10 +35,10 @@ def exponential(x: Array) -> Array:
     x = np.maximum(x, f32(-80))
     k = (x * f32(1.44269504) + f32(12582912)) - f32(12582912)
     r = (x - k * f32(0.693359375)) - k * f32(-2.12194440e-4)
-    p = np.full_like(r, f32(1 / 5040))
-    for n in range(6, -1, -1):
-        p = p * r + f32(1 / math.factorial(n))
-    return np.ldexp(p, k.astype(np.int32))
+    square = r * r
+    p = (r + f32(1)) + square * (r * f32(1 / 6) + f32(0.5))
+    q = (r * f32(1 / 120) + f32(1 / 24)) + square * (r * f32(1 / 5040) + f32(1 / 720))
+    return np.ldexp(p + (square * square) * q, k.astype(np.int32))
 
 
 def power_of_e(x: float) -> float:
