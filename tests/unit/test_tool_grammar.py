@@ -145,6 +145,27 @@ def test_constraint_starts_after_the_thought(vocabulary: str, opened: bool) -> N
     assert fits("note", json.loads(babble(constraint, tokenizer(), 3)))
 
 
+@pytest.mark.parametrize("vocabulary", VOCABULARIES)
+@pytest.mark.parametrize("opened", [False, True])
+@pytest.mark.parametrize("parallel", [False, True])
+def test_thoughts_of_calls_are_free(vocabulary: str, opened: bool, parallel: bool) -> None:
+    tokenizer = VOCABULARIES[vocabulary]
+
+    def start() -> TokenConstraint:
+        options = {"form": named_format("hermes"), "tools": TOOLS, "parallel": parallel}
+        return follow(tokenizer, thinking=THINK, opened=opened, **options)
+
+    thought = ("" if opened else "<think>\n") + "I could write <tool_call> now, or not.\n</think>\n\n"
+    for text in (f"{thought}So.", "So." if not opened else "So"):
+        constraint = start()
+        assert write(constraint, tokenizer(), text) and tokenizer().eog <= allowed(constraint), text
+    constraint = start()
+    assert write(constraint, tokenizer(), f"{thought}<tool_call>\n") and not write(constraint, tokenizer(), "now")
+    if not opened:
+        constraint = start()
+        assert write(constraint, tokenizer(), "<thin So <tool_call>\n") and not write(constraint, tokenizer(), "now")
+
+
 def test_constrained_text_or_calls() -> None:
     answer = answer_grammar(ConstraintOptions(choice=("yes", "no")), plain().find)
     call = '<tool_call>\n{"name": "note", "arguments": {"tags": []}}\n</tool_call>'

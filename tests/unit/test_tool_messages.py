@@ -24,6 +24,7 @@ AS_EITHER = CALL.replace(
     "ARGUMENTS", "c.function.arguments if c.function.arguments is string else c.function.arguments | tojson"
 )
 NEEDS_CONTENT = "{{ '' + m.content }}" + AS_OBJECT
+DEEPSEEK = AS_TEXT.replace("<tool_call>", "<｜tool▁calls▁begin｜>")
 SHORT_ID = (
     "{% for c in m.tool_calls or [] %}{% if c.id | length != 9 %}{{ raise_exception('nine') }}{% endif %}"
     "[TOOL_CALLS]{{ c.id }}{{ c.function.name }}{{ c.function.arguments | tojson }}{% endfor %}"
@@ -56,6 +57,18 @@ def test_arguments_are_printed_as_json_whatever_the_template_does(calls: str, ar
     assert '<tool_call>look{"a": {"b": "ü"}}' in text
     assert "call_1=R" in text
     assert json.dumps(TOOL) in text
+
+
+def test_firefunction_is_given_the_tools_as_text() -> None:
+    text = rendered("{% if loop.first %}{{ functions }} at {{ datetime }} functools[{% endif %}" + AS_TEXT, chat())
+    assert json.dumps([TOOL], indent=4) in text and "GMT functools[" in text
+
+
+def test_template_that_shows_calls_but_no_tools_has_calls_described_in_its_own_form() -> None:
+    template = ChatTemplate(START + DEEPSEEK + END)
+    text = shown(template, chat(), [TOOL])
+    assert "<｜tool▁call▁begin｜>the function's name<｜tool▁sep｜>" in text and "<tool_call>" not in text
+    assert '<｜tool▁calls▁begin｜>look{"a": {"b": "ü"}}' in text
 
 
 def test_ids_are_made_to_fit_and_stay_together() -> None:

@@ -122,8 +122,8 @@ class ChatPlanner:
             opened = False
         form = None
         if choice.tools:
-            known = template.tool_format if shown_tools else None
-            form = known or named_format("generic")
+            known = template.tool_format
+            form = known if known is not None and (shown_tools or known.example) else named_format("generic")
         elif thinking is not None and thinking.name == "harmony":
             form = named_format("harmony")
         wanted = Wanted(thinking, opened, form, choice.tools, choice.required, wish.parallel_tool_calls, answer)

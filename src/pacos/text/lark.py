@@ -56,22 +56,39 @@ class Lark:
         """Whether a marker is one control token."""
         return self._control_id(text) is not None
 
-    def free(self, also: Iterable[str] = ()) -> str:
-        """Any text, and with it those markers that are control tokens."""
-        ids = sorted({token for marker in also if (token := self._control_id(marker)) is not None})
-        name = self.rule("free", "/(.|\\n)*/")
-        tokens = ",".join(map(str, ids))
-        return self.rule("free", f"{name} (<[{tokens}]> {name})*") if ids else name
-
-    def through(self, marker: str, also: Iterable[str] = ()) -> str:
-        """Any text up to and with a marker."""
-        if self.is_token(marker):
-            return self.rule("lead", f"{self.free(also)} {self.marker(marker)}")
-        ending = self.rule("end", f"/(.|\\n)*{_quoted(marker)}/", "[lazy]")
-        ids = sorted({token for one in also if (token := self._control_id(one)) is not None})
+    def free(self, also: Iterable[str] = (), avoid: str = "") -> str:
+        """Any text that does not begin with `avoid`, and with it those markers that are control tokens."""
+        ids = self._ids(also)
+        first = self.rule("free", self._text("(?s:.*)", avoid))
         if not ids:
-            return ending
-        return self.rule("lead", f"(/(.|\\n)*/ <[{','.join(map(str, ids))}]>)* {ending}")
+            return first
+        return self.rule("free", f"{first} (<[{ids}]> {self.rule('free', '/(?s:.*)/')})*")
+
+    def through(self, marker: str, also: Iterable[str] = (), avoid: str = "") -> str:
+        """Any text, as `free` has it, up to and with a marker."""
+        if self.is_token(marker):
+            return self.rule("lead", f"{self.free(also, avoid)} {self.marker(marker)}")
+        ending = self.rule("end", self._text(f"(?s:.*){_quoted(marker)}", avoid), "[lazy]")
+        ids = self._ids(also)
+        return self.rule("lead", f"(/(?s:.*)/ <[{ids}]>)* {ending}") if ids else ending
+
+    def begun(self, marker: str) -> str:
+        """A marker after white space, where text that does not begin so is the other way to go on."""
+        if self.is_token(marker):
+            return self.marker(marker)
+        return self.rule("begin", f"/\\s*{_quoted(marker)}/", "[lazy]")
+
+    def _ids(self, markers: Iterable[str]) -> str:
+        found = {token for marker in markers if (token := self._control_id(marker)) is not None}
+        return ",".join(map(str, sorted(found)))
+
+    def _text(self, regex: str, avoid: str) -> str:
+        """A lexeme. Lexemes are matched side by side, so what one shall not take has to be taken out of it."""
+        if not avoid or self.is_token(avoid):
+            return f"/{regex}/"
+        name = self.name("TEXT")
+        self.define(name, f"/{regex}/ & ~/(?s:\\s*{_quoted(avoid)}.*)/")
+        return name
 
     def json(self, schema: Mapping[str, Any], tools: Sequence[Tool]) -> str:
         """JSON of a schema, which may have `schema_of` these tools in it."""

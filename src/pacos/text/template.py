@@ -9,7 +9,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -186,23 +186,25 @@ class ChatTemplate:
         self._call_abilities = abilities
         chat = adapt_calls(chat, abilities, self.tool_format)
         if copied and not abilities.takes_tools:
-            return describe_tools(chat, copied), []
+            return describe_tools(chat, copied, self.tool_format), []
         return chat, copied
 
     def _render(self, chat: list[dict[str, Any]], variables: dict[str, Any], deadline: float) -> str:
         from pacos.text.sandbox import run_template
         from pacos.text.template_filters import Absent
+        from pacos.text.tools import firefunction
 
+        now = self.clock() if self.clock else None
         compiled: Compiled = self._compiled_for_tools if variables["tools"] else self._compiled
         given = {
             "documents": Absent(),
+            **firefunction.variables(self._tool_source, variables["tools"], now or datetime.now(UTC)),
             **variables,
             "messages": chat,
             "tools": variables["tools"] or Absent(),
             "bos_token": marked.markup(self.bos_token),
             "eos_token": marked.markup(self.eos_token),
         }
-        now = self.clock() if self.clock else None
         return marked.join(run_template(compiled, given, now=now, deadline=deadline))
 
     def _adapt(self, chat: list[dict[str, Any]], deadline: float) -> list[dict[str, Any]]:

@@ -15,17 +15,18 @@ Chat = list[dict[str, Any]]
 # Renders a small chat with tools; None when the template refuses it.
 Render = Callable[[Chat, list[Any]], str | None]
 
-_NEEDLE = "needle7f3a"
+_NAME, _KEY = "needle7f3a", "thread7f3a"
 _HOW = """\
 You can call functions. Their signatures, in JSON:
 <tools>
 {tools}
 </tools>
-To call one, write a JSON object with its name and arguments between tags, and nothing after the last call:
+To call one, write its name and a JSON object of its arguments in this form, and nothing after the last call:
+{example}"""
+_EXAMPLE = """\
 <tool_call>
-{{"name": "the function's name", "arguments": {{"the argument's name": "its value"}}}}
-</tool_call>
-The results come between <tool_response> tags."""
+{"name": "the function's name", "arguments": {"the argument's name": "its value"}}
+</tool_call>"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,21 +48,21 @@ def try_calls(render: Render, form: ToolFormat | None) -> CallAbilities:
     question = {"role": markup("user"), "content": "x"}
     tool = {
         "type": "function",
-        "function": {"name": _NEEDLE, "description": "", "parameters": {"type": "object", "properties": {}}},
+        "function": {"name": _NAME, "description": "", "parameters": {"type": "object", "properties": {}}},
     }
-    takes_tools = _NEEDLE in (render([question], [tool]) or "")
+    takes_tools = _NAME in (render([question], [tool]) or "")
     call_id = form.fit_id("call_0", "f", 0) if form is not None else "call_0"
     tools = [tool] if takes_tools else []
     for text_arguments in (False, True):
         for no_content in (None, ""):
-            arguments: Any = {_NEEDLE: "y"}
+            arguments: Any = {_KEY: "y"}
             function = {"name": "f", "arguments": json.dumps(arguments) if text_arguments else arguments}
             calls = [{"id": call_id, "type": "function", "function": function}]
             result = {"role": markup("tool"), "tool_call_id": call_id, "name": "f", "content": "z"}
             answer = {"role": markup("assistant"), "content": no_content, "tool_calls": calls}
             text = render([question, answer, result], tools) or ""
             # An object printed as Python does, or JSON text quoted once more, is not what the model was trained on.
-            if _NEEDLE in text and f"'{_NEEDLE}'" not in text and f'\\"{_NEEDLE}' not in text:
+            if _KEY in text and f"'{_KEY}'" not in text and f'\\"{_KEY}' not in text:
                 return CallAbilities(takes_tools, True, text_arguments, no_content)
     return CallAbilities(takes_tools, takes_calls=False)
 
@@ -144,10 +145,10 @@ def _as_user_text(message: dict[str, Any]) -> str:
     return f"<tool_response>\n{content or ''}\n</tool_response>"
 
 
-def describe_tools(chat: Chat, tools: Sequence[Any]) -> Chat:
-    """Tell a model whose template knows no tools about them, in the system message."""
+def describe_tools(chat: Chat, tools: Sequence[Any], form: ToolFormat | None) -> Chat:
+    """Tell a model whose template shows no tools about them, in the system message."""
     lines = "\n".join(json.dumps(tool, ensure_ascii=False) for tool in tools)
-    how = _HOW.format(tools=lines)
+    how = _HOW.format(tools=lines, example=form.example if form is not None and form.example else _EXAMPLE)
     if chat and chat[0]["role"] in {"system", "developer"}:
         content = chat[0].get("content") or ""
         joined: Any = [*content, {"type": "text", "text": how}] if isinstance(content, list) else f"{content}\n\n{how}"

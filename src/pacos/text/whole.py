@@ -15,27 +15,29 @@ def whole_grammar(wanted: Wanted, control_id: Callable[[str], int | None]) -> li
     """Grammars for `GrammarVocabulary.constraint`."""
     lark = Lark(control_id)
     start = wanted.form.whole(lark, wanted) if wanted.form is not None else ""
-    start = start or _after_thought(lark, wanted, _body(lark, wanted))
+    start = start or _after_thought(lark, wanted)
     grammars: list[Grammar] = [{"lark_grammar": lark.written(start)}]
     return grammars if wanted.answer is None or wanted.required else [*grammars, wanted.answer]
 
 
-def _after_thought(lark: Lark, wanted: Wanted, body: str) -> str:
+def _after_thought(lark: Lark, wanted: Wanted) -> str:
     thinking = wanted.thinking
+    body = _body(lark, wanted)
     if thinking is None:
         return body
     free = not wanted.required and wanted.answer is None
-    space = "" if free else f"{_SPACE} "
-    opens, closes = thinking.opens[0], thinking.closes[0]
-    if wanted.opened:
-        rest = f"{lark.through(closes)} {space}({body})"
-        return f"{lark.free()} | {rest}" if free else rest
-    if free and not lark.is_token(opens):
-        return body  # free text takes in the thought
-    return f"({lark.marker(opens)} {lark.through(closes)} {space})? ({body})"
+    markers = (*wanted.form.openers, *wanted.form.markers) if wanted.form is not None else ()
+    opens, ends = thinking.opens[0], lark.through(thinking.closes[0], markers)
+    if free:
+        after = f"{ends} ({body})"
+        if wanted.opened:
+            return f"{lark.free()} | {after}"
+        return f"{lark.begun(opens)} {after} | {_body(lark, wanted, avoid=opens)}"
+    after = f"{ends} {_SPACE} ({body})"
+    return after if wanted.opened else f"({lark.marker(opens)} {ends} {_SPACE})? ({body})"
 
 
-def _body(lark: Lark, wanted: Wanted) -> str:
+def _body(lark: Lark, wanted: Wanted, avoid: str = "") -> str:
     form, thinking = wanted.form, wanted.thinking
     wrappers = thinking.wrappers if thinking else ()
     answer = "@answer" if wanted.answer is not None and not wanted.required else ""
@@ -43,7 +45,7 @@ def _body(lark: Lark, wanted: Wanted) -> str:
         optional = [f"{lark.marker(wrapper)}?" for wrapper in wrappers]
         answer = " ".join([*optional[:1], answer, *optional[1:]])
     if form is None or not wanted.tools:
-        return answer or lark.free(wrappers)
+        return answer or lark.free(wrappers, avoid)
     rest = form.grammar(lark, wanted.tools, parallel=wanted.parallel)
     opener = form.openers[0] if form.openers and not form.at_start else ""
     if wanted.required or answer:
@@ -56,6 +58,9 @@ def _body(lark: Lark, wanted: Wanted) -> str:
         return call if form.at_start else f"{_SPACE} ({call})"
     if form.at_start:
         return form.optional(lark, rest, wanted.tools)
-    lead = lark.through(opener, wrappers)
-    free = lark.free(wrappers)
-    return f"({lead} {rest})* {free}" if wanted.parallel else f"{free} | {lead} {rest}"
+    lead, free = lark.through(opener, wrappers, avoid), lark.free(wrappers, avoid)
+    if not wanted.parallel:
+        return f"{free} | {lead} {rest}"
+    if not avoid:
+        return f"({lead} {rest})* {free}"
+    return f"{free} | {lead} {rest} ({lark.through(opener, wrappers)} {rest})* {lark.free(wrappers)}"

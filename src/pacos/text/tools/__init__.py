@@ -58,6 +58,7 @@ class ToolFormat:
     this format; formats of smaller `order` are asked first. openers: texts after which calls begin. markers: texts,
     beside the openers, that matter and may be control tokens. at_start: calls may also begin an answer without an
     opener. reads_all: the format has a form for the whole answer. repeats: each call has an opener of its own.
+    example: a call, for a model whose template has the format but shows no tools.
     """
 
     name: str
@@ -68,6 +69,7 @@ class ToolFormat:
     at_start: bool = False
     reads_all: bool = False
     repeats: bool = False
+    example: str = ""
 
     def read(self, incoming: Incoming, answer: Answer, opener: str, schemas: Mapping[str, Any]) -> Waiting[None]:
         """Read the calls after an opener into an answer. Errors: Malformed, where the text is no call."""

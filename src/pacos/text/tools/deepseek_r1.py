@@ -32,4 +32,8 @@ FORMAT = DeepSeekCalls(
     head=HEAD,
     between=("\n```json\n", "\n```json"),
     closer=("\n```<｜tool▁call▁end｜>", "```<｜tool▁call▁end｜>"),
+    example=(
+        f"<｜tool▁calls▁begin｜>{HEAD}function{SEPARATOR}the function's name\n```json\n"
+        '{"the argument\'s name": "its value"}\n```<｜tool▁call▁end｜><｜tool▁calls▁end｜>'
+    ),
 )

@@ -13,4 +13,8 @@ FORMAT = NamedCalls(
     head=HEAD,
     between=(SEPARATOR,),
     closer=("<｜tool▁call▁end｜>",),
+    example=(
+        f"<｜tool▁calls▁begin｜>{HEAD}the function's name{SEPARATOR}"
+        '{"the argument\'s name": "its value"}<｜tool▁call▁end｜><｜tool▁calls▁end｜>'
+    ),
 )
