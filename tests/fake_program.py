@@ -17,9 +17,10 @@ from collections.abc import Sequence as TokenList
 from types import SimpleNamespace
 from typing import Any
 
+from pacos.engine.context import Window
 from pacos.engine.engine import Engine
 from pacos.engine.sampler import Sampler, SamplerScratch
-from pacos.engine.sequence import Sequence, SequenceRequest
+from pacos.engine.sequence import RowSink, Sequence, SequenceRequest
 from pacos.errors import Cancelled
 from pacos.native import address_of
 from pacos.settings import GenerateOptions, QueueOptions, SamplingOptions, read
@@ -144,6 +145,13 @@ def request(prompt: list[int], sampling: SamplingOptions = GREEDY, **options: An
     ends = options.pop("end_ids", frozenset())
     generate, queue = read((GenerateOptions, QueueOptions), options)
     return SequenceRequest(prompt, sampling, generate, ends, queue=queue)
+
+
+def sequence_of(prompt: list[int], *, context: int = 1000, sink: RowSink | None = None, **options: Any) -> Sequence:
+    """A sequence for a scheduler alone."""
+    asked = request(prompt, **options)
+    sampler = SAMPLER if sink is None else None
+    return Sequence(asked, window=Window(context, asked.generate), sampler=sampler, sink=sink)
 
 
 class Toy:

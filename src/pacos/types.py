@@ -128,8 +128,24 @@ class TokenScore:
 
 
 @dataclass(frozen=True, slots=True)
+class ContextUse:
+    """What a context without room for prompt and answer led to; which policy decided.
+
+    Units: tokens. `cut_tokens` of the prompt were left out before it was computed, `shifted_tokens` of prompt and
+    answer later, in so many `shifts`. `full`: the answer ended because the context did.
+    """
+
+    policy: str
+    context_tokens: int
+    cut_tokens: int = 0
+    shifts: int = 0
+    shifted_tokens: int = 0
+    full: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Event:
-    """A piece of a streamed answer: its text, its token ids; the last one says why it ended.
+    """A piece of a streamed answer: its text, its token ids; the last one says why it ended, and has all that is known.
 
     Reasons are "stop" (an end token or a stop string), "length", "tool_calls", "deadline" and "cancelled".
     `reasoning` is what the model thinks and does not say. `scores` belong to `token_ids`, when they were asked for.
@@ -143,6 +159,7 @@ class Event:
     reasoning: str = ""
     tool_calls: tuple[ToolCallDelta, ...] = ()
     scores: tuple[TokenScore, ...] = ()
+    context: ContextUse | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,3 +176,4 @@ class Completion:
     reasoning: str = ""
     tool_calls: tuple[ToolCallDelta, ...] = ()
     scores: tuple[TokenScore, ...] = ()
+    context: ContextUse | None = None

@@ -9,7 +9,7 @@ import time
 import pytest
 
 from pacos.cli import render
-from pacos.types import Timings
+from pacos.types import ContextUse, Timings
 
 
 class Screen(io.StringIO):
@@ -89,6 +89,16 @@ def test_numbers_as_people_read_them() -> None:
     line = render.timings_line(Timings(20, 16, 0.5, 11, 2.0))
     assert line == "prompt 20 tokens (16 cached), 8.0 tokens/s; generated 11 tokens, 5.0 tokens/s"
     assert render.printable("a\nb\x00" + "c" * 300) == "a\\nb\\x00" + "c" * 195 + "…"
+
+
+def test_what_was_forgotten_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    render.tell_context(ContextUse("error", 64, full=True))
+    render.tell_context(None)
+    assert capsys.readouterr().err == ""
+    render.tell_context(ContextUse("shift", 64, 5, 2, 60))
+    told = capsys.readouterr().err
+    assert "5 tokens of the prompt were left out: the context holds 64" in told
+    assert "full 2 times, and lost 60 older tokens" in told
 
 
 def test_tables_align(capsys: pytest.CaptureFixture[str]) -> None:

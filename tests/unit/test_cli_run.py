@@ -51,6 +51,7 @@ def test_json_is_one_object_with_the_whole_sequence() -> None:
     assert found["finish_reason"] == "length"
     assert len(found["token_ids"]) == found["prompt_tokens"] + 12
     assert found["timings"]["generated_tokens"] == 12
+    assert found["context"]["policy"] == "error"
     assert found["seed"] == 7
     assert found["stop_string"] is None
     assert found["model"] == str(STORYTELLER)

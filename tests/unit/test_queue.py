@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from fake_program import GREEDY, SAMPLER, Toy, V, expected, prompt_of, request
+from fake_program import GREEDY, Toy, V, expected, prompt_of, request, sequence_of
 
 from pacos.engine.pages import PagePool
 from pacos.engine.queue import Queue
@@ -32,8 +32,8 @@ def scheduler(pages: int = 200, step_tokens: int = 8) -> Scheduler:
 
 
 def sequence(seed: int, length: int = 8, last: int | None = None, **queue: object) -> Sequence:
-    made = request(random.Random(seed).choices(range(V), k=length), **queue)
-    return Sequence(made, last_tokens=length + 1 if last is None else last, sampler=SAMPLER)
+    count = 1 if last is None else last - length
+    return sequence_of(random.Random(seed).choices(range(V), k=length), n_predict=count, **queue)
 
 
 def step(one: Scheduler) -> list[Sequence]:

@@ -6,12 +6,12 @@ import random
 from array import array
 
 import pytest
-from fake_program import SAMPLER, V
+from fake_program import V, sequence_of
 
 from pacos.engine.batch import Batch
 from pacos.engine.pages import PagePool
 from pacos.engine.scheduler import Part, Scheduler
-from pacos.engine.sequence import Sequence, SequenceRequest
+from pacos.engine.sequence import Sequence
 
 SIZE = 4
 
@@ -22,7 +22,7 @@ def scheduler(pages: int = 100, step_tokens: int = 16) -> Scheduler:
 
 def sequence(length: int, seed: int = 0, last: int = 1000) -> Sequence:
     tokens = random.Random(seed).choices(range(V), k=length)
-    return Sequence(SequenceRequest(tokens), last_tokens=last, sampler=SAMPLER)
+    return sequence_of(tokens, n_predict=last - length)
 
 
 def run(one: Scheduler) -> list[Part]:
@@ -148,7 +148,7 @@ def test_generating_sequences_use_the_same_arrays_again() -> None:
 def test_many_rows_are_spread_over_steps(wanted: list[int], counts: list[int]) -> None:
     one, batch = scheduler(), Batch(V)
     batch._rows_max = 2
-    scored = Sequence(SequenceRequest([1, 2, 3, 4, 5, 6]), last_tokens=6, sink=Rows(wanted))
+    scored = sequence_of([1, 2, 3, 4, 5, 6], sink=Rows(wanted), n_predict=0)
     one.queue.add((scored,))
     found, rows_all = [], []
     while scored.remaining:

@@ -113,13 +113,13 @@ def _typed_line() -> str:
 
 
 def _answer(llm: LLM, messages: list[dict[str, str]], options: dict[str, Any]) -> None:
-    speaker, text, timings, finish = render.Speaker(), "", None, None
+    speaker, text, timings, finish, use = render.Speaker(), "", None, None, None
     try:
         for event in interruptible(llm.stream_chat(messages, **options)):
             speaker.think(event.reasoning)
             speaker.say(event.text)
             text += event.text
-            timings, finish = event.timings or timings, event.finish_reason
+            timings, finish, use = event.timings or timings, event.finish_reason, event.context
     except PacosError as error:
         messages.pop()  # the question stays out of the conversation that could not take it
         speaker.end_line()
@@ -128,6 +128,7 @@ def _answer(llm: LLM, messages: list[dict[str, str]], options: dict[str, Any]) -
         return
     if not speaker.at_line_start or not text:
         render.write("\n")
+    render.tell_context(use)
     if timings is not None:
         render.note(render.timings_line(timings))
     if finish == "length" and options["n_predict"] < 0:

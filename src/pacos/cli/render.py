@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 from pacos.errors import UsageError
-from pacos.types import Timings
+from pacos.types import ContextUse, Timings
 
 _MOMENT_SECONDS = 0.4
 _NUMBER = re.compile(r"([-+]?[\d.]+%?)?")  # or nothing at all
@@ -138,6 +138,15 @@ def timings_line(timings: Timings) -> str:
         f"prompt {timings.prompt_tokens} tokens{cached}, {timings.prompt_rate:.1f} tokens/s; "
         f"generated {timings.generated_tokens} tokens, {timings.generate_rate:.1f} tokens/s"
     )
+
+
+def tell_context(use: ContextUse | None) -> None:
+    """Warn of what a context without room made the model forget."""
+    if use is not None and use.cut_tokens:
+        warn(f"{use.cut_tokens} tokens of the prompt were left out: the context holds {use.context_tokens}")
+    if use is not None and use.shifts:
+        times = "once" if use.shifts == 1 else f"{use.shifts} times"
+        warn(f"the context of {use.context_tokens} tokens was full {times}, and lost {use.shifted_tokens} older tokens")
 
 
 def timings_data(timings: Timings) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -163,12 +164,13 @@ def interruptible(stream: Stream) -> Iterator[Event]:
 
 def _print_text(stream: Stream, *, timings: bool) -> str:
     speaker = render.Speaker()
-    finish, spent = "stop", None
+    finish, spent, use = "stop", None, None
     for event in interruptible(stream):
         speaker.think(event.reasoning)
         speaker.say(event.text)
-        finish, spent = event.finish_reason or finish, event.timings or spent
+        finish, spent, use = event.finish_reason or finish, event.timings or spent, event.context
     speaker.end_line()
+    render.tell_context(use)
     if spent is not None and timings:
         click.echo(render.timings_line(spent), err=True)
     elif spent is not None:
@@ -191,6 +193,7 @@ def _print_json(llm: LLM, stream: Stream) -> str:
             "stop_string": last.stop_string,
             "seed": stream.seed,
             "timings": render.timings_data(last.timings) if last.timings is not None else None,
+            "context": asdict(last.context) if last.context is not None else None,
         }
     )
     return last.finish_reason or "stop"

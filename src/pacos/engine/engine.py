@@ -17,20 +17,23 @@ from collections.abc import Callable
 from collections.abc import Sequence as TokenList
 
 from pacos.backends import Pages, Program
+from pacos.engine.context import Window
 from pacos.engine.delivery import Delivery
 from pacos.engine.lanes import Lane, Lanes
 from pacos.engine.pages import PagePool
 from pacos.engine.pooling import CopiedRows
 from pacos.engine.queue import Queue
-from pacos.engine.sampler import Sampler, SamplerScratch, log_probabilities
+from pacos.engine.sampler import Sampler, SamplerScratch
 from pacos.engine.scheduler import Part, Scheduler
+from pacos.engine.scoring import ScoredRows, TopRows
 from pacos.engine.sequence import RowSink, Sequence, SequenceRequest
-from pacos.errors import Cancelled, ContextFull, PacosError, UsageError
+from pacos.engine.statistics import Statistics
+from pacos.errors import Cancelled, PacosError, UsageError
 from pacos.log import logger
 from pacos.models import LOGITS
 from pacos.native import address_of
-from pacos.settings import GenerateOptions
-from pacos.types import Step
+from pacos.settings import GenerateOptions, SamplingOptions
+from pacos.types import Step, TokenScore
 
 
 class Engine:
@@ -62,6 +65,7 @@ class Engine:
         self._scheduler = Scheduler(self.pool, program.max_tokens, self._queue, whole=not causal)
         self._lanes = lanes or Lanes(LOGITS, program)
         self._delivery = Delivery()
+        self._steps = self._tokens_generated = 0
         self._wake = threading.Condition()
         self._closed = False
         self._stepping: list[Part] = []  # what a program computes now, and which one; under _wake
@@ -83,13 +87,35 @@ class Engine:
 
         Errors: as `submit`.
         """
-        sequences: list[Sequence] = []
-        for request in requests:
-            self._check_request(request)
-            same = bool(sequences) and request.generate.cache_prompt and request.tokens == requests[0].tokens
-            sequences.append(self._made(request, leader=sequences[0] if same else None))
+        sequences = [self._made(request) for request in requests]
+        for sequence in sequences[1:]:
+            if sequence.is_led_by(sequences[0]):
+                sequence.leader = sequences[0]
         self._enter(sequences)
         return sequences
+
+    def statistics(self) -> Statistics:
+        """What it does now and has done so far; from any thread, at any time."""
+        scheduler, pool, waiting = self._scheduler, self.pool, len(self._queue)
+        cached, free = pool.cached, pool.available - pool.cached
+        return Statistics(
+            running=len(scheduler.running),
+            waiting=waiting,
+            context_tokens=self.context_tokens,
+            page_tokens=pool.page_tokens,
+            pages=pool.count,
+            pages_held=max(0, pool.count - cached - free),
+            pages_cached=cached,
+            pages_free=free,
+            steps=self._steps,
+            sequences=scheduler.sequences,
+            tokens_computed=scheduler.tokens_computed,
+            tokens_generated=self._tokens_generated,
+            tokens_reused=scheduler.tokens_reused,
+            prompts_reused=scheduler.prompts_reused,
+            preemptions=scheduler.preemptions,
+            shifts=scheduler.shifts,
+        )
 
     def logits(self, token_ids: TokenList[int], outputs: TokenList[int]) -> array[float]:
         """Logits after some of the tokens, computed through the same steps as everything else.
@@ -100,12 +126,21 @@ class Engine:
         self.submit_rows(token_ids, sink).wait()
         return sink.rows
 
+    def token_scores(self, token_ids: TokenList[int], first: int = 0, top: int = 0) -> list[TokenScore]:
+        """Log-probability of each token from first + 1 on, given those before it, and of the `top` likeliest there.
+
+        Shapes: T token ids -> T - 1 - first scores. Errors: as `submit`, NumericalError.
+        """
+        sink = TopRows(token_ids, range(first, len(token_ids) - 1), top, Sampler(SamplingOptions(), self._scratch))
+        self.submit_rows(token_ids, sink).wait()
+        return sink.scores
+
     def log_probabilities(self, token_ids: TokenList[int], first: int = 0) -> list[float]:
         """Log-probability of each token from first + 1 on, given those before it; memory for one step's rows only.
 
         Units: natural logarithm. Shapes: T token ids -> T - 1 - first numbers. Errors: as `submit`, NumericalError.
         """
-        sink = _ScoredRows(token_ids, range(first, len(token_ids) - 1))
+        sink = ScoredRows(token_ids, range(first, len(token_ids) - 1))
         self.submit_rows(token_ids, sink).wait()
         return sink.scores
 
@@ -114,7 +149,7 @@ class Engine:
 
         Errors: as `submit`; UsageError for places out of order or range, or a result that the model does not have.
         """
-        self._check_tokens(token_ids, room=0)
+        self._check_tokens(token_ids)
         wanted = sink.wanted
         if any(later <= place for place, later in itertools.pairwise(wanted)):
             raise UsageError("outputs are not ascending", hint="name each place once, in order")
@@ -122,7 +157,8 @@ class Engine:
             raise UsageError(f"outputs run from {wanted[0]} to {wanted[-1]}", hint=f"there are {len(token_ids)} tokens")
         self._lanes.prepare(result)
         request = SequenceRequest(token_ids, generate=GenerateOptions(n_predict=0, cache_prompt=self.causal))
-        sequence = Sequence(request, last_tokens=len(token_ids), sink=sink, result=result)
+        window = Window(self.context_tokens, request.generate)
+        sequence = Sequence(request, window=window, sink=sink, result=result)
         self._enter([sequence])
         return sequence
 
@@ -152,33 +188,22 @@ class Engine:
     def _unwanted(self, parts: list[Part]) -> bool:
         return bool(parts) and (self._closed or all(sequence.cancelled for sequence, _ in parts))
 
-    def _check_request(self, request: SequenceRequest) -> None:
+    def _made(self, request: SequenceRequest) -> Sequence:
         if not self.causal:
             raise UsageError("this model is an encoder: it generates no text", hint="use `pacos embed` or LLM.embed")
         generate = request.generate
-        self._check_tokens(request.tokens, room=0 if generate.n_predict == 0 else 1)
+        self._check_tokens(request.tokens)
         if bad := next((token for token in generate.stop_ids if token >= self.vocab_size), None):
             raise UsageError(f"stop_ids has token {bad}", hint=f"the model has {self.vocab_size} tokens")
-
-    def _made(self, request: SequenceRequest, leader: Sequence | None) -> Sequence:
-        generate = request.generate
-        last = self.context_tokens
-        if generate.n_predict >= 0:
-            last = min(last, len(request.tokens) + generate.n_predict)
         sampler = None
         if generate.n_predict != 0:
             banned = request.banned_ids.union(request.end_ids if generate.ignore_eos else ())
             sampler = Sampler(request.sampling, self._scratch, banned, request.breakers)
-        return Sequence(request, last_tokens=last, sampler=sampler, leader=leader)
+        return Sequence(request, window=Window(self.context_tokens, generate), sampler=sampler)
 
-    def _check_tokens(self, tokens: TokenList[int], room: int) -> None:
+    def _check_tokens(self, tokens: TokenList[int]) -> None:
         if len(tokens) == 0:
             raise UsageError("there are no tokens to start from", hint="give at least one, such as the model's BOS")
-        if len(tokens) + room > self.context_tokens:
-            raise ContextFull(
-                f"{len(tokens)} tokens do not fit a context of {self.context_tokens}",
-                hint=f"at most {self.context_tokens - room} fit; shorten the prompt or raise --ctx-size",
-            )
         if min(tokens) < 0 or max(tokens) >= self.vocab_size:
             bad = next(token for token in tokens if not 0 <= token < self.vocab_size)
             raise UsageError(f"token {bad} is not in the vocabulary", hint=f"use 0 to {self.vocab_size - 1}")
@@ -246,7 +271,9 @@ class Engine:
                 raise Cancelled("nobody wants the step")
             self._stepping, self._running = parts, program
         try:
-            return program.run(step)
+            found = program.run(step)
+            self._steps += 1
+            return found
         finally:
             with self._wake:
                 self._stepping = []
@@ -273,7 +300,7 @@ class Engine:
             try:
                 self._scheduler.computed(sequence, count)
                 if row_count and sequence.sampler is not None:
-                    sequence.append(_chosen(sequence, sequence.sampler, address + row * row_bytes))
+                    self._choose(sequence, sequence.sampler, address + row * row_bytes)
                 else:
                     self._take_rows(sequence, found[row * width : (row + row_count) * width], row_count)
                 if sequence.finished:
@@ -281,6 +308,22 @@ class Engine:
             except Exception as error:  # noqa: BLE001 - it is this sequence's alone
                 self._fail(sequence, error)
             row += row_count
+
+    def _choose(self, sequence: Sequence, sampler: Sampler, logits: int) -> None:
+        constraint, count = sequence.constraint, sequence.scores
+        mask = constraint.mask() if constraint is not None else None
+        score = None
+        if sequence.post_sampling_scores and count >= 0:
+            token, score = sampler.next_scored(logits, sequence.text, count, mask)
+        else:
+            token = sampler.next_token(logits, sequence.text, mask)
+            score = sampler.score(logits, token, count) if count >= 0 else None
+        if constraint is not None:
+            constraint.accept(token)
+        sequence.append(token, score)
+        self._tokens_generated += 1
+        if sequence.crowded and not sequence.finished:
+            self._scheduler.shift(sequence)
 
     def _take_rows(self, sequence: Sequence, rows: memoryview[float], count: int) -> None:
         if sequence.sink is not None and count:
@@ -294,26 +337,3 @@ class Engine:
         failure.__cause__ = None if failure is error else error
         sequence.fail(failure)
         self._scheduler.retire(sequence, keep=False)
-
-
-def _chosen(sequence: Sequence, sampler: Sampler, logits: int) -> int:
-    """The token after a sequence, from the row of logits at this address."""
-    constraint = sequence.constraint
-    if constraint is None:
-        return sampler.next_token(logits, sequence.tokens)
-    token = sampler.next_token(logits, sequence.tokens, constraint.mask())
-    constraint.accept(token)
-    return token
-
-
-class _ScoredRows:
-    """Keeps the log-probability that each row gives to the token after it."""
-
-    def __init__(self, tokens: TokenList[int], wanted: TokenList[int]) -> None:
-        self.wanted = wanted
-        self.scores: list[float] = []
-        self._next = array("i", tokens[wanted[0] + 1 :] if wanted else ())
-
-    def take(self, rows: memoryview[float], count: int) -> None:
-        done = len(self.scores)
-        self.scores += log_probabilities(rows, self._next[done : done + count])

@@ -66,6 +66,8 @@ class Queue:
 
     def head(self, *, oldest: bool = False) -> Sequence | None:
         """Whose turn it is, or who waits longest; None when nobody can start."""
+        if not self._count:
+            return None
         with self._lock:
             lines = [line for owners in self._levels.values() for line in owners.values()]
             heads = [one for line in lines if (one := next(filter(_can_start, line), None)) is not None]

@@ -35,6 +35,8 @@ class Scheduler:
         self.running: list[Sequence] = []
         self.preemptions = 0
         self.starts = 0
+        self.shifts = 0
+        self.tokens_computed = self.tokens_reused = self.prompts_reused = self.sequences = 0
 
     def __iter__(self) -> Iterator[Sequence]:
         return chain(self.running, self.queue)
@@ -60,6 +62,7 @@ class Scheduler:
     def computed(self, sequence: Sequence, count: int) -> None:
         """Note that `count` more tokens of a sequence have their keys and values; full pages become known."""
         sequence.computed += count
+        self.tokens_computed += count
         self.queue.served(sequence, count)
         if not sequence.reuse:
             return
@@ -85,6 +88,17 @@ class Scheduler:
             self.pool.publish_tail(sequence.parent, tail, sequence.pages[sequence.published])
         self._release(sequence)
         self.queue.left(sequence)
+        self.sequences += 1
+        self.tokens_reused += sequence.cached_tokens
+        self.prompts_reused += sequence.cached_tokens > 0
+
+    def shift(self, sequence: Sequence) -> None:
+        """Go on with a text that has filled its context."""
+        self._release(sequence)
+        sequence.shift()
+        self.shifts += 1
+        if not self._start(sequence):
+            self._give_way(sequence)
 
     def _drop_ended(self) -> None:
         now = time.perf_counter()
@@ -162,11 +176,14 @@ class Scheduler:
         return True
 
     def _preempt(self, sequence: Sequence) -> None:
-        self.running.remove(sequence)
         self._release(sequence)
+        self._give_way(sequence)
+        self.preemptions += 1
+
+    def _give_way(self, sequence: Sequence) -> None:
+        self.running.remove(sequence)
         sequence.interrupted = True
         self.queue.put_back(sequence)
-        self.preemptions += 1
 
     def _release(self, sequence: Sequence) -> None:
         self.pool.release(sequence.pages)
@@ -185,7 +202,7 @@ class Scheduler:
                 self._release(sequence)
                 return False
             sequence.pages.append(page)
-        if sequence.prompt_tokens == len(sequence.tokens):
+        if not sequence.answered:
             sequence.cached_tokens = sequence.computed
         sequence.started()
         return True
@@ -208,7 +225,7 @@ class Scheduler:
     def _tail_of_leader(self, sequence: Sequence) -> int:
         """Tokens of the next page that the sequence with the same prompt has computed."""
         leader = sequence.leader
-        if leader is None or len(leader.pages) <= len(sequence.pages):
+        if leader is None or leader.tokens is not leader.text or len(leader.pages) <= len(sequence.pages):
             return 0
         end = min(self._reusable(sequence), leader.computed, leader.prompt_tokens)
         return min(self.pool.page_tokens, end - sequence.computed)
@@ -242,5 +259,5 @@ class Scheduler:
             sequence.pages[sequence.published], sequence.parent = known
             sequence.published += 1
             sequence.computed = end
-            if sequence.prompt_tokens == len(sequence.tokens):
+            if not sequence.answered:
                 sequence.cached_tokens += size

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 import time
 from array import array
 from collections.abc import Hashable, Iterator
@@ -11,15 +12,19 @@ from dataclasses import dataclass, field
 from queue import SimpleQueue
 from typing import Protocol
 
+from pacos.engine.context import Window
 from pacos.engine.delivery import Delivery, Listener
 from pacos.engine.sampler import Sampler
 from pacos.models import LOGITS
 from pacos.settings import GenerateOptions, QueueOptions, SamplingOptions
-from pacos.types import Timings
+from pacos.types import ContextUse, Timings, TokenScore
 
 
 class Constraint(Protocol):
-    """What tokens a sequence may go on with. Both methods are called on the engine's thread, by turns."""
+    """What tokens a sequence may go on with. Both methods are called on the engine's thread, by turns.
+
+    To have a text end it allows end tokens alone. What it raises fails the sequence.
+    """
 
     def mask(self) -> memoryview[int] | None:
         """Which tokens may come next; None for all. Valid until the next call.
@@ -55,6 +60,7 @@ class TokenEvent:
 
     tokens: tuple[int, ...]
     finish_reason: str | None = None
+    scores: tuple[TokenScore, ...] = ()
 
 
 class RowSink(Protocol):
@@ -81,40 +87,43 @@ class Sequence:
 
     A `listener` is told when `take` has something new.
 
+    `text` is all of it, `tokens` is what the context holds.
     Units: `computed` tokens have their keys and values in `pages`; `published` of those pages are known to the pool.
     """
 
     __slots__ = (
-        *("_cancelled", "_first_time", "_last_time", "_queue", "_start_time", "arrival", "cached_tokens", "computed"),
-        "constraint",
-        *("deadline", "delivery", "end_ids", "finish_reason", "interrupted", "last_tokens", "leader", "line"),
-        *("listener", "owner", "pages", "parent", "prompt_tokens", "published", "rank", "result", "reuse"),
-        *("rows_done", "salt", "sampler", "sink", "tokens"),
+        *("_cancelled", "_first_time", "_last_time", "_queue", "_start_time", "arrival", "cached_tokens"),
+        *("computed", "constraint", "deadline", "delivery", "end_ids", "finish_reason", "interrupted"),
+        *("last_tokens", "leader", "line", "listener", "owner", "pages", "parent", "post_sampling_scores"),
+        *("prompt_tokens", "published", "rank", "result", "reuse", "rows_done", "salt", "sampler", "scores"),
+        *("sink", "text", "tokens", "window"),
     )
 
     def __init__(
         self,
         request: SequenceRequest,
         *,
-        last_tokens: int,
+        window: Window,
         sampler: Sampler | None = None,
         sink: RowSink | None = None,
         result: str = LOGITS,
-        leader: Sequence | None = None,
     ) -> None:
         generate, queue = request.generate, request.queue
-        self.tokens = array("i", request.tokens)
-        self.prompt_tokens = len(self.tokens)
-        self.last_tokens = last_tokens
+        self.window = window
+        self.text = self.tokens = window.fit(request.tokens)
+        self.prompt_tokens = len(self.text)
+        self.last_tokens = self.prompt_tokens + generate.n_predict if generate.n_predict >= 0 else sys.maxsize
         self.sampler = sampler
         self.constraint = request.constraint
         self.sink = sink
         self.result = result
-        self.leader = leader  # starts with the same prompt: wait until it is computed
+        self.leader: Sequence | None = None  # starts with the same prompt: wait until it is computed
         own = frozenset() if generate.ignore_eos else request.end_ids
         self.end_ids: frozenset[int] = own.union(generate.stop_ids)
         self.salt = queue.cache_salt
         self.reuse = generate.cache_prompt
+        self.scores = generate.scores
+        self.post_sampling_scores = generate.post_sampling_scores
         self.owner = queue.owner
         self.rank = queue.priority  # the scheduler lifts it when the wait becomes long
         self.arrival = 0
@@ -191,9 +200,13 @@ class Sequence:
             prompt_tokens=self.prompt_tokens,
             cached_tokens=self.cached_tokens,
             prompt_seconds=first - self._start_time if self._start_time else 0.0,
-            generated_tokens=len(self.tokens) - self.prompt_tokens,
+            generated_tokens=len(self.text) - self.prompt_tokens,
             generate_seconds=self._last_time - first,
         )
+
+    def context_use(self) -> ContextUse:
+        """What the context's size led to so far."""
+        return self.window.use(full=self.finish_reason == "length" and len(self.text) < self.last_tokens)
 
     # For the engine, on its thread.
 
@@ -226,7 +239,7 @@ class Sequence:
         """Note when it first got pages."""
         self._start_time = self._start_time or time.perf_counter()
 
-    def append(self, token: int) -> None:
+    def append(self, token: int, score: TokenScore | None = None) -> None:
         """Take the chosen token: give it out, or end."""
         now = time.perf_counter()
         self._last_time = now
@@ -234,10 +247,25 @@ class Sequence:
         if token in self.end_ids:
             self.finish("stop")
             return
-        self.tokens.append(token)
-        self._give(TokenEvent((token,)))
-        if len(self.tokens) >= self.last_tokens:
+        self.text.append(token)
+        if self.tokens is not self.text:
+            self.tokens.append(token)
+        self._give(TokenEvent((token,), None, () if score is None else (score,)))
+        if len(self.text) >= self.last_tokens or (self.crowded and not self.window.shifts):
             self.finish("length")
+
+    def is_led_by(self, other: Sequence) -> bool:
+        """Whether it may wait for another's prompt and share it."""
+        return self.reuse and other.reuse and self.salt == other.salt and self.tokens == other.tokens
+
+    @property
+    def crowded(self) -> bool:
+        """Whether the context is full."""
+        return len(self.tokens) >= self.window.context_tokens
+
+    def shift(self) -> None:
+        """Leave older tokens out of the context; all that is left is to compute again."""
+        self.tokens = self.window.shift(self.tokens)
 
     def finish(self, reason: str) -> None:
         """End it; consumers get the reason after the last token."""

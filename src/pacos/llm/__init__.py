@@ -15,6 +15,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,7 @@ from pacos.errors import FormatError, ModelError, UsageError
 from pacos.formats.wording import shown
 from pacos.lazy import need_numpy, np
 from pacos.llm.chat import ChatPlanner, Wish, open_template
+from pacos.llm.choices import best, checked_count, seeded
 from pacos.llm.embed import Embeddings, embed, pooling_of, read_inputs
 from pacos.llm.prompt import Prompt, seen
 from pacos.llm.prompt import token_ids as to_token_ids
@@ -31,7 +33,7 @@ from pacos.llm.stream import Decoder, Stream, TextDecoder, collected
 from pacos.settings import GenerateOptions, LoadOptions, QueueOptions, SamplingOptions, read
 from pacos.settings.constraint import ConstraintOptions, ReasoningOptions
 from pacos.settings.embed import EmbedOptions, InputOptions
-from pacos.types import Archive, Completion
+from pacos.types import Archive, Completion, TokenScore
 
 if TYPE_CHECKING:
     from pacos.engine.engine import Engine
@@ -178,9 +180,27 @@ class LLM:
 
     def stream(self, prompt: Prompt, **options: Any) -> Stream:
         """Continue a text or token ids, event by event; closing the stream cancels the sequence."""
+        return self.stream_many(prompt, 1, **options)[0]
+
+    def stream_many(self, prompt: Prompt, count: int, **options: Any) -> list[Stream]:
+        """Continue a prompt several times; it is computed once. Number i has the seed `seed + i`.
+
+        Errors: CapacityError when the queue has no places for all, and as `stream`.
+        """
         *groups, constraint = read(TEXT_GROUPS, options)
         tokens = self.tokenize(prompt) if isinstance(prompt, str | bytes) else to_token_ids(prompt)
-        return self._start(tokens, groups, self._planner.limit_text(constraint))
+        return self._start(tokens, groups, [self._planner.limit_text(constraint) for _ in range(checked_count(count))])
+
+    def generate_many(self, prompt: Prompt, count: int, *, best_of: int = 0, **options: Any) -> list[Completion]:
+        """Continue a prompt several times; of `best_of` answers those whose tokens are likeliest on average.
+
+        They come the best first, with scores. Without `best_of`, in order of their seeds. Errors: as `stream_many`.
+        """
+        if 0 < best_of < count:
+            raise UsageError(f"best_of is {best_of}, for {count} answers", hint="use more, or 0 for any")
+        if best_of:
+            return best(self.stream_many(prompt, best_of, **{"scores": 0, **options}), count)
+        return [collected(stream, stream.prompt_token_ids) for stream in self.stream_many(prompt, count, **options)]
 
     def chat(self, messages: Sequence[Message], **options: Any) -> Completion:
         """Answer a conversation of {"role": ..., "content": ...} messages."""
@@ -191,26 +211,37 @@ class LLM:
         """As `chat`, without holding up the event loop; cancelling the task cancels the sequence."""
         return await _acollected(self.stream_chat, messages, options)
 
-    def stream_chat(
+    def stream_chat(self, messages: Sequence[Message], **options: Any) -> Stream:
+        """Answer a conversation, event by event; closing the stream cancels the sequence.
+
+        `options` and errors are as for `stream_chat_many`.
+        """
+        return self.stream_chat_many(messages, 1, **options)[0]
+
+    def stream_chat_many(
         self,
         messages: Sequence[Message],
+        count: int,
         *,
         tools: Sequence[Mapping[str, Any]] = (),
         tool_choice: str | Mapping[str, Any] | None = "auto",
         parallel_tool_calls: bool = True,
         template_options: Mapping[str, Any] | None = None,
         **options: Any,
-    ) -> Stream:
-        """Answer a conversation, event by event; closing the stream cancels the sequence.
+    ) -> list[Stream]:
+        """Answer a conversation several times, with seeds as in `stream_many`.
 
         `tools` and `tool_choice` are as in OpenAI's chat completions. `template_options` go to the chat template.
         `options` are as for `stream`, and fields of ReasoningOptions.
-        Errors: TemplateError; UsageError for what cannot be used or enforced; ContextFull.
+        Errors: TemplateError; UsageError for what cannot be used or enforced; ContextFull; CapacityError.
         """
         *groups, constraint, reasoning = read((*TEXT_GROUPS, ReasoningOptions), options)
         wish = Wish(tools, tool_choice, parallel_tool_calls, constraint, reasoning, template_options or {})
         plan = self._planner.plan(messages, wish)
-        return self._start(plan.tokens, groups, plan.limit, plan.decoder, self.template.stops)
+        limits = [plan.limit]
+        while len(limits) < checked_count(count):  # each answer needs a constraint of its own
+            limits.append(None if plan.limit is None else self._planner.plan(messages, wish).limit)
+        return self._start(plan.tokens, groups, limits, plan.decoder, self.template.stops)
 
     def embed(self, inputs: Prompt | Sequence[Prompt], **options: Any) -> Embeddings:
         """One vector for each text or list of token ids; `options` are fields of EmbedOptions and InputOptions.
@@ -241,6 +272,13 @@ class LLM:
         tokens = to_token_ids(token_ids)
         rows = self.engine.logits(tokens, range(len(tokens)))
         return np.frombuffer(rows, np.float32).reshape(len(tokens), -1)
+
+    def scores(self, token_ids: Sequence[int], first: int = 0, top: int = 0) -> list[TokenScore]:
+        """Log-probability of each token from first + 1 on, given all before it, and of the `top` likeliest there.
+
+        Shapes: T token ids -> T - 1 - first scores. Errors: ContextFull, UsageError for an id out of range.
+        """
+        return self.engine.token_scores(to_token_ids(token_ids), first, top)
 
     def log_probabilities(self, token_ids: Sequence[int], first: int = 0) -> list[float]:
         """Log-probability of each token from first + 1 on, given all before it.
@@ -278,15 +316,18 @@ class LLM:
         self,
         tokens: Sequence[int],
         groups: Sequence[Any],
-        constraint: Constraint | None,
+        constraints: Sequence[Constraint | None],
         decoder: Callable[[tuple[str, ...]], Decoder] | None = None,
         stops: tuple[str, ...] = (),
-    ) -> Stream:
+    ) -> list[Stream]:
+        """A stream for each constraint."""
         from pacos.engine.sequence import SequenceRequest
 
         sampling, generate, queue = groups
-        if constraint is not None and generate.ignore_eos:
+        if generate.ignore_eos and any(one is not None for one in constraints):
             raise UsageError("ignore_eos leaves a constrained answer no way to end", hint="drop one of them")
+        if generate.keep >= 0 and tokens and tokens[0] == self.tokenizer.bos:
+            generate = replace(generate, keep=generate.keep + 1)
         stops = (*generate.stop, *stops)
         breakers = self._breakers.sequences(sampling.dry_sequence_breakers) if sampling.dry_multiplier else ()
         request = SequenceRequest(
@@ -297,10 +338,14 @@ class LLM:
             banned_ids=frozenset(self.tokenizer.suppressed),
             queue=queue,
             breakers=breakers,
-            constraint=constraint,
         )
-        reader = decoder(stops) if decoder is not None else TextDecoder(self.tokenizer, stops)
-        return Stream(self, self.engine.submit(request), reader)
+        requests = [
+            replace(request, sampling=own, constraint=constraint)
+            for own, constraint in zip(seeded(sampling, len(constraints)), constraints, strict=True)
+        ]
+        decoders = [decoder(stops) if decoder is not None else TextDecoder(self.tokenizer, stops) for _ in requests]
+        sequences = self.engine.submit_together(requests)
+        return [Stream(self, *pair) for pair in zip(sequences, decoders, strict=True)]
 
 
 async def _acollected(start: Callable[..., Stream], text: Any, options: Mapping[str, Any]) -> Completion:

@@ -65,7 +65,7 @@ class Stream:
         self._llm = llm  # kept open while there is a stream
         self._decoder = decoder
         self._ended = False
-        self.prompt_token_ids = tuple(sequence.tokens[: sequence.prompt_tokens])
+        self.prompt_token_ids = tuple(sequence.text[: sequence.prompt_tokens])
 
     @property
     def seed(self) -> int:
@@ -110,10 +110,12 @@ class Stream:
         except BaseException:
             self.close()
             raise
+        if found.scores:
+            event = replace(event, scores=found.scores)
         if event.finish_reason is None:
             return event
         self.close()
-        return replace(event, timings=self._sequence.timings())
+        return replace(event, timings=self._sequence.timings(), context=self._sequence.context_use())
 
     def __enter__(self) -> Stream:
         return self
@@ -149,6 +151,7 @@ def collected(events: Iterable[Event], prompt_token_ids: tuple[int, ...] = ()) -
         reasoning="".join(event.reasoning for event in pieces),
         tool_calls=_whole_calls(delta for event in pieces for delta in event.tool_calls),
         scores=tuple(score for event in pieces for score in event.scores),
+        context=last.context,
     )
 
 

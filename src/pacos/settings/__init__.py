@@ -89,6 +89,28 @@ class GenerateOptions:
     cache_prompt: bool = option(
         True, flags=("--cache-prompt",), off_flags=("--no-cache-prompt",), help="Reuse what earlier prompts computed."
     )
+    scores: int = option(
+        -1,
+        minimum=-1,
+        maximum=10_000,
+        help="Tell each token's log-probability and those of so many likeliest; -1 is off.",
+    )
+    post_sampling_scores: bool = option(
+        False, help="Scores are of what the token was drawn from, after all sampler stages, not the model's own."
+    )
+    context_policy: str = option(
+        "error",
+        flags=("--context-policy",),
+        choices=("error", "shift", "truncate"),
+        help="When prompt and answer exceed the context: error, truncate (cut the prompt), shift (drop older text).",
+    )
+    keep: int = option(
+        0,
+        flags=("--keep",),
+        minimum=-1,
+        maximum=INT_MAX,
+        help="Tokens of the prompt's start that truncate and shift keep, beside BOS; -1 is all.",
+    )
 
     def __post_init__(self) -> None:
         check(self)
