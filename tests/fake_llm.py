@@ -8,13 +8,16 @@ two events; the prompt "fail" makes the sequence fail.
 from __future__ import annotations
 
 import asyncio
+from array import array
 from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pacos.errors import ContextFull, NumericalError
+from pacos.llm.embed import Embeddings
 from pacos.server.model_file import ModelSpec
 from pacos.settings import GenerateOptions, SamplingOptions, read
+from pacos.settings.embed import EmbedOptions, InputOptions
 from pacos.types import Event, Timings
 
 CONTEXT_TOKENS = 4096
@@ -96,6 +99,13 @@ class FakeLLM:
 
     def chat_tokens(self, messages: Sequence[Mapping[str, Any]]) -> list[int]:
         return self.tokenize("".join(f"<{message['role']}>{message['content']}" for message in messages))
+
+    def embed(self, inputs: Sequence[str | Sequence[int]], **options: Any) -> Embeddings:
+        how, _ = read((EmbedOptions, InputOptions), options)
+        tokens = [self.tokenize(one) if isinstance(one, str) else list(one) for one in inputs]
+        width = how.dimensions or 4
+        vectors = tuple(array("f", [len(ids), *ids[:3], *bytes(3)][:width]) for ids in tokens)
+        return Embeddings(vectors, width, "mean", tuple(map(len, tokens)))
 
     def close(self) -> None:
         self.closed = True

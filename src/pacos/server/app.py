@@ -8,6 +8,7 @@ import secrets
 import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, MutableMapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -32,6 +33,7 @@ from pacos.settings.serve import ServeOptions
 FALLBACK = "openai"  # the dialect of paths that nobody knows
 _REQUEST_ID = re.compile(r"[\w.:-]{1,128}", re.ASCII)
 _THREAD_BYTES = 256 << 10  # bodies from here on are parsed beside the event loop
+_THREADS = 64  # they wait more than they compute: embeddings, models that are opened, long texts
 _LAG_SECONDS = 0.25  # how often the event loop's lateness is measured
 
 
@@ -51,6 +53,8 @@ def create_app(residency: Residency, options: ServeOptions) -> Starlette:
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        threads = ThreadPoolExecutor(_THREADS, "pacos-server")
+        asyncio.get_running_loop().set_default_executor(threads)
         chores = asyncio.ensure_future(_chores(residency, metrics))
         try:
             yield

@@ -65,6 +65,15 @@ class Call(Generic[Body]):
             return work()
         return await asyncio.to_thread(work)
 
+    async def in_thread(self, work: Callable[[], Result]) -> Result:
+        """What `work` returns, which computes for long, from a thread beside the event loop."""
+        return await asyncio.to_thread(work)
+
+    def count(self, *, prompt_tokens: int) -> None:
+        """Note what a request without an answer's events cost, for metrics and the log."""
+        self.metrics.prompt_tokens.add(prompt_tokens)
+        self.request.scope["state"]["facts"] |= {"model": self.model_name, "prompt_tokens": prompt_tokens}
+
     async def while_connected(self, work: Awaitable[Result]) -> Result:
         """The result of `work`, which is cancelled when the client leaves. Errors: ClientGone."""
         task = asyncio.ensure_future(work)

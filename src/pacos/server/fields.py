@@ -7,7 +7,7 @@ import json
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, TypeVar, cast
+from typing import Annotated, Any, TypeVar, cast
 
 import msgspec
 
@@ -195,9 +195,16 @@ def with_options(
 
 
 def _json_type(one: Option) -> Any:
-    if one.kind is tuple:
-        return Any  # the option's own rules say what fits, and name the entry that does not
-    return {int: int, float: float, bool: bool, str: str}[one.kind] | None
+    """Only the kind is checked as JSON is read; the option's own rules check the rest, and say what would fit."""
+    kind: Any = list[Any] | str | dict[str, Any] if one.kind is tuple else one.kind
+    schema: dict[str, Any] = {}
+    if one.kind in (int, float):
+        bounds = {"minimum": one.minimum, "exclusiveMinimum": one.above, "maximum": one.maximum}
+        schema |= {name: bound for name, bound in bounds.items() if bound is not None}
+    if one.choices:
+        schema["enum"] = list(one.choices)
+    bounded = Annotated[kind, msgspec.Meta(extra_json_schema=schema)]
+    return Annotated[bounded | None, msgspec.Meta(description=one.help)]
 
 
 def option_values(body: Any, groups: Sequence[type], names: Mapping[str, str] | None = None) -> dict[str, Any]:
@@ -210,3 +217,20 @@ def option_values(body: Any, groups: Sequence[type], names: Mapping[str, str] | 
             if value is not None:
                 values[one.name] = value
     return values
+
+
+def text_or_tokens(value: str | list[Any], name: str, *, most: int) -> list[str | list[int]]:
+    """The inputs that a field holds: a text, a list of token ids, or a list of such. `name` is the field's.
+
+    Errors: RequestError for an empty list, more than `most` entries, or numbers beside texts.
+    """
+    if isinstance(value, list) and value and all(isinstance(one, int) for one in value):
+        return [value]
+    found = [value] if isinstance(value, str) else value
+    for index, one in enumerate(found):
+        if isinstance(one, int):
+            raise RequestError(f"{name}[{index}] is a number among texts", field=name, code="invalid_type")
+    if not 1 <= len(found) <= most:
+        problem = f"{name} has {len(found)} entries"
+        raise RequestError(problem, field=name, code="invalid_value", hint=f"send 1 to {most}")
+    return found

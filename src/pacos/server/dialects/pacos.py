@@ -1,4 +1,4 @@
-"""The server's own operations: health and metrics."""
+"""The server's own operations: health, numbers, documentation."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import msgspec
 from starlette.responses import Response
 from starlette.types import ASGIApp
 
-from pacos.server import metrics
+from pacos.server import metrics, openapi
 from pacos.server.call import Call
 from pacos.server.dialects import Dialect, Operation
 from pacos.server.dialects.openai import shapes
@@ -41,6 +41,17 @@ async def numbers(call: Call[None]) -> ASGIApp:
     return Response(call.metrics.text(), headers={"Content-Type": metrics.MEDIA_TYPE})
 
 
+async def openapi_document(call: Call[None]) -> ASGIApp:
+    """The OpenAPI document."""
+    return Response(json_bytes(openapi.document()), media_type="application/json")
+
+
+async def docs_page(call: Call[None]) -> ASGIApp:
+    """The same to read; it loads nothing from elsewhere."""
+    headers = {"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'"}
+    return Response(openapi.page(), headers=headers, media_type="text/html")
+
+
 DIALECT = Dialect(
     "pacos",
     (
@@ -48,6 +59,8 @@ DIALECT = Dialect(
             "GET", "/health", health, "Tell whether the server is ready.", reply=Health, keyless=True, light=True
         ),
         Operation("GET", "/v1/health", health, "As /health.", reply=Health, keyless=True, light=True),
+        Operation("GET", "/openapi.json", openapi_document, "This document.", light=True),
+        Operation("GET", "/docs", docs_page, "This document as a page.", light=True),
         Operation("GET", "/metrics", numbers, "Numbers for Prometheus.", light=True),
     ),
     shapes.render,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pacos.server.dialects import Dialect, Operation
-from pacos.server.dialects.openai import chat, models, shapes
+from pacos.server.dialects.openai import chat, completions, embeddings, models, shapes
 
 DIALECT = Dialect(
     "openai",
@@ -16,6 +16,23 @@ DIALECT = Dialect(
             body=chat.ChatRequest,
             reply=chat.ChatReply,
             streamed=chat.ChatChunk,
+        ),
+        Operation(
+            "POST",
+            "/v1/completions",
+            completions.run,
+            "Go on with a text.",
+            body=completions.CompletionRequest,
+            reply=completions.CompletionReply,
+            streamed=completions.CompletionReply,
+        ),
+        Operation(
+            "POST",
+            "/v1/embeddings",
+            embeddings.run,
+            "Turn texts into vectors.",
+            body=embeddings.EmbeddingRequest,
+            reply=embeddings.EmbeddingReply,
         ),
         Operation("GET", "/v1/models", models.list_models, "List the models.", reply=models.ModelList, light=True),
         Operation(
