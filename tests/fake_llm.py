@@ -16,7 +16,7 @@ from typing import Any
 from pacos.errors import ContextFull, NumericalError
 from pacos.llm.embed import Embeddings
 from pacos.server.model_file import ModelSpec
-from pacos.settings import GenerateOptions, SamplingOptions, read
+from pacos.settings import GenerateOptions, QueueOptions, SamplingOptions, read
 from pacos.settings.embed import EmbedOptions, InputOptions
 from pacos.types import Event, Timings
 
@@ -30,11 +30,19 @@ class FakeStream:
     def __init__(self, llm: FakeLLM, text: str, prompt: Sequence[int], options: GenerateOptions, seed: int) -> None:
         self.prompt_token_ids = tuple(prompt)
         self.seed = seed
-        self.closed = False
+        self.owner = self.cache_salt = ""
+        self.closed = self.started = self.cancelled = False
         self._llm = llm
         self._text = text
         self._options = options
         self._events = self._run()
+
+    @property
+    def queue_position(self) -> int:
+        return 0 if self.started else 1
+
+    def cancel(self) -> None:
+        self.cancelled = True
 
     async def _run(self) -> AsyncIterator[Event]:
         words = [word + " " for word in self._text.split(" ")]
@@ -42,7 +50,13 @@ class FakeStream:
         limit = self._options.n_predict if self._options.n_predict >= 0 else CONTEXT_TOKENS
         made = 0
         for word in words:
+            while self._llm.held and not self.cancelled:  # noqa: ASYNC110
+                await asyncio.sleep(0.005)
             await asyncio.sleep(self._llm.pace_seconds)
+            if self.cancelled:
+                yield Event("", (), "cancelled")
+                return
+            self.started = True
             if self._text == FAILING and made:
                 raise NumericalError("the logits of a sequence are not finite")
             tokens = tuple(word.encode())[: limit - made]
@@ -79,6 +93,7 @@ class FakeLLM:
         self.path = Path(path)
         self.pace_seconds = pace_seconds
         self.generated = 0
+        self.held = False  # nothing gets its turn
         self.streams: list[FakeStream] = []
         self.closed = False
 
@@ -111,10 +126,11 @@ class FakeLLM:
         self.closed = True
 
     def _start(self, text: str, tokens: list[int], options: Mapping[str, Any]) -> FakeStream:
-        sampling, generate = read((SamplingOptions, GenerateOptions), options)
+        sampling, generate, queue = read((SamplingOptions, GenerateOptions, QueueOptions), options)
         if len(tokens) >= CONTEXT_TOKENS:
             raise ContextFull(f"{len(tokens)} tokens do not fit a context of {CONTEXT_TOKENS}")
         stream = FakeStream(self, text, tokens, generate, sampling.seed)
+        stream.owner, stream.cache_salt = queue.owner, queue.cache_salt
         self.streams.append(stream)
         return stream
 

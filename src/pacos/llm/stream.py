@@ -72,6 +72,11 @@ class Stream:
         """The seed in use, also when none was given."""
         return self._sequence.seed
 
+    @property
+    def queue_position(self) -> int:
+        """Its place among those that wait, 1 is next; 0 once it started."""
+        return self._sequence.queue_position()
+
     def cancel(self) -> None:
         """Have the answer end soon with a last event "cancelled"; from any thread."""
         self._sequence.cancel()

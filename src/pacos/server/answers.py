@@ -4,29 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
-from typing import Any, Protocol
+from typing import Any
 
+from pacos.errors import Cancelled, PacosError
 from pacos.llm.stream import collected
-from pacos.server.call import Call
+from pacos.server.call import Answer, Call
 from pacos.server.problem import RequestError
 from pacos.server.residency import Resident
 from pacos.types import Completion, Event, Timings
 
+__all__ = ("Answer", "completions", "events", "start")
+
 _SEEDS = 2**64
-
-
-class Answer(Protocol):
-    """The events of one answer, awaited; `pacos.llm.Stream` is one."""
-
-    prompt_token_ids: tuple[int, ...]
-
-    def __aiter__(self) -> AsyncIterator[Event]:
-        """The events, the last one with its finish_reason."""
-
-    async def aclose(self) -> None:
-        """Stop; there are no more events."""
 
 
 async def start(
@@ -42,25 +33,33 @@ async def start(
     """Begin answers to one prompt; they are closed when the request ends.
 
     `begin` is `llm.stream` or `llm.stream_chat`. `options` win over the model's own defaults. Of several choices each
-    has the seed after the one before, so that the first is what it is alone. Errors: what `begin` raises.
+    has the seed after the one before, so that the first is what it is alone. What was computed is shared only among
+    requests of one API key. Errors: what `begin` raises.
     """
-    whole = {**resident.spec.defaults, **options}
+    whole = {**resident.spec.defaults, **options, "owner": call.owner}
+    if call.owner:
+        whole["cache_salt"] = f"{call.owner}/{whole.get('cache_salt') or ''}"
     seed = whole.get("seed", -1)
     streams: list[Answer] = []
     for index in range(choices):
         own = whole if seed < 0 else {**whole, "seed": (seed + index) % _SEEDS}
         stream = await call.prepared(size_characters, lambda own=own: begin(prompt, **own))  # type: ignore[misc]
         call.cleanup.push_async_callback(stream.aclose)
+        call.streams.append(stream)
         streams.append(stream)
+    if position := max(stream.queue_position for stream in streams):
+        call.headers["X-Queue-Position"] = str(position)
     return streams
 
 
 async def events(call: Call[Any], streams: Sequence[Answer]) -> AsyncGenerator[tuple[int, Event], None]:
     """The events of all answers as they come, each with the index of its answer.
 
-    Errors: what a sequence fails with; RequestError 503 when the server stopped it.
+    When one of several fails, the others go on before the failure is raised.
+    Errors: what a sequence fails with; RequestError 503 when the server stopped it or its turn did not come in time.
     """
     watch = _Watch(call, streams)
+    late = asyncio.get_running_loop().call_later(call.options.queue_seconds, _give_up_waiting, call)
     source = _one(streams[0]) if len(streams) == 1 else _merged(streams)
     try:
         async with aclosing(source) as found:
@@ -68,7 +67,16 @@ async def events(call: Call[Any], streams: Sequence[Answer]) -> AsyncGenerator[t
                 watch.see(index, event)
                 yield index, event
     finally:
+        late.cancel()
         watch.finish()
+
+
+def _give_up_waiting(call: Call[Any]) -> None:
+    if call.waits:
+        seconds = call.options.queue_seconds
+        headers = {"Retry-After": "10"}
+        problem = f"the request has waited {seconds:g} s for its turn"
+        call.stop(RequestError(problem, status=503, code="queue_timeout", headers=headers))
 
 
 async def completions(call: Call[Any], streams: Sequence[Answer]) -> list[Completion]:
@@ -103,26 +111,33 @@ async def _merged(streams: Sequence[Answer]) -> AsyncGenerator[tuple[int, Event]
             queue.put_nowait((index, None))
 
     tasks = [asyncio.ensure_future(follow(index, stream)) for index, stream in enumerate(streams)]
+    failures: list[tuple[int, Exception]] = []
     try:
         running = len(tasks)
         while running:
             index, found = await queue.get()
-            if found is None:
-                running -= 1
-            elif isinstance(found, Exception):
-                raise found
-            else:
+            if isinstance(found, Event):
                 yield index, found
+                continue
+            running -= 1
+            if found is not None:
+                failures.append((index, found))
     finally:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+    if failures:
+        index, error = failures[0]
+        if isinstance(error, PacosError):
+            error.message = f"choice {index}: {error.message}"
+        raise error
 
 
 class _Watch:
     """Counts what answers cost, for metrics and the log."""
 
     def __init__(self, call: Call[Any], streams: Sequence[Answer]) -> None:
+        self._call = call
         self._state = call.request.scope["state"]
         self._metrics = call.metrics
         self._facts = self._state["facts"]
@@ -139,7 +154,7 @@ class _Watch:
         if event.finish_reason is None:
             return
         if event.finish_reason == "cancelled":
-            raise RequestError("the answer was cut short: the server stops", status=503, code="stopping")
+            raise self._call.stopped or Cancelled("the answer was cut short")
         self._facts["finish"] = event.finish_reason
         if event.timings is not None:
             self._note(event.timings)

@@ -26,8 +26,9 @@ from pacos.server.fields import convert, read_json
 from pacos.server.guard import Guard, check_json_type, read_body
 from pacos.server.metrics import Metrics
 from pacos.server.problem import RequestError
+from pacos.server.requests import Requests
 from pacos.server.residency import Residency
-from pacos.server.stream import json_bytes
+from pacos.server.stream import error_bytes
 from pacos.settings.serve import ServeOptions
 
 FALLBACK = "openai"  # the dialect of paths that nobody knows
@@ -65,7 +66,7 @@ def create_app(residency: Residency, options: ServeOptions) -> Starlette:
 
     app = Starlette(routes=routes, lifespan=lifespan, middleware=[Middleware(_Intake, shared=shared)])
     app.router.redirect_slashes = False
-    app.state.metrics, app.state.residency, app.state.options = metrics, residency, options
+    app.state.requests = shared.requests
     return app
 
 
@@ -94,7 +95,7 @@ class _Shared:
         self.guard = guard
         self.metrics = metrics
         self.dialects = {dialect.name: dialect for dialect in spoken}
-        self.running = 0
+        self.requests = Requests(options.requests_max)
 
     def dialect_of(self, path: str) -> Dialect:
         """The dialect in whose shape a path that nobody knows is answered."""
@@ -139,6 +140,8 @@ class _Intake:
             metrics.running.add(-1)
             seconds = time.monotonic() - began
             metrics.request_seconds.observe(seconds)
+            if "finish" in state["facts"]:
+                self.shared.requests.ended(seconds)
             metrics.requests.add(1, state.get("path", "unknown"), str(status or 499))
             if self.shared.options.log_requests:
                 access.log_request(request, status or 499, seconds, state)
@@ -178,7 +181,7 @@ class _Endpoint:
 
     async def _answer(self, call: Call[Any], operation: Operation | None) -> ASGIApp:
         try:
-            if call.request.method == "OPTIONS" and "access-control-request-method" in call.request.headers:
+            if call.request.method == "OPTIONS" and self.operations:
                 methods = ", ".join(sorted(self.operations))
                 return Response(status_code=204, headers=self.shared.guard.preflight_headers(call.request, methods))
             self.shared.guard.admit(call.request, keyless=operation is not None and operation.keyless)
@@ -186,15 +189,15 @@ class _Endpoint:
                 raise self._nothing_here(call.request)
             call.request.scope["state"]["path"] = operation.path
             if not operation.light:
-                self._take_place(call)
+                call.cleanup.enter_context(self.shared.requests.place(call))
             if operation.body is not None:
-                call.body = await _parsed(call.request, operation.body, call.options)
+                call.body = await _parsed(call, operation.body)
             async with asyncio.timeout(call.options.request_seconds):
                 return await operation.run(call)
         except (ClientGone, ClientDisconnect):
             raise
         except Exception as error:  # noqa: BLE001 - every failure gets an answer
-            return _refusal(call, error)
+            return _refusal(self.shared, call, error)
 
     def _nothing_here(self, request: Request) -> RequestError:
         if not self.operations:
@@ -203,38 +206,30 @@ class _Endpoint:
         problem = f"{request.method[:40]} is not possible at {request.url.path[:200]!a}"
         return RequestError(problem, status=405, code="method_not_allowed", hint=allowed, headers={"Allow": allowed})
 
-    def _take_place(self, call: Call[Any]) -> None:
-        """Count a request among those running until it ends. Errors: RequestError 503 when there are too many."""
-        shared = self.shared
-        if shared.running >= shared.options.requests_max:
-            raise RequestError(
-                f"{shared.running} requests are running, no more are taken",
-                status=503,
-                code="overloaded",
-                headers={"Retry-After": "1"},
-            )
-        shared.running += 1
 
-        def leave() -> None:
-            shared.running -= 1
-
-        call.cleanup.callback(leave)
-
-
-async def _parsed(request: Request, kind: Any, options: ServeOptions) -> Any:
-    check_json_type(request)
-    data = await read_body(request, options)
+async def _parsed(call: Call[Any], kind: Any) -> Any:
+    check_json_type(call.request)
+    data = await read_body(call.request, call.options)
+    call.body_read = True
     parse: Callable[[], Any] = lambda: convert(read_json(data), kind)  # noqa: E731
     return parse() if len(data) < _THREAD_BYTES else await asyncio.to_thread(parse)
 
 
-def _refusal(call: Call[Any], error: Exception) -> Response:
+def _refusal(shared: _Shared, call: Call[Any], error: Exception) -> Response:
     if isinstance(error, TimeoutError):
         error = RequestError("the request took too long", status=504, code="timeout")
     problem = call.problem(error)
     call.request.scope["state"]["facts"]["error"] = problem.code or problem.status
     headers = {**call.headers, **problem.headers}
-    return Response(json_bytes(call.dialect.render(problem)), problem.status, headers, "application/json")
+    if problem.code == "server_busy":
+        headers["Retry-After"] = str(shared.requests.retry_seconds())
+    if not call.body_read and _has_body(call.request):
+        headers["Connection"] = "close"  # nobody reads what is still to come
+    return Response(error_bytes(call.dialect.render(problem)), problem.status, headers, "application/json")
+
+
+def _has_body(request: Request) -> bool:
+    return request.headers.get("content-length", "0") != "0" or "transfer-encoding" in request.headers
 
 
 async def _unsent(send: Send) -> None:

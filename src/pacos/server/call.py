@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from starlette.requests import Request
 
-from pacos.server.problem import Problem, problem_of
+from pacos.server.problem import Problem, RequestError, problem_of
+from pacos.types import Event
 
 if TYPE_CHECKING:
     from pacos.server.dialects import Dialect
@@ -23,6 +24,25 @@ Result = TypeVar("Result")
 _THREAD_CHARACTERS = 20_000  # prompts from here on are rendered and tokenised beside the event loop
 
 
+class Answer(Protocol):
+    """The events of one answer, awaited; `pacos.llm.Stream` is one."""
+
+    prompt_token_ids: tuple[int, ...]
+
+    @property
+    def queue_position(self) -> int:
+        """Its place among those that wait, 1 is next; 0 once it started."""
+
+    def __aiter__(self) -> AsyncIterator[Event]:
+        """The events, the last one with its finish_reason."""
+
+    def cancel(self) -> None:
+        """Have it end soon with a last event "cancelled"."""
+
+    async def aclose(self) -> None:
+        """Stop; there are no more events."""
+
+
 class ClientGone(Exception):
     """The client closed its connection; nobody reads an answer."""
 
@@ -30,7 +50,7 @@ class ClientGone(Exception):
 class Call(Generic[Body]):
     """A request: its parsed `body`, the server's parts, and what must be undone when it ends.
 
-    `id` is the request's id, also in the reply's headers. `owner` names the API key: the fair queue's share.
+    `id` is the request's id, also in the reply's headers.
     `headers` go out with the answer, also a streamed one.
     """
 
@@ -44,9 +64,11 @@ class Call(Generic[Body]):
         self.metrics = metrics
         self.body: Body
         self.id: str = request.scope["state"]["request_id"]
-        self.owner: str = request.scope["state"].get("owner", "")
         self.headers: dict[str, str] = {}
         self.model_name = ""
+        self.streams: list[Answer] = []  # what the engine computes for it
+        self.stopped: RequestError | None = None
+        self.body_read = False
         self.cleanup = AsyncExitStack()
 
     async def resident(self, name: str | None, *, keep_alive_seconds: float | None = None) -> Resident:
@@ -58,6 +80,22 @@ class Call(Generic[Body]):
         resident = await self.cleanup.enter_async_context(using)
         self.model_name = resident.name
         return resident
+
+    @property
+    def owner(self) -> str:
+        """The name of the API key, once the guard has looked at it; "" without one."""
+        return str(self.request.scope["state"].get("owner", ""))
+
+    @property
+    def waits(self) -> bool:
+        """Whether nothing has been computed for it yet."""
+        return not self.streams or all(stream.queue_position > 0 for stream in self.streams)
+
+    def stop(self, reason: RequestError) -> None:
+        """End its answers soon; the client hears the reason."""
+        self.stopped = self.stopped or reason
+        for stream in self.streams:
+            stream.cancel()
 
     async def prepared(self, size_characters: int, work: Callable[[], Result]) -> Result:
         """What `work` returns, in a thread when the text is so long that the event loop would notice."""

@@ -53,11 +53,11 @@ class _Connection(H11Protocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Take bytes; a request's head must be whole within `read_seconds` of its first byte."""
+        """Take bytes; a request's head must be whole within `head_seconds` of its first byte."""
         before = cast("RequestResponseCycle | None", self.cycle)  # uvicorn declares it without None
         waiting = before is None or before.response_complete
         if waiting:
-            self._expect_head(self.limits.read_seconds, restart=before is None)
+            self._expect_head(self.limits.head_seconds, restart=before is None)
         super().data_received(data)
         if self.cycle is not before or self.transport.is_closing():
             self._stop_head_timer()

@@ -14,7 +14,9 @@ import msgspec
 from pacos.server.problem import RequestError
 from pacos.settings import Option, options_of
 
-DEPTH_MAX = 100
+DEPTH_MAX = 64
+VALUES_MAX = 1_000_000
+TEXT_CHARACTERS_MAX = 8 << 20
 DIGITS_MAX = 400  # of one number; the largest float has 309
 _PATH = re.compile(r"(.*?)(?: - at `(?:key in )?\$\.?(.*)`)?", re.DOTALL)
 _UNKNOWN = re.compile(r"Object contains unknown field `(.*)`", re.DOTALL)
@@ -53,7 +55,7 @@ def read_json(data: bytes) -> Any:
         raise RequestError(problem, code="invalid_json") from None
     except RecursionError:
         raise _too_deep() from None
-    if data.count(b"[") + data.count(b"{") > DEPTH_MAX or b"\\u" in data:
+    if data.count(b"[") + data.count(b"{") > DEPTH_MAX or b"\\u" in data or len(data) > VALUES_MAX:
         _walk(value)
     return value
 
@@ -89,26 +91,29 @@ def _too_deep() -> RequestError:
 
 
 def _walk(value: Any) -> None:
-    """Refuse deep nesting, and text that no UTF-8 can hold. Not recursive: it must survive what it refuses."""
-    level = [value]
-    for _ in range(DEPTH_MAX + 1):
+    """Refuse deep nesting, too many values, and text that no UTF-8 can hold. Not recursive: it survives all depths."""
+    level, values, depth = [value], 0, 0
+    while level:
         below: list[Any] = []
+        values += len(level)
+        if values > VALUES_MAX:
+            raise RequestError(f"the body holds more than {VALUES_MAX} values", code="invalid_json")
         for one in level:
             if isinstance(one, str):
                 _check_text(one)
-            elif isinstance(one, dict):
-                for name in one:
+            elif isinstance(one, (dict, list)):
+                if depth == DEPTH_MAX:
+                    raise _too_deep()
+                below.extend(one.values() if isinstance(one, dict) else one)
+                for name in one if isinstance(one, dict) else ():
                     _check_text(name)
-                below.extend(one.values())
-            elif isinstance(one, list):
-                below.extend(one)
-        if not below:
-            return
         level = below
-    raise _too_deep()
+        depth += 1
 
 
 def _check_text(text: str) -> None:
+    if len(text) > TEXT_CHARACTERS_MAX:
+        raise RequestError(f"the body holds a text of {len(text)} characters", code="invalid_json")
     try:
         text.encode()
     except UnicodeEncodeError:

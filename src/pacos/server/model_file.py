@@ -126,7 +126,7 @@ def _spec(file: Path, name: str, entry: Any) -> ModelSpec:
             _optional(entry, "chat_template", str),
             _optional(entry, "keep_alive_seconds", int, float),
             defaults,
-            _optional(entry, "ahead", bool) is True,
+            _optional(entry, "ahead", bool) is not False,
         )
     except UsageError as error:
         raise UsageError(f"{file}: models.{name}: {error.message}", hint=error.hint) from None

@@ -58,7 +58,7 @@ def problem_of(error: BaseException, names: Mapping[str, str] | None = None) -> 
     if isinstance(error, ModelNotFound):
         return Problem(404, str(error), "model", "model_not_found")
     if isinstance(error, CapacityError):
-        return Problem(503, str(error), code="overloaded", headers={"Retry-After": str(RETRY_SECONDS)})
+        return Problem(503, str(error), code="server_busy", headers={"Retry-After": str(RETRY_SECONDS)})
     if isinstance(error, UsageError):
         ours = error.message.split(" ", 1)[0]  # such errors begin with the option's name
         theirs = (names or {}).get(ours)

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING
 
 import uvicorn
 
@@ -21,12 +22,19 @@ from pacos.errors import UsageError
 from pacos.log import logger
 from pacos.server.app import create_app
 from pacos.server.connection import connections
-from pacos.server.guard import Keys, check_exposure
+from pacos.server.guard import check_exposure
+from pacos.server.keys import Keys
+from pacos.server.requests import Requests
 from pacos.server.residency import Residency
 from pacos.settings.serve import ServeOptions
 
+if TYPE_CHECKING:
+    import ssl
+
 _BACKLOG = 2048
-_FORCED_SECONDS = 2.0  # that a forced end may take
+_FILES_BESIDE = 256  # open files that are no connections
+_FORCED_SECONDS = 0.15  # that a forced end may take
+_FLUSH_SECONDS = 1  # for the last words to those who were cut short
 
 
 def serve(residency: Residency, options: ServeOptions, *, ready: Callable[[str], None] = lambda url: None) -> int:
@@ -37,7 +45,8 @@ def serve(residency: Residency, options: ServeOptions, *, ready: Callable[[str],
     the models can be opened, what the first one's opening raised.
     """
     check_exposure(options, Keys(options.api_key, options.api_key_file))
-    _check_tls(options)
+    tls_context(options)
+    _raise_file_limit(options.connections_max)
     sockets = listen(options)
     try:
         return asyncio.run(_serve(residency, options, sockets, ready))
@@ -65,12 +74,12 @@ async def _serve(
         proxy_headers=False,
         backlog=_BACKLOG,
         timeout_keep_alive=options.idle_seconds,  # type: ignore[arg-type]  # it takes fractions too
-        timeout_graceful_shutdown=options.drain_seconds,  # type: ignore[arg-type]
+        timeout_graceful_shutdown=options.drain_seconds + _FLUSH_SECONDS,  # type: ignore[arg-type]
         h11_max_incomplete_event_size=options.header_bytes_max,
-        ssl_keyfile=options.ssl_key_file or None,
-        ssl_certfile=options.ssl_cert_file or None,
     )
-    server = _Server(config)
+    config.load()
+    config.ssl = tls_context(options)
+    server = _Server(config, app.state.requests, options.drain_seconds)
     opening = asyncio.ensure_future(_open_ahead(residency, server))
     url = address(options, sockets)
     logger(__name__).info("listening on %s", url)
@@ -82,7 +91,7 @@ async def _serve(
         (failure,) = await asyncio.gather(opening, return_exceptions=True)
     if isinstance(failure, Exception):
         raise failure
-    return 130 if server.force_exit else 0
+    return server.exit_code
 
 
 async def _open_ahead(residency: Residency, server: uvicorn.Server) -> None:
@@ -93,23 +102,57 @@ async def _open_ahead(residency: Residency, server: uvicorn.Server) -> None:
         raise
 
 
-def _end_soon() -> None:
-    time.sleep(_FORCED_SECONDS)
-    os._exit(130)
-
-
 class _Server(uvicorn.Server):
     """uvicorn's server with our way to end."""
+
+    def __init__(self, config: uvicorn.Config, requests: Requests, drain_seconds: float) -> None:
+        super().__init__(config)
+        self.exit_code = 0
+        self._requests = requests
+        self._drain_seconds = drain_seconds
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Drain at the first signal, end at once at the second."""
         if self.should_exit:
             self.force_exit = True
+            self.exit_code = 128 + sig
             # What is being computed or opened must not keep the process: a second signal means now.
-            threading.Thread(target=_end_soon, daemon=True).start()
+            threading.Thread(target=_end_soon, args=(self.exit_code,), daemon=True).start()
         else:
             self.should_exit = True
-            logger(__name__).info("stopping: running requests have %g s", self.config.timeout_graceful_shutdown or 0)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Refuse who waits, let who runs end, cut short who is not done by then."""
+        logger(__name__).info("stopping: %d running requests have %g s", self._requests.running, self._drain_seconds)
+        self._requests.drain()
+        late = asyncio.get_running_loop().call_later(self._drain_seconds, self._requests.cut_short)
+        try:
+            await super().shutdown(sockets)
+        finally:
+            late.cancel()
+
+
+def _end_soon(code: int) -> None:
+    time.sleep(_FORCED_SECONDS)
+    os._exit(code)
+
+
+def _raise_file_limit(connections_max: int) -> None:
+    """Ask the system for as many open files as there may be connections."""
+    if sys.platform == "win32":
+        return
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = connections_max + _FILES_BESIDE
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        with suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+        if most < wanted:
+            logger(__name__).warning(
+                "the system allows %d open files: fewer than %d connections", most, connections_max
+            )
 
 
 def address(options: ServeOptions, sockets: Sequence[socket.socket]) -> str:
@@ -168,10 +211,24 @@ def _unix_socket(path: Path) -> socket.socket:
     return made
 
 
-def _check_tls(options: ServeOptions) -> None:
+def tls_context(options: ServeOptions) -> ssl.SSLContext | None:
+    """What TLS needs, from 1.2 on; None without TLS. Errors: UsageError for files that are missing or do not fit."""
     if bool(options.ssl_key_file) != bool(options.ssl_cert_file):
         given, missing = ("key", "cert") if options.ssl_key_file else ("cert", "key")
         raise UsageError(f"--ssl-{given}-file is given without --ssl-{missing}-file", hint="TLS needs both")
-    for name, file in (("--ssl-key-file", options.ssl_key_file), ("--ssl-cert-file", options.ssl_cert_file)):
-        if file and not Path(file).is_file():
-            raise UsageError(f"{name} {file} is no file", hint="give a PEM file")
+    if not options.ssl_key_file:
+        return None
+    import ssl
+
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    key, certificate = options.ssl_key_file, options.ssl_cert_file
+    try:
+        if os.name == "posix" and Path(key).stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+            logger(__name__).warning("others on this machine may read %s; chmod 600 keeps it secret", key)
+        context.load_cert_chain(certificate, key, password=lambda: "")
+    except (OSError, ValueError) as error:  # an ssl.SSLError is an OSError
+        what = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        problem = f"TLS cannot start with {certificate} and {key}: {what}"
+        raise UsageError(problem, hint="give a certificate and its key in PEM, without a password") from error
+    return context

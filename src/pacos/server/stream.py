@@ -6,6 +6,7 @@ A stream ends when its client leaves or reads too slowly; its source is closed w
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -25,10 +26,19 @@ def json_bytes(value: Any) -> bytes:
     return _encode(value)
 
 
+def error_bytes(value: Any) -> bytes:
+    """An error as JSON in ASCII, which harms no terminal and no log."""
+    return json.dumps(value, ensure_ascii=True, separators=(",", ":")).encode()
+
+
 def event(value: Any, name: str | None = None) -> bytes:
     """One server-sent event with JSON data."""
     head = f"event: {name}\n".encode() if name else b""
     return head + b"data: " + _encode(value) + b"\n\n"
+
+
+def _error_event(value: Any) -> bytes:
+    return event(value, "error")
 
 
 def line(value: Any) -> bytes:
@@ -128,10 +138,12 @@ async def _left(receive: Receive) -> None:
 
 
 def server_sent_events(
-    call: Call[Any], pieces: AsyncIterator[bytes], frame: Callable[[Any], bytes] = event
+    call: Call[Any], pieces: AsyncIterator[bytes], frame: Callable[[Any], bytes] | None = None
 ) -> Streamed:
     """A stream of server-sent events; comments keep it alive while nothing comes."""
-    return Streamed(call, pieces, media_type="text/event-stream", frame=frame, keep_alive=b": keep-alive\n\n")
+    return Streamed(
+        call, pieces, media_type="text/event-stream", frame=frame or _error_event, keep_alive=b": keep-alive\n\n"
+    )
 
 
 def json_lines(call: Call[Any], pieces: AsyncIterator[bytes]) -> Streamed:

@@ -27,8 +27,11 @@ class ServeOptions:
         (), flags=("--api-key",), parse=_parts, most=1024, help="Key that clients must send; repeatable."
     )
     api_key_file: str = option(
-        "", flags=("--api-key-file",), help="File of keys, one a line; read again when it changes."
+        "",
+        flags=("--api-key-file",),
+        help="File of keys, each in a line, as KEY or NAME:KEY; read again when it changes.",
     )
+    insecure_no_auth: bool = option(False, flags=("--insecure-no-auth",), help="Let other machines in without a key.")
     alias: tuple[str, ...] = option(
         (), flags=("--alias", "-a"), parse=_parts, most=64, help="Another name of the first model; repeatable."
     )
@@ -48,25 +51,25 @@ class ServeOptions:
         flags=("--allowed-hosts",),
         parse=_parts,
         most=256,
-        help="Names that the Host header may have beside loopback and the address listened on; * is any. Repeatable.",
+        help="Names that the Host header may have beside loopback and this machine's own; * is any. Repeatable.",
     )
     allowed_origins: tuple[str, ...] = option(
         (),
         flags=("--allowed-origins", "--cors-origins"),
         parse=_parts,
         most=256,
-        help="Web pages (https://name:port) whose scripts may ask, beside those of this machine; * is any. Repeatable.",
+        help="Web pages (https://name:port) whose scripts may ask, beside the server's own; * is any. Repeatable.",
     )
     ssl_key_file: str = option("", flags=("--ssl-key-file",), help="Private key for TLS, PEM.")
     ssl_cert_file: str = option("", flags=("--ssl-cert-file",), help="Certificate for TLS, PEM.")
     body_bytes_max: int = option(
-        32 << 20, flags=("--max-body",), minimum=1024, maximum=1 << 32, help="Most bytes of a request's body."
+        16 << 20, flags=("--max-body",), minimum=1024, maximum=1 << 32, help="Most bytes of a request's body."
     )
     header_bytes_max: int = option(
-        65536, flags=("--max-header",), minimum=1024, maximum=1 << 24, help="Most bytes of a request's head."
+        32 << 10, flags=("--max-header",), minimum=1024, maximum=1 << 24, help="Most bytes of a request's head."
     )
     connections_max: int = option(
-        4096, flags=("--max-connections",), minimum=1, maximum=1 << 20, help="Most connections at a time."
+        2048, flags=("--max-connections",), minimum=1, maximum=1 << 20, help="Most connections at a time."
     )
     requests_max: int = option(
         1024,
@@ -75,17 +78,35 @@ class ServeOptions:
         maximum=1 << 20,
         help="Most requests at a time, waiting ones included.",
     )
-    read_seconds: float = option(
-        30.0, flags=("--read-timeout",), above=0, maximum=1e6, help="Seconds that a client has to send a whole request."
+    head_seconds: float = option(
+        10.0,
+        flags=("--head-timeout",),
+        above=0,
+        maximum=1e6,
+        help="Seconds that a client has to send a request's head.",
+    )
+    body_seconds: float = option(
+        300.0,
+        flags=("--body-timeout",),
+        above=0,
+        maximum=1e6,
+        help="Seconds that a client has to send a body; one that sends under 1 KiB/s for 10 s is dropped before.",
+    )
+    queue_seconds: float = option(
+        120.0, flags=("--queue-timeout",), above=0, maximum=1e6, help="Seconds that a request may wait for its turn."
     )
     request_seconds: float = option(
-        3600.0, flags=("--timeout", "-to"), above=0, maximum=1e6, help="Seconds that a request may take in all."
+        600.0,
+        flags=("--timeout", "-to"),
+        above=0,
+        maximum=1e6,
+        help="Seconds that a request may take which is answered at once; streams have no such limit.",
     )
     idle_seconds: float = option(
-        75.0, flags=("--idle-timeout",), above=0, maximum=1e6, help="Seconds that an unused connection stays open."
+        15.0, flags=("--idle-timeout",), above=0, maximum=1e6, help="Seconds that an unused connection stays open."
     )
     slow_client_seconds: float = option(
-        60.0,
+        30.0,
         flags=("--write-timeout",),
         above=0,
         maximum=1e6,
@@ -103,8 +124,9 @@ class ServeOptions:
         flags=("--drain",),
         minimum=0,
         maximum=1e6,
-        help="Seconds that running requests have to end when the server stops.",
+        help="Seconds that running requests have to end when the server stops; 0 cuts them short.",
     )
+    metrics: bool = option(False, flags=("--metrics",), help="Serve numbers for Prometheus at /metrics.")
     log_format: str = option("text", flags=("--log-format",), choices=("text", "json"), help="Form of the log's lines.")
     log_requests: bool = option(
         True, flags=("--log-requests",), off_flags=("--no-log-requests",), help="Log a line for each request."

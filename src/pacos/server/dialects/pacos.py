@@ -12,13 +12,15 @@ from pacos.server import metrics, openapi
 from pacos.server.call import Call
 from pacos.server.dialects import Dialect, Operation
 from pacos.server.dialects.openai import shapes
+from pacos.server.problem import RequestError
 from pacos.server.stream import json_bytes
 
 
 class Health(msgspec.Struct, omit_defaults=True):
-    """Whether requests are taken; while models are being opened, how far that is."""
+    """Whether requests are taken, and the open models; while models are being opened, how far that is."""
 
     status: str
+    models: list[str] = []
     progress: dict[str, Any] | None = None
     failed: dict[str, str] | None = None
 
@@ -28,16 +30,19 @@ async def health(call: Call[None]) -> ASGIApp:
     residency = call.residency
     progress = residency.progress()
     if progress["ready"] < progress["of"]:
-        found, status = Health("loading model", progress), 503
+        found, status = Health("loading model", progress=progress), 503
     elif residency.failed and len(residency.failed) == progress["of"]:
         found, status = Health("error", failed=dict(residency.failed)), 503
     else:
-        found, status = Health("ok", failed=dict(residency.failed) or None), 200
+        found, status = Health("ok", list(residency.open), failed=dict(residency.failed) or None), 200
     return Response(json_bytes(found), status, media_type="application/json")
 
 
 async def numbers(call: Call[None]) -> ASGIApp:
-    """The server's numbers for Prometheus."""
+    """The server's numbers for Prometheus. Errors: RequestError 404 when they are not to be told."""
+    if not call.options.metrics:
+        problem = "the server's numbers are not served"
+        raise RequestError(problem, status=404, code="not_found", hint="start the server with --metrics")
     return Response(call.metrics.text(), headers={"Content-Type": metrics.MEDIA_TYPE})
 
 
@@ -58,6 +63,7 @@ DIALECT = Dialect(
         Operation(
             "GET", "/health", health, "Tell whether the server is ready.", reply=Health, keyless=True, light=True
         ),
+        Operation("GET", "/", health, "As /health.", reply=Health, keyless=True, light=True),
         Operation("GET", "/v1/health", health, "As /health.", reply=Health, keyless=True, light=True),
         Operation("GET", "/openapi.json", openapi_document, "This document.", light=True),
         Operation("GET", "/docs", docs_page, "This document as a page.", light=True),

@@ -65,7 +65,7 @@ class ChatFields(Generating, kw_only=True):
     parallel_tool_calls: bool | None = None
 
 
-ChatRequest = with_options(ChatFields, shapes.GROUPS, names={"temp": "temperature"})
+ChatRequest = with_options(ChatFields, shapes.GROUPS, without=shapes.HIDDEN, names={"temp": "temperature"})
 
 
 class FunctionText(msgspec.Struct, omit_defaults=True):
@@ -185,7 +185,7 @@ def _choice(index: int, one: Completion) -> Choice:
         ReplyCall(FunctionText(found.name, found.arguments), id=found.id, type="function") for found in one.tool_calls
     ]
     message = ReplyMessage("assistant", one.text or (None if calls else ""), one.reasoning or None, calls or None)
-    return Choice(index, message, one.finish_reason)
+    return Choice(index, message, shapes.finish_reason(one) or "stop")
 
 
 async def _chunks(call: Call[ChatFields], streams: Sequence[answers.Answer]) -> AsyncIterator[bytes]:
@@ -203,7 +203,7 @@ async def _chunks(call: Call[ChatFields], streams: Sequence[answers.Answer]) -> 
                 yield event(ChatChunk(*head, [ChunkChoice(index, _delta(one))], missing))
             if one.finish_reason is not None:
                 cached = one.timings.cached_tokens if one.timings is not None and index == 0 else cached
-                last = [ChunkChoice(index, ReplyMessage(), one.finish_reason)]
+                last = [ChunkChoice(index, ReplyMessage(), shapes.finish_reason(one))]
                 yield event(ChatChunk(*head, last, missing, shapes.timings_of(one.timings)))
     if with_usage:
         prompt = len(streams[0].prompt_token_ids)

@@ -19,7 +19,7 @@ from pacos.server.residency import Resident
 from pacos.server.stream import DONE, event, json_bytes, server_sent_events
 from pacos.types import Completion
 
-PROMPTS_MAX = 256
+PROMPTS_MAX = 128
 
 
 class CompletionFields(Generating, kw_only=True):
@@ -32,7 +32,7 @@ class CompletionFields(Generating, kw_only=True):
     suffix: str | None = None
 
 
-CompletionRequest = with_options(CompletionFields, shapes.GROUPS, names={"temp": "temperature"})
+CompletionRequest = with_options(CompletionFields, shapes.GROUPS, without=shapes.HIDDEN, names={"temp": "temperature"})
 
 
 class TextChoice(msgspec.Struct):
@@ -80,7 +80,7 @@ async def run(call: Call[CompletionFields]) -> ASGIApp:
     found = await answers.completions(call, streams)
     reply = CompletionReply(
         *_head(call),
-        [TextChoice(i, said[i] + one.text, one.finish_reason) for i, one in enumerate(found)],
+        [TextChoice(i, said[i] + one.text, shapes.finish_reason(one)) for i, one in enumerate(found)],
         _usage(found, choices),
         shapes.timings_of(found[-1].timings),
     )
@@ -119,7 +119,7 @@ async def _chunks(
             if one.finish_reason is not None and one.timings is not None and index % choices == 0:
                 cached += one.timings.cached_tokens
             if one.text or one.finish_reason is not None:
-                piece = [TextChoice(index, one.text, one.finish_reason)]
+                piece = [TextChoice(index, one.text, shapes.finish_reason(one))]
                 yield event(CompletionReply(*head, piece, missing, shapes.timings_of(one.timings)))
     if with_usage:
         prompt = sum(len(stream.prompt_token_ids) for stream in streams[::choices])

@@ -12,6 +12,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp
 
 from pacos.server.call import Call
+from pacos.server.dialects.openai.shapes import User
 from pacos.server.fields import Fields, option_values, text_or_tokens, with_options
 from pacos.server.problem import RequestError
 from pacos.server.stream import json_bytes
@@ -27,7 +28,7 @@ class EmbeddingFields(Fields):
     input: str | list[str | int | list[int]]
     model: str | None = None
     encoding_format: Literal["float", "base64"] | None = None
-    user: str | None = None
+    user: User | None = None
 
 
 EmbeddingRequest = with_options(EmbeddingFields, _GROUPS)

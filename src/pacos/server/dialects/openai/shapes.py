@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
@@ -12,13 +12,16 @@ from pacos import __version__
 from pacos.server.fields import Fields, option_values
 from pacos.server.problem import Problem, RequestError
 from pacos.server.residency import Resident
-from pacos.settings import GenerateOptions, SamplingOptions
-from pacos.types import Timings
+from pacos.settings import GenerateOptions, QueueOptions, SamplingOptions
+from pacos.types import Completion, Event, Timings
 
 FINGERPRINT = f"pacos-{__version__}"
 NAMES = {"temp": "temperature", "n_predict": "max_tokens", "stop_ids": "stop"}
-GROUPS = (SamplingOptions, GenerateOptions)
-CHOICES_MAX = 128
+GROUPS = (SamplingOptions, GenerateOptions, QueueOptions)
+HIDDEN = ("owner",)  # of these options, what a request does not say itself
+CHOICES_MAX = 16
+User = Annotated[str, msgspec.Meta(max_length=512, pattern=r"^[^\x00]*$")]
+Metadata = Annotated[dict[Annotated[str, msgspec.Meta(max_length=64)], User], msgspec.Meta(max_length=16)]
 
 _TYPES = {401: "authentication_error", 403: "permission_error", 404: "not_found_error", 429: "rate_limit_error"}
 
@@ -49,8 +52,8 @@ class Generating(Fields):
     max_tokens: int | None = None
     n_predict: int | None = None
     logit_bias: dict[str, float] | list[tuple[int, float]] | None = None
-    user: str | None = None
-    metadata: dict[str, str] | None = None
+    user: User | None = None
+    metadata: Metadata | None = None
     service_tier: str | None = None
     store: bool | None = None
 
@@ -108,6 +111,11 @@ def now() -> int:
 def not_yet(name: str) -> RequestError:
     """The refusal of a field whose meaning is not there yet."""
     return RequestError(f"{name} is not supported yet", field=name, code="unsupported", hint="leave it out")
+
+
+def finish_reason(one: Event | Completion) -> str | None:
+    """Why an answer ended, in OpenAI's words."""
+    return "length" if one.finish_reason == "deadline" else one.finish_reason
 
 
 def choices_of(body: Generating) -> int:
