@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -34,7 +35,7 @@ class PieceOfText(msgspec.Struct):
 class Tokens(msgspec.Struct):
     """Token ids, or with `with_pieces` tokens."""
 
-    tokens: list[int] | list[PieceOfText]
+    tokens: Sequence[int | PieceOfText]
 
 
 class DetokenizeRequest(Fields):
