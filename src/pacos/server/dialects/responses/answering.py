@@ -1,0 +1,106 @@
+"""Answer a request for a response."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from typing import Any
+
+import msgspec
+from starlette.responses import Response as HttpResponse
+from starlette.types import ASGIApp
+
+from pacos.server import answers
+from pacos.server.call import Call
+from pacos.server.dialects.responses import reply
+from pacos.server.dialects.responses.keeping import Keeper
+from pacos.server.dialects.responses.reply import Response, StreamEvent
+from pacos.server.dialects.responses.request import (
+    ResponsesFields,
+    chat_messages,
+    chat_options,
+    items_of,
+    read_items,
+)
+from pacos.server.dialects.responses.streamed import Items
+from pacos.server.problem import RequestError
+from pacos.server.stream import event, json_bytes, server_sent_events
+
+
+async def run(call: Call[ResponsesFields]) -> ASGIApp:
+    """Answer an input, and what came before it."""
+    body = call.body
+    resident = await call.resident(body.model)
+    inputs = [*_before(call), *({**one, "id": one.get("id") or reply.new_id("item")} for one in _items(body))]
+    messages = chat_messages(body.instructions, read_items(inputs))
+    if not messages:
+        raise RequestError("input is empty", field="input", code="invalid_value", hint="give a text or items")
+    (stream,) = await answers.start(
+        call,
+        resident,
+        resident.llm.stream_chat,
+        messages,
+        chat_options(body),
+        size_characters=sum(len(str(message)) for message in messages),
+    )
+    response = reply.begun(body, resident.name)
+    if body.stream:
+        return server_sent_events(call, _pieces(call, stream, response, inputs), _error)
+    (found,) = await answers.completions(call, [stream])
+    counts = (len(found.prompt_token_ids), len(found.token_ids))
+    reply.finish(response, reply.outputs(found), found.finish_reason, counts, found.timings)
+    _keep(call, response, inputs)
+    return HttpResponse(json_bytes(response), headers=call.headers, media_type="application/json")
+
+
+def _items(body: ResponsesFields) -> list[dict[str, Any]]:
+    found = items_of(body.input)
+    for index, one in enumerate(found):
+        if not isinstance(one, dict):
+            raise RequestError(f"input[{index}] is no object", field=f"input[{index}]", code="invalid_type")
+    return found
+
+
+def _before(call: Call[ResponsesFields]) -> list[dict[str, Any]]:
+    """What an earlier response answered, and what it said. Its instructions are not carried over."""
+    name = call.body.previous_response_id
+    if name is None:
+        return []
+    kept = Keeper.of(call).find(name, call.owner, "previous_response_id")
+    return [*kept.inputs, *msgspec.to_builtins(kept.response.output)]
+
+
+def _keep(call: Call[ResponsesFields], response: Response, inputs: list[dict[str, Any]]) -> None:
+    if call.body.store is not False:
+        Keeper.of(call).keep(response, inputs, call.owner)
+
+
+def _error(rendered: Any) -> bytes:
+    return event({"type": "error", **rendered["error"]}, "error")
+
+
+async def _pieces(
+    call: Call[ResponsesFields], stream: answers.Answer, response: Response, inputs: list[dict[str, Any]]
+) -> AsyncIterator[bytes]:
+    number, generated, items = -1, 0, Items()
+
+    def framed(one: StreamEvent) -> bytes:
+        nonlocal number
+        number += 1
+        one.sequence_number = number
+        return event(one, one.type)
+
+    yield framed(StreamEvent("response.created", response=response))
+    yield framed(StreamEvent("response.in_progress", response=response))
+    async with aclosing(answers.events(call, [stream])) as found:
+        async for _, one in found:
+            generated += len(one.token_ids)
+            for piece in items.pieces(one):
+                yield framed(piece)
+            if one.finish_reason is not None:
+                for piece in items.end():
+                    yield framed(piece)
+                counts = (len(stream.prompt_token_ids), generated)
+                reply.finish(response, items.done, one.finish_reason, counts, one.timings)
+    _keep(call, response, inputs)
+    yield framed(StreamEvent(f"response.{response.status}", response=response))
