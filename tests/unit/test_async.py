@@ -25,7 +25,7 @@ from pacos.types import Event
 
 CHAT = [{"role": "user", "content": "Tell me a story about a dragon."}]
 PROMPTS = ["Once upon a time", "The dog", "A dragon was", "In the garden", "Tom and Lily", "One day"]
-TOKENIZER: Any = SimpleNamespace(piece=lambda token: b"%d " % token)  # enough of one for a decoder
+TOKENIZER: Any = SimpleNamespace(piece=lambda token, special=False: b"%d " % token)  # enough of one for a decoder
 
 
 @pytest.fixture(scope="module")

@@ -140,7 +140,7 @@ def test_what_is_not_computed_is_refused_by_name() -> None:
 
 @pytest.mark.parametrize("name", [None, "", [], 3, "../llama", "x" * 2**20, "lama"])
 def test_unknown_architectures_are_refused_with_the_list(name: Any) -> None:
-    with pytest.raises(PacosError, match="supported: gemma, gemma2") as caught:
+    with pytest.raises(PacosError, match="supported: bert, gemma, gemma2") as caught:
         model_for(name)
     assert len(str(caught.value)) < 500
     assert (name != "lama") or "nearest: llama" in str(caught.value)
@@ -154,7 +154,7 @@ def test_unknown_classes_are_refused_with_the_list() -> None:
 
 def test_the_scan_finds_every_family() -> None:
     names = [entry.name for entry in architectures()]
-    assert names == ["gemma", "gemma2", "gemma3", "gpt2", "llama", "qwen2", "qwen3"]
+    assert names == ["bert", "gemma", "gemma2", "gemma3", "gpt2", "llama", "qwen2", "qwen3"]
 
 
 def test_embedding_and_vocabulary_must_fit() -> None:
