@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from pacos.errors import PacosError, UsageError
 from pacos.settings import read
 from pacos.settings.constraint import ConstraintOptions
+from pacos.text.gbnf import gbnf_to_lark
 from pacos.text.grammar import TokenConstraint, answer_grammar
 
 ODD_WORDS = 70  # more logits than tokens, as padded models have
@@ -213,11 +215,49 @@ REGULAR = st.recursive(
 )
 
 
+def quoted(expression: str) -> str:
+    """A regular expression of letters as GBNF writes it."""
+    return re.sub(r"(?<![\[^])\b[ab]+\b(?!\])", lambda word: f'"{word[0]}"', expression)
+
+
 @settings(max_examples=150, deadline=None)
 @given(REGULAR, st.text("abc", max_size=5), st.booleans())
 def test_gbnf_means_what_the_regular_expression_means(expression: str, text: str, recursive: bool) -> None:
     """With recursion somewhere each character is a lexeme, without it all is one; both mean the same."""
-    quoted = re.sub(r"(?<![\[^])\b[ab]+\b(?!\])", lambda word: f'"{word[0]}"', expression)
-    grammar = f"root ::= {quoted}" + (' | "(" root ")"' if recursive else "")
+    grammar = f"root ::= {quoted(expression)}" + (' | "(" root ")"' if recursive else "")
     plain = expression.replace(" ", "")
     assert takes(text, grammar=grammar) == (re.fullmatch(plain, text) is not None)
+
+
+@st.composite
+def delimited(draw: st.DrawFn) -> tuple[str, str]:
+    """A choice of texts between delimiters, as GBNF and as a regular expression."""
+    grammars, plain = [], []
+    for _ in range(draw(st.integers(1, 3))):
+        begin, end = draw(st.sampled_from("xyz")), draw(st.sampled_from("xyz"))
+        inner, star = draw(REGULAR), draw(st.sampled_from(["", "*"]))
+        grammars.append(f'"{begin}" ({quoted(inner)}){star} "{end}"')
+        plain.append(f"{begin}({inner.replace(' ', '')}){star}{end}")
+    return " | ".join(grammars), "|".join(plain)
+
+
+@settings(max_examples=300, deadline=None)
+@given(delimited(), st.text("abxyz", max_size=6), st.integers(0, 2))
+def test_lexemes_change_nothing(grammar: tuple[str, str], text: str, depth: int) -> None:
+    made = f'root ::= {grammar[0]} | "(" root ")" '
+    assert takes("(" * depth + text + ")" * depth, grammar=made) == (re.fullmatch(grammar[1], text) is not None)
+
+
+def test_quoted_text_is_a_lexeme_and_clashing_ones_are_not() -> None:
+    string = r'"\"" [^"]* "\""'
+    assert re.search(r"^L0: ", gbnf_to_lark(f'root ::= {string} | "(" root ")"', plain().find), re.MULTILINE)
+    for other in (r'"\""', r'"\"" [a] "b"', '[a-z"]'):
+        lark = gbnf_to_lark(f'root ::= {string} | "(" root ")" | {other}', plain().find)
+        assert not re.search(r"^L0: ", lark, re.MULTILINE)
+
+
+def test_long_grammars_are_read_quickly() -> None:
+    words = " | ".join(f'"{number:06}{"x" * 40}"' for number in range(400))
+    started = time.perf_counter()
+    gbnf_to_lark(f'root ::= ({words}) ("," root)? | "\\"" [a-z]* "\\""', plain().find)
+    assert time.perf_counter() - started < 3

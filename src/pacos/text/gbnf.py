@@ -1,16 +1,31 @@
 """Grammars in GBNF, llama.cpp's notation, rewritten in Lark as llguidance reads it.
 
 llguidance cuts text into lexemes, the longest that fits, before it parses; GBNF knows no lexemes. So that both mean
-the same, a grammar without recursion becomes a single lexeme, and in one with recursion each character is one.
+the same, a grammar without recursion becomes a single lexeme. In one with recursion each character is one, save for
+what is proved to be a lexeme, such as a quoted text.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
 
 from pacos.errors import UsageError
+from pacos.text.gbnf_lexemes import (
+    LAST,
+    Call,
+    Chars,
+    Choice,
+    Lexemes,
+    Node,
+    Repeat,
+    Row,
+    Token,
+    below,
+    inverted,
+    merged,
+    split,
+)
 
 _NAME = re.compile(r"[A-Za-z0-9_-]+")
 _SPACE = re.compile(r"(?:[ \t]|#[^\r\n]*)*")
@@ -20,13 +35,7 @@ _TOKEN = re.compile(r"(!?)<(?:\[(\d{1,9})\]|([^<>\s]{1,256}))>")
 _ESCAPE = re.compile(r"\\(?:x([0-9A-Fa-f]{2})|u([0-9A-Fa-f]{4})|U([0-9A-Fa-f]{8})|(.))", re.DOTALL)
 _PLAIN = {"t": "\t", "r": "\r", "n": "\n", **{char: char for char in '\\"[]-^'}}
 _DEEPEST = 100
-
-
-@dataclass(slots=True)
-class _Rule:
-    lark: str  # with {names} of other rules between control characters
-    calls: set[str] = field(default_factory=set)
-    tokens: bool = False
+_SURROGATES = range(0xD800, 0xE000)
 
 
 class _Reader:
@@ -36,8 +45,7 @@ class _Reader:
         self.text = text
         self.at = 0
         self.token_id = token_id
-        self.rules: dict[str, _Rule] = {}
-        self.rule = _Rule("")
+        self.rules: dict[str, Node] = {}
 
     def fail(self, problem: str, hint: str = "see llama.cpp's GBNF guide") -> UsageError:
         line = self.text.count("\n", 0, self.at) + 1
@@ -63,14 +71,12 @@ class _Reader:
                 raise self.fail(f"::= is missing after {name[0]!r}")
             self.at += 3
             self.skip(_LINES)
-            self.rule = _Rule("")
-            self.rule.lark = self.alternatives(0)
-            self.rules[name[0]] = self.rule
+            self.rules[name[0]] = self.alternatives(0)
             if self.at < len(self.text) and self.peek() not in "\r\n":
                 raise self.fail(f"{self.peek()!r} is not expected here")
             self.skip(_LINES)
 
-    def alternatives(self, depth: int) -> str:
+    def alternatives(self, depth: int) -> Node:
         if depth > _DEEPEST:
             raise self.fail(f"brackets nest deeper than {_DEEPEST} levels")
         found = [self.sequence(depth)]
@@ -79,22 +85,23 @@ class _Reader:
             self.skip(_LINES)
             if self.peek() != "|":
                 self.at = self.at if depth else start
-                return " | ".join(found)
+                return Choice(tuple(found)) if len(found) > 1 else found[0]
             self.at += 1
             self.skip(_LINES)
             found.append(self.sequence(depth))
 
-    def sequence(self, depth: int) -> str:
-        parts: list[str] = []
+    def sequence(self, depth: int) -> Node:
+        items: list[Node] = []
         while True:
             self.skip(_LINES if depth else _SPACE)
             item = self.item(depth)
             if item is None:
-                return " ".join(parts) or '""'
+                return Row(tuple(items))
             self.skip(_LINES if depth else _SPACE)
-            parts.append(item + self.repeats())
+            item = self.repeated(item)
+            items += item.items if isinstance(item, Row) else (item,)
 
-    def item(self, depth: int) -> str | None:
+    def item(self, depth: int) -> Node | None:
         char = self.peek()
         if char == '"':
             return self.literal()
@@ -102,30 +109,30 @@ class _Reader:
             return self.char_class()
         if char == ".":
             self.at += 1
-            return "/[\\s\\S]/"
+            return Chars(((0, LAST),))
         if char == "(":
             self.at += 1
             inner = self.alternatives(depth + 1)
             if self.peek() != ")":
                 raise self.fail("a closing bracket is missing")
             self.at += 1
-            return f"({inner})"
+            return inner
         if char in {"<", "!"}:
             return self.token()
         name = _NAME.match(self.text, self.at)
         if name is None:
             return None
         self.at = name.end()
-        self.rule.calls.add(name[0])
-        return f"\0{name[0]}\0"
+        return Call(name[0])
 
-    def repeats(self) -> str:
+    def repeated(self, item: Node) -> Node:
+        """The item as often as what follows it says."""
         char = self.peek()
         if char and char in "*+?":
             self.at += 1
-            return char
+            return Repeat(item, int(char == "+"), 1 if char == "?" else None)
         if char != "{":
-            return ""
+            return item
         found = _TIMES.match(self.text, self.at)
         if found is None:
             raise self.fail("this is no repetition", hint="use {m}, {m,} or {m,n}")
@@ -133,9 +140,9 @@ class _Reader:
         if high and (not comma or int(high) < int(low)):
             raise self.fail(f"{found[0]} repeats no number of times")
         self.at = found.end()
-        return f"{{{low},{high or ''}}}" if comma else f"{{{low}}}"
+        return Repeat(item, int(low), int(high) if high else None if comma else int(low))
 
-    def token(self) -> str:
+    def token(self) -> Node:
         found = _TOKEN.match(self.text, self.at)
         if found is None:
             raise self.fail("this is no token", hint="write <[id]> or <name>")
@@ -143,8 +150,7 @@ class _Reader:
         if token is None:
             raise self.fail(f"the vocabulary has no token <{found[3]}>")
         self.at = found.end()
-        self.rule.tokens = True
-        return f"<[{'^' if found[1] else ''}{token}]>"
+        return Token(f"<[{'^' if found[1] else ''}{token}]>")
 
     def char(self) -> str:
         char = self.peek()
@@ -155,45 +161,39 @@ class _Reader:
             return char
         found = _ESCAPE.match(self.text, self.at)
         code = int(next(filter(None, found.groups()[:3])), 16) if found and not found[4] else None
-        if found is None or (code is None and found[4] not in _PLAIN) or (code is not None and code > 0x10FFFF):
-            raise self.fail(f"the escape {self.text[self.at : self.at + 2]!r} is unknown")
+        known = found is not None and (found[4] in _PLAIN if code is None else code <= LAST)
+        if found is None or not known or code in _SURROGATES:
+            raise self.fail(f"the escape {self.text[self.at : self.at + 2]!r} is unknown, or stands for no character")
         self.at = found.end()
         return _PLAIN[found[4]] if code is None else chr(code)
 
-    def literal(self) -> str:
+    def literal(self) -> Node:
         self.at += 1
-        chars = []
+        chars: list[Node] = []
         while self.peek() != '"':
-            chars.append(f"/{_regex_char(self.char())}/")
+            code = ord(self.char())
+            chars.append(Chars(((code, code),)))
         self.at += 1
-        return chars[0] if len(chars) == 1 else f"({' '.join(chars) or _NOTHING})"
+        return Row(tuple(chars))
 
-    def char_class(self) -> str:
+    def char_class(self) -> Node:
         self.at += 1
-        negated = "^" if self.peek() == "^" else ""
-        self.at += len(negated)
-        parts = []
+        negated = self.peek() == "^"
+        self.at += negated
+        ranges = []
         while self.peek() != "]":
-            low = self.char()
+            low = high = self.char()
             if self.peek() == "-" and self.text[self.at + 1 : self.at + 2] != "]":
                 self.at += 1
                 high = self.char()
                 if high < low:
                     raise self.fail(f"the range {low}-{high} is empty")
-                parts.append(f"{_regex_char(low)}-{_regex_char(high)}")
-            else:
-                parts.append(_regex_char(low))
+            ranges.append((ord(low), ord(high)))
         self.at += 1
-        if not parts:
+        found = inverted(merged(ranges)) if negated else merged(ranges)
+        if not found:
             raise self.fail("an empty set of characters fits nothing")
-        return f"/[{negated}{''.join(parts)}]/"
-
-
-_NOTHING = '""'
-
-
-def _regex_char(char: str) -> str:
-    return char if char.isascii() and char.isalnum() else f"\\x{{{ord(char):X}}}"
+        return Chars(found)
 
 
 def gbnf_to_lark(text: str, token_id: Callable[[str], int | None]) -> str:
@@ -207,32 +207,80 @@ def gbnf_to_lark(text: str, token_id: Callable[[str], int | None]) -> str:
     if "root" not in rules:
         raise UsageError("the grammar has no rule named root", hint="GBNF starts at root ::= ...")
     for name, rule in rules.items():
-        if missing := sorted(rule.calls - rules.keys()):
+        if missing := sorted(_calls(rule) - rules.keys()):
             raise UsageError(f"the grammar's rule {name!r} uses {missing[0]!r}, which is not defined")
-    reached = _reached(rules)
-    simple = not _recursive(rules) and not any(rules[name].tokens for name in reached)
-    names = {name: f"{'R' if simple else 'r'}{index}" for index, name in enumerate(sorted(reached))}
-    lines = [f"{names[name]}: {_renamed(rules[name].lark, names)}" for name in sorted(reached)]
-    return "\n".join([f"start: {names['root']}", *lines, ""])
+    reached = {name: rules[name] for name in sorted(_reached(rules))}
+    tokens = any(isinstance(node, Token) for rule in reached.values() for node in below(rule))
+    simple = not tokens and not _recursive(reached)
+    writer = _Writer(reached, frozenset() if simple else Lexemes(reached).chosen(), "R" if simple else "r")
+    return writer.written()
 
 
-def _renamed(lark: str, names: dict[str, str]) -> str:
-    return re.sub("\0([^\0]+)\0", lambda found: names[found[1]], lark)
+class _Writer:
+    """Writes rules as Lark, those named with a capital as terminals."""
+
+    def __init__(self, rules: Mapping[str, Node], lexemes: frozenset[Row], letter: str) -> None:
+        self._rules = rules
+        self._names = {name: f"{letter}{index}" for index, name in enumerate(rules)}
+        self._lexemes = {lexeme: f"L{index}" for index, lexeme in enumerate(sorted(lexemes, key=repr))}
+        self._kept = lexemes
+
+    def written(self) -> str:
+        """The whole grammar."""
+        lines = [f"start: {self._names['root']}"]
+        lines += [f"{self._names[name]}: {self._lark(rule)}" for name, rule in self._rules.items()]
+        self._kept = frozenset()  # what is in a lexeme is written out
+        lines += [f"{name}: {self._lark(lexeme)}" for lexeme, name in self._lexemes.items()]
+        return "\n".join([*lines, ""])
+
+    def _lark(self, node: Node) -> str:
+        if node in self._kept and isinstance(node, Row):
+            return self._lexemes[node]
+        if isinstance(node, Chars):
+            return f"/{_regex(node)}/"
+        if isinstance(node, Token):
+            return node.lark
+        if isinstance(node, Call):
+            return self._names[node.name]
+        if isinstance(node, Row):
+            return " ".join(self._grouped(item) for item in split(node, self._kept)) or '""'
+        if isinstance(node, Choice):
+            return " | ".join(self._lark(item) for item in node.items)
+        most = "" if node.most is None else node.most
+        times = f"{{{node.least},{most}}}" if node.least != node.most else f"{{{node.least}}}"
+        short = {(0, None): "*", (1, None): "+", (0, 1): "?"}
+        return f"({self._lark(node.item)}){short.get((node.least, node.most), times)}"
+
+    def _grouped(self, node: Node) -> str:
+        return f"({self._lark(node)})" if isinstance(node, Choice) else self._lark(node)
 
 
-def _reached(rules: dict[str, _Rule]) -> set[str]:
+def _regex(chars: Chars) -> str:
+    parts = []
+    for low, high in chars.ranges:
+        low = _SURROGATES.stop if low in _SURROGATES else low  # no text has these
+        high = _SURROGATES.start - 1 if high in _SURROGATES else high
+        parts.append(f"\\x{{{low:X}}}" + (f"-\\x{{{high:X}}}" if high > low else ""))
+    return f"[{''.join(parts)}]"
+
+
+def _calls(node: Node) -> set[str]:
+    return {found.name for found in below(node) if isinstance(found, Call)}
+
+
+def _reached(rules: Mapping[str, Node]) -> set[str]:
     found, todo = {"root"}, ["root"]
     while todo:
-        new = rules[todo.pop()].calls - found
+        new = _calls(rules[todo.pop()]) - found
         found |= new
         todo += new
     return found
 
 
-def _recursive(rules: dict[str, _Rule]) -> bool:
+def _recursive(rules: Mapping[str, Node]) -> bool:
     """Whether a rule that root reaches leads back to itself."""
     done: set[str] = set()
-    path: list[tuple[str, Iterator[str]]] = [("root", iter(rules["root"].calls))]
+    path: list[tuple[str, Iterator[str]]] = [("root", iter(_calls(rules["root"])))]
     while path:
         name, calls = path[-1]
         following = next(calls, None)
@@ -242,5 +290,5 @@ def _recursive(rules: dict[str, _Rule]) -> bool:
         elif any(following == above for above, _ in path):
             return True
         elif following not in done:
-            path.append((following, iter(rules[following].calls)))
+            path.append((following, iter(_calls(rules[following]))))
     return False
