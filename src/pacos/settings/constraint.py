@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from pacos.errors import UsageError
-from pacos.settings.option import check, option, shown
+from pacos.settings.option import INT_MAX, check, option, shown
 
 CHOICES_MAX = 4096
-INT_MAX = 2**31 - 1
 
 
 def _schema_text(value: Any) -> Any:

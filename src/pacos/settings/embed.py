@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pacos.settings.option import check, option
+from pacos.settings.option import INT_MAX, check, option
 
 POOLINGS = ("none", "mean", "cls", "last", "rank")  # a file's pooling_type is the place in this list
-_INT_MAX = 2**31 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,7 +14,7 @@ class InputOptions:
     """How long an input may be."""
 
     max_length: int = option(
-        0, flags=("--max-length",), minimum=0, maximum=_INT_MAX, help="Most tokens of an input; 0 is the context."
+        0, flags=("--max-length",), minimum=0, maximum=INT_MAX, help="Most tokens of an input; 0 is the context."
     )
     truncate: bool = option(
         False, flags=("--truncate",), help="Cut longer inputs, and say which, instead of refusing them."
@@ -43,7 +42,7 @@ class EmbedOptions:
         help="Divide by a norm: -1 none, 0 the largest (becomes 32760), 1 taxicab, 2 euclidean, else a p-norm.",
     )
     dimensions: int = option(
-        0, flags=("--dimensions",), minimum=0, maximum=_INT_MAX, help="Keep so many numbers of a vector; 0 is all."
+        0, flags=("--dimensions",), minimum=0, maximum=INT_MAX, help="Keep so many numbers of a vector; 0 is all."
     )
 
     def __post_init__(self) -> None:
