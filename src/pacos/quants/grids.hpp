@@ -50,6 +50,27 @@ PACOS_INLINE BlockBits block_bits(U32x8 words) {
 #endif
 }
 
+/* What all these formats have in common, and what open() of a block gives: indices and signs, byte indices that lie in
+   the block and signs, or indices and the block, whose shifts of levels are read later. */
+struct GridFormat {
+  static constexpr int block = 256;
+  static constexpr bool has_min = false;
+  static constexpr ActKind acts = ACT_Q256;
+};
+template <int count>
+struct SignedIndices {
+  alignas(32) uint16_t index[count];
+  BlockBits signs;
+};
+struct SignedBytes {
+  const uint8_t* at;
+  BlockBits signs;
+};
+struct ShiftedIndices {
+  const uint8_t* at;
+  alignas(32) uint16_t index[32];
+};
+
 /* Byte j is 255 where the bit of weight 32 i + j is set. */
 template <int i>
 PACOS_INLINE U8x32 spread_bits(const BlockBits& bits) {

@@ -59,6 +59,17 @@ def pack_planes(codes: Bytes, bits: int, run: int) -> Bytes:
     return packed.reshape(codes.shape[0], -1)
 
 
+def wide(low: Bytes, high: Bytes, bits: int) -> NDArray[Any]:
+    """Codes of eight bits in `low` and `bits` more in `high`, which are packed, low bits first."""
+    codes: NDArray[Any] = low | planes(high, bits, 1).astype(np.uint16) << 8
+    return codes
+
+
+def pack_wide(codes: NDArray[Any], bits: int) -> tuple[Bytes, Bytes]:
+    """Inverse of `wide`."""
+    return codes.astype(np.uint8), pack_planes((codes >> 8).astype(np.uint8), bits, 1)
+
+
 def fifth_bits(packed: Bytes) -> Bytes:
     """32 single bits in 4 bytes, low bit first: [N, 4] u8 -> [N, 32] u8 of 0 or 1."""
     return np.unpackbits(packed, axis=1, bitorder="little")

@@ -1,36 +1,8 @@
-// The fastest multiply-adds that AVX-512 VNNI offers: of 8 bits vpdpbusd, of floats vfmadd231ps. In assembly, because
-// compilers move the sums through memory.
-#include <immintrin.h>
+// The fastest multiply-adds that AVX-512 VNNI offers: of 8 bits vpdpbusd, of floats vfmadd231ps.
+#include "burn.hpp"
 
-#include "machine.hpp"
-
+#define PACOS_DOT(sum) "vpdpbusd %%zmm0, %%zmm1, %%zmm" #sum "\n\t"
 #define PACOS_MULTIPLY_ADD(sum) "vfmadd231ps %%zmm0, %%zmm1, %%zmm" #sum "\n\t"
-#define PACOS_STEP(sum) "vpdpbusd %%zmm0, %%zmm1, %%zmm" #sum "\n\t"
 
-int64_t pacos::int8_burn_avx512(int64_t rounds, int32_t* sink) {
-    int32_t last = 0;
-    __asm__ volatile("vpxor %%ymm0, %%ymm0, %%ymm0\n\tvpxor %%ymm1, %%ymm1, %%ymm1" ::: "xmm0", "xmm1");
-    for (int64_t i = 0; i < rounds; ++i)
-        __asm__ volatile(PACOS_STEP(2) PACOS_STEP(3) PACOS_STEP(4) PACOS_STEP(5) PACOS_STEP(6) PACOS_STEP(7)
-                             PACOS_STEP(8) PACOS_STEP(9) PACOS_STEP(10) PACOS_STEP(11) PACOS_STEP(12) PACOS_STEP(13) ::
-                                 : "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11",
-                                   "xmm12", "xmm13");
-    __asm__ volatile("vmovd %%xmm2, %0" : "=r"(last));
-    *sink += last;
-    return rounds * 12 * 64 * 2;
-}
-
-int64_t pacos::float_burn_avx512(int64_t rounds, float* sink) {
-    float last = 0;
-    __asm__ volatile("vpxor %%ymm0, %%ymm0, %%ymm0\n\tvpxor %%ymm1, %%ymm1, %%ymm1" ::: "xmm0", "xmm1");
-    for (int64_t i = 0; i < rounds; ++i)
-        __asm__ volatile(PACOS_MULTIPLY_ADD(2) PACOS_MULTIPLY_ADD(3) PACOS_MULTIPLY_ADD(4) PACOS_MULTIPLY_ADD(5)
-                             PACOS_MULTIPLY_ADD(6) PACOS_MULTIPLY_ADD(7) PACOS_MULTIPLY_ADD(8) PACOS_MULTIPLY_ADD(9)
-                                 PACOS_MULTIPLY_ADD(10) PACOS_MULTIPLY_ADD(11) PACOS_MULTIPLY_ADD(12)
-                                     PACOS_MULTIPLY_ADD(13) ::
-                                         : "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10",
-                                           "xmm11", "xmm12", "xmm13");
-    __asm__ volatile("vmovss %%xmm2, %0" : "=m"(last));
-    *sink += last;
-    return rounds * 12 * 16 * 2;
-}
+PACOS_BURN(int8_burn_avx512, int32_t, PACOS_DOT, 64)
+PACOS_BURN(float_burn_avx512, float, PACOS_MULTIPLY_ADD, 16)

@@ -111,19 +111,17 @@ void Pool::run(Job& job) {
   job_ = &job;
   job_done_.store(false, std::memory_order_relaxed);
   publish(tasks);
-  Turn turn;
-  while (!job_done_.load(std::memory_order_acquire)) {
-    if (take(0)) {
-      turn.offer();
-      continue;
-    }
-    const uint32_t seen = published_.load();
-    if (!job_done_.load()) rest(seen);
-  }
+  serve(0, [this] { return job_done_.load(); });
 }
 
 void Pool::work(int thread) {
   const PlainArithmetic plain;
+  serve(thread, [this] { return stop_.load(); });
+}
+
+/* Do tasks, and rest where there are none, until it is over. */
+template <class Over>
+void Pool::serve(int thread, Over over) {
   Turn turn;
   for (;;) {
     if (take(thread)) {
@@ -131,7 +129,7 @@ void Pool::work(int thread) {
       continue;
     }
     const uint32_t seen = published_.load();
-    if (stop_.load()) return;
+    if (over()) return;
     rest(seen);
   }
 }

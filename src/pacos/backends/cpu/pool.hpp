@@ -43,6 +43,8 @@ class Pool {
 
  private:
   void work(int thread);
+  template <class Over>
+  void serve(int thread, Over over);
   bool take(int thread);
   void publish(int64_t tasks);
   void rest(uint32_t seen);

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from pacos.lazy import np
 from pacos.quants.block import Parts, integer_format
 from pacos.quants.grids import eighth, grid, magnitudes, odd, on_grid, signs
-from pacos.quants.pieces import half_bytes, pack_planes, planes
+from pacos.quants.pieces import half_bytes, pack_planes, pack_wide, planes, wide
 
 if TYPE_CHECKING:
     from pacos.quants.block import Bytes, Floats
@@ -19,8 +19,7 @@ if TYPE_CHECKING:
 
 def split(blocks: Bytes) -> Parts:
     """The factor, each group's scale and signed levels."""
-    indices = blocks[:, 2:34] | planes(blocks[:, 66:74], 2, 1).astype(np.uint16) << 8
-    levels = grid("iq2_s")[indices].reshape(-1, 256)
+    levels = grid("iq2_s")[wide(blocks[:, 2:34], blocks[:, 66:74], 2)].reshape(-1, 256)
     return Parts(eighth(blocks, 0), levels * signs(blocks[:, 34:66]), odd(planes(blocks[:, 74:], 4, 1)))
 
 
@@ -28,8 +27,8 @@ def quantize(values: Floats) -> Bytes:
     """Take the nearest vectors of the grid under the best scale of each 16 weights."""
     size, packed = magnitudes(values, even=False)
     d, codes, indices, _ = on_grid(size, grid("iq2_s"), groups=16, top=15, unit=8)
-    high = pack_planes((indices >> 8).astype(np.uint8), 2, 1)
-    return np.concatenate([half_bytes(d), indices.astype(np.uint8), packed, high, pack_planes(codes, 4, 1)], axis=1)
+    low, high = pack_wide(indices, 2)
+    return np.concatenate([half_bytes(d), low, packed, high, pack_planes(codes, 4, 1)], axis=1)
 
 
 FORMAT = integer_format("IQ2_S", 22, 256, 82, split, quantize)

@@ -7,21 +7,15 @@ inline constexpr auto iq2_xxs_table = grid_table(iq2_xxs_grid, 1, 64);
 
 namespace pacos::PACOS_ISA {
 
-struct IQ2_XXS {
-  static constexpr int type_id = 16, block = 256, bytes = 66, sub = 32, bias = 64, top = 107;
-  static constexpr bool has_min = false;
-  static constexpr ActKind acts = ACT_Q256;
+struct IQ2_XXS : GridFormat {
+  static constexpr int type_id = 16, bytes = 66, sub = 32, bias = 64, top = 107;
 
-  struct Open {
-    const uint8_t* at;
-    BlockBits signs;
-  };
   PACOS_INLINE Header header(const uint8_t* at) {
     return {half_at(at) * 0.125f, 0.f, odd_tops(odd_words(at + 2)), S16x16{}};
   }
-  PACOS_INLINE Open open(const uint8_t* at) { return {at, block_bits(even_signs(odd_words(at + 2)))}; }
+  PACOS_INLINE SignedBytes open(const uint8_t* at) { return {at, block_bits(even_signs(odd_words(at + 2)))}; }
   template <int i>
-  PACOS_INLINE U8x32 codes(const Open& open) {
+  PACOS_INLINE U8x32 codes(const SignedBytes& open) {
     return with_signs<bias>(four_vectors(iq2_xxs_table.entry, open.at + 2 + 8 * i), spread_bits<i>(open.signs));
   }
 };
