@@ -258,6 +258,6 @@ def test_quoted_text_is_a_lexeme_and_clashing_ones_are_not() -> None:
 
 def test_long_grammars_are_read_quickly() -> None:
     words = " | ".join(f'"{number:06}{"x" * 40}"' for number in range(400))
-    started = time.perf_counter()
+    started = time.process_time()
     gbnf_to_lark(f'root ::= ({words}) ("," root)? | "\\"" [a-z]* "\\""', plain().find)
-    assert time.perf_counter() - started < 3
+    assert time.process_time() - started < 3
