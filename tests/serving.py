@@ -57,13 +57,15 @@ async def _within(test: Awaitable[None], seconds: float = 60) -> None:
 
 
 @contextmanager
-def served(*arguments: str, port: int = 0, environment: dict[str, str] | None = None) -> Iterator[Server]:
-    """`pacos serve` in a process of its own, on a free port, until the block ends."""
-    command = [sys.executable, "-m", "pacos", "serve", *arguments]
+def served(
+    *arguments: str, port: int = 0, command: str = "serve", environment: dict[str, str] | None = None
+) -> Iterator[Server]:
+    """`pacos serve`, or `pacos api`, in a process of its own, on a free port, until the block ends."""
+    line = [sys.executable, "-m", "pacos", command, *arguments]
     if not any(argument == "--host" and after.endswith(".sock") for argument, after in pairwise(arguments)):
-        command += ["--port", str(port)]
+        line += ["--port", str(port)]
     process = subprocess.Popen(
-        command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={**os.environ, **(environment or {})}
+        line, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={**os.environ, **(environment or {})}
     )
     server = Server(process)
     try:

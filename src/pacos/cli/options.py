@@ -28,6 +28,7 @@ from pacos.settings.constraint import ConstraintOptions, ReasoningOptions
 from pacos.settings.serve import ServeOptions
 
 OTHER_VARIABLES = {
+    "PACOS_STATE": "Folder of the pid file and the log of a server in the background.",
     "PACOS_ISA": "Instruction set of the CPU backend, such as portable or avx2; default the best that there is.",
     "PACOS_NATIVE_LIBRARY": "Path of the native library to load instead of the package's own.",
     "PACOS_TRACEBACK": "1 shows where a fault inside Pacos happened.",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pacos.server.model_file import ModelSpec
 
 DEFAULT_MODEL = "storyteller"
+GROUPS = (ServeOptions, LoadOptions, SamplingOptions, GenerateOptions)
 RUN = "run"  # the subcommand that has no name on the command line
 
 
@@ -26,7 +27,7 @@ class _Serve(click.Group):
     def parse_args(self, context: click.Context, arguments: list[str]) -> list[str]:
         """Send everything that is no subcommand to `run`, in our own words."""
         if not arguments or arguments[0] not in set(self.commands) - {RUN}:
-            arguments = [RUN, *_ours(arguments)]
+            arguments = [RUN, *ours(arguments)]
         return super().parse_args(context, arguments)
 
     def get_help(self, context: click.Context) -> str:
@@ -35,7 +36,7 @@ class _Serve(click.Group):
             return self.commands[RUN].get_help(inner)
 
 
-def _ours(arguments: list[str]) -> list[str]:
+def ours(arguments: list[str]) -> list[str]:
     """The arguments with llama-server's replaced by ours; says what of them changes nothing."""
     import os
 
@@ -66,7 +67,8 @@ def command() -> None:
 @click.argument("models", nargs=-1, metavar="[MODEL]...")
 @click.option("-m", "--model", "model_option", metavar="MODEL", help="The model, as an option.")
 @click.option("--chat-template", metavar="NAME|FILE", help="Use this chat template instead of the models' own.")
-@with_options(ServeOptions, LoadOptions, SamplingOptions, GenerateOptions)
+@click.option("--background", is_flag=True, hidden=True)
+@with_options(*GROUPS)
 def run(**given: Any) -> None:
     """Serve models over HTTP until Ctrl-C or SIGTERM.
 
@@ -77,15 +79,26 @@ def run(**given: Any) -> None:
 
     Example:  pacos serve storyteller --port 8080
     """
-    serving, opening, *answering = groups_from((ServeOptions, LoadOptions, SamplingOptions, GenerateOptions), given)
+    serving, opening, *answering = groups_from(GROUPS, given)
     names = [*given["models"], *([given["model_option"]] if given["model_option"] is not None else [])]
-    defaults = {
+    run_server(
+        names,
+        serving,
+        opening,
+        given["chat_template"],
+        defaults_of(answering),
+        background=given["background"],
+    )
+
+
+def defaults_of(groups: Sequence[Any]) -> dict[str, Any]:
+    """What was said of an answer's options, for requests that say nothing of them."""
+    return {
         one.name: value
-        for group in answering
+        for group in groups
         for one in options_of(type(group))
         if (value := getattr(group, one.name)) != one.default
     }
-    run_server(names, serving, opening, given["chat_template"], defaults)
 
 
 def run_server(
@@ -94,6 +107,8 @@ def run_server(
     opening: LoadOptions,
     chat_template: str | None,
     defaults: Mapping[str, Any],
+    *,
+    background: bool = False,
 ) -> None:
     """Serve the named models and those of the models file. Errors: as `pacos.server.run.serve`."""
     import sys
@@ -109,7 +124,7 @@ def run_server(
     residency = Residency(
         specs, memory_bytes=int(serving.memory_limit * 1e9), keep_alive_seconds=serving.keep_alive_seconds
     )
-    code = serve(residency, serving)
+    code = serve(residency, serving, background=background)
     if code:
         sys.exit(code)
 
@@ -136,3 +151,72 @@ def specs_of(
     ]
     check_names([*specs, *from_file])
     return [*specs, *from_file]
+
+
+@command.command("start", context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
+@click.option("--wait", default=60.0, show_default=True, metavar="SECONDS", help="How long it may take to listen.")
+@click.pass_context
+def start(context: click.Context, wait: float) -> None:
+    """Start a server in the background; it takes every argument of `pacos serve`.
+
+    Example:  pacos serve start -m storyteller --port 8080
+    """
+    from pacos.server import background
+
+    arguments = ours(list(context.args))
+    given = run.make_context(RUN, list(arguments)).params  # what cannot be read is said here, not in a log
+    groups_from(GROUPS, given)
+    found = background.start(arguments, wait)
+    click.echo(f"serving at {found.url} (pid {found.pid}); the log is {background.log_path()}")
+
+
+@command.command("stop")
+@click.option("--wait", default=40.0, show_default=True, metavar="SECONDS", help="How long it may take to end.")
+@click.option("--kill", is_flag=True, help="End it by force when it does not end in that time.")
+def stop(wait: float, kill: bool) -> None:
+    """Stop the server in the background: what runs has time to end."""
+    from pacos.server import background
+
+    found = background.stop(wait, kill=kill)
+    click.echo("no server is running" if found is None else f"the server (pid {found.pid}) has ended")
+
+
+@command.command("status")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def status(as_json: bool) -> None:
+    """Tell whether a server runs in the background; the exit code is 1 when none does."""
+    import sys
+
+    from pacos.cli import render
+    from pacos.server import background
+
+    found = background.running()
+    if as_json:
+        render.as_json({"running": False} if found is None else {"running": True, "pid": found.pid, "url": found.url})
+    else:
+        click.echo("no server is running" if found is None else f"serving at {found.url} (pid {found.pid})")
+    if found is None:
+        sys.exit(1)
+
+
+@command.command("logs")
+@click.option("-n", "--lines", default=200, show_default=True, metavar="N", help="How many of the last lines.")
+@click.option("-f", "--follow", is_flag=True, help="Go on as lines come, until Ctrl-C.")
+def logs(lines: int, follow: bool) -> None:
+    """Print the log of the server in the background."""
+    import time
+    from collections import deque
+
+    from pacos.server import background
+
+    try:
+        with background.log_path().open(encoding="utf-8", errors="replace") as file:
+            for line in deque(file, maxlen=max(0, lines)):
+                click.echo(line, nl=False)
+            while follow:
+                if line := file.readline():
+                    click.echo(line, nl=False)
+                else:
+                    time.sleep(0.2)
+    except FileNotFoundError:
+        raise UsageError("there is no log", hint="`pacos serve start` makes one") from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
@@ -13,11 +14,15 @@ from pacos.llm.stream import collected
 from pacos.server.call import Answer, Call
 from pacos.server.problem import RequestError
 from pacos.server.residency import Resident
+from pacos.settings import options_of
+from pacos.settings.constraint import ReasoningOptions
 from pacos.types import Completion, Event, Timings
 
 __all__ = ("Answer", "completions", "events", "start")
 
 _SEEDS = 2**64
+_REASONING = {one.name for one in options_of(ReasoningOptions)}
+_COMPILED = {"tools", "grammar", "json_schema", "regex", "lark", "choice"}  # take their time, however short
 
 
 async def start(
@@ -36,14 +41,19 @@ async def start(
     has the seed after the one before, so that the first is what it is alone. What was computed is shared only among
     requests of one API key. Errors: what `begin` raises.
     """
-    whole = {**resident.spec.defaults, **options, "owner": call.owner}
+    defaults = dict(resident.spec.defaults)
+    if begin == resident.llm.stream:  # where nothing thinks before it speaks
+        for name in _REASONING & defaults.keys():
+            del defaults[name]
+    whole = {**defaults, **options, "owner": call.owner}
     if call.owner:
         whole["cache_salt"] = f"{call.owner}/{whole.get('cache_salt') or ''}"
     seed = whole.get("seed", -1)
+    size = math.inf if _COMPILED & whole.keys() else size_characters
     streams: list[Answer] = []
     for index in range(choices):
         own = whole if seed < 0 else {**whole, "seed": (seed + index) % _SEEDS}
-        stream = await call.prepared(size_characters, lambda own=own: begin(prompt, **own))  # type: ignore[misc]
+        stream = await call.prepared(size, lambda own=own: begin(prompt, **own))  # type: ignore[misc]
         call.cleanup.push_async_callback(stream.aclose)
         call.streams.append(stream)
         streams.append(stream)

@@ -97,7 +97,7 @@ class Call(Generic[Body]):
         for stream in self.streams:
             stream.cancel()
 
-    async def prepared(self, size_characters: int, work: Callable[[], Result]) -> Result:
+    async def prepared(self, size_characters: float, work: Callable[[], Result]) -> Result:
         """What `work` returns, in a thread when the text is so long that the event loop would notice."""
         if size_characters < _THREAD_CHARACTERS:
             return work()

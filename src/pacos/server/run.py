@@ -10,8 +10,8 @@ import stat
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -21,6 +21,7 @@ import uvicorn
 from pacos.errors import UsageError
 from pacos.log import logger
 from pacos.server.app import create_app
+from pacos.server.background import held
 from pacos.server.connection import connections
 from pacos.server.guard import check_exposure
 from pacos.server.keys import Keys
@@ -37,10 +38,10 @@ _FORCED_SECONDS = 0.15  # that a forced end may take
 _FLUSH_SECONDS = 1  # for the last words to those who were cut short
 
 
-def serve(residency: Residency, options: ServeOptions, *, ready: Callable[[str], None] = lambda url: None) -> int:
+def serve(residency: Residency, options: ServeOptions, *, background: bool = False) -> int:
     """Serve until SIGINT or SIGTERM; returns the exit code. The first signal drains, a second one ends it at once.
 
-    `ready` gets the address once it is listened on; the models are opened after that.
+    Models are opened once it listens. `background` makes it the one that `pacos.server.background` knows.
     Errors: UsageError for options that contradict each other or an address that cannot be listened on; when none of
     the models can be opened, what the first one's opening raised.
     """
@@ -48,8 +49,9 @@ def serve(residency: Residency, options: ServeOptions, *, ready: Callable[[str],
     tls_context(options)
     _raise_file_limit(options.connections_max)
     sockets = listen(options)
+    url = address(options, sockets)
     try:
-        return asyncio.run(_serve(residency, options, sockets, ready))
+        return asyncio.run(_serve(residency, options, sockets, url, background=background))
     finally:
         for one in sockets:
             one.close()
@@ -59,7 +61,7 @@ def serve(residency: Residency, options: ServeOptions, *, ready: Callable[[str],
 
 
 async def _serve(
-    residency: Residency, options: ServeOptions, sockets: Sequence[socket.socket], ready: Callable[[str], None]
+    residency: Residency, options: ServeOptions, sockets: Sequence[socket.socket], url: str, *, background: bool
 ) -> int:
     app = create_app(residency, options)
     config = uvicorn.Config(
@@ -81,11 +83,10 @@ async def _serve(
     config.ssl = tls_context(options)
     server = _Server(config, app.state.requests, options.drain_seconds)
     opening = asyncio.ensure_future(_open_ahead(residency, server))
-    url = address(options, sockets)
     logger(__name__).info("listening on %s", url)
-    ready(url)
     try:
-        await server.serve(sockets=list(sockets))
+        with held(url) if background else nullcontext():
+            await server.serve(sockets=list(sockets))
     finally:
         opening.cancel()
         (failure,) = await asyncio.gather(opening, return_exceptions=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 from starlette.responses import Response
@@ -13,10 +13,16 @@ from starlette.types import ASGIApp
 from pacos.server import answers
 from pacos.server.call import Call
 from pacos.server.dialects.openai import shapes
-from pacos.server.dialects.openai.shapes import FINGERPRINT, Generating, Usage, new_id, now
+from pacos.server.dialects.openai.scores import chat_scores
+from pacos.server.dialects.openai.shapes import FINGERPRINT, Usage, new_id, now
+from pacos.server.dialects.openai.wishes import Wishing, scores_wanted, wishes
 from pacos.server.fields import Fields, with_options
 from pacos.server.stream import DONE, event, json_bytes, server_sent_events
+from pacos.settings.constraint import ConstraintOptions, ReasoningOptions
 from pacos.types import Completion, Event, ToolCallDelta
+
+if TYPE_CHECKING:
+    from pacos.llm import LLM
 
 
 class TextPart(Fields, tag="text", tag_field="type"):
@@ -52,20 +58,15 @@ class Message(Fields):
     refusal: str | None = None
 
 
-class ChatFields(Generating, kw_only=True):
+class ChatFields(Wishing, kw_only=True):
     """A request for a chat completion."""
 
     messages: list[Message]
     max_completion_tokens: int | None = None
-    logprobs: bool | None = None
-    top_logprobs: int | None = None
-    response_format: dict[str, Any] | None = None
-    tools: list[dict[str, Any]] | None = None
-    tool_choice: str | dict[str, Any] | None = None
-    parallel_tool_calls: bool | None = None
 
 
-ChatRequest = with_options(ChatFields, shapes.GROUPS, without=shapes.HIDDEN, names={"temp": "temperature"})
+_GROUPS = (*shapes.GROUPS, ConstraintOptions, ReasoningOptions)
+ChatRequest = with_options(ChatFields, _GROUPS, without=shapes.HIDDEN, names={"temp": "temperature"})
 
 
 class FunctionText(msgspec.Struct, omit_defaults=True):
@@ -142,9 +143,9 @@ async def run(call: Call[ChatFields]) -> ASGIApp:
     body = call.body
     resident = await call.resident(body.model)
     options = shapes.options_of_body(body, resident)
-    for name in ("logprobs", "top_logprobs", "response_format", "tools", "tool_choice", "parallel_tool_calls"):
-        if getattr(body, name):
-            raise shapes.not_yet(name)
+    options |= wishes(body)
+    if (top := scores_wanted(body)) >= 0:
+        options["scores"] = top
     messages = [_plain(message) for message in body.messages]
     streams = await answers.start(
         call,
@@ -156,13 +157,13 @@ async def run(call: Call[ChatFields]) -> ASGIApp:
         choices=shapes.choices_of(body),
     )
     if body.stream:
-        return server_sent_events(call, _chunks(call, streams))
+        return server_sent_events(call, _chunks(call, resident.llm, streams))
     found = await answers.completions(call, streams)
     reply = ChatReply(
         id=new_id("chatcmpl"),
         created=now(),
         model=resident.name,
-        choices=[_choice(index, one) for index, one in enumerate(found)],
+        choices=[_choice(resident.llm, index, one) for index, one in enumerate(found)],
         usage=_usage(found),
         timings=shapes.timings_of(found[-1].timings),
     )
@@ -180,15 +181,15 @@ def _usage(found: Sequence[Completion]) -> Usage:
     return shapes.usage(prompt, sum(len(one.token_ids) for one in found), found[0].timings.cached_tokens)
 
 
-def _choice(index: int, one: Completion) -> Choice:
+def _choice(llm: LLM, index: int, one: Completion) -> Choice:
     calls = [
         ReplyCall(FunctionText(found.name, found.arguments), id=found.id, type="function") for found in one.tool_calls
     ]
     message = ReplyMessage("assistant", one.text or (None if calls else ""), one.reasoning or None, calls or None)
-    return Choice(index, message, shapes.finish_reason(one) or "stop")
+    return Choice(index, message, shapes.finish_reason(one) or "stop", chat_scores(llm, one.scores))
 
 
-async def _chunks(call: Call[ChatFields], streams: Sequence[answers.Answer]) -> AsyncIterator[bytes]:
+async def _chunks(call: Call[ChatFields], llm: LLM, streams: Sequence[answers.Answer]) -> AsyncIterator[bytes]:
     body = call.body
     with_usage = body.stream_options is not None and body.stream_options.include_usage
     head = (new_id("chatcmpl"), "chat.completion.chunk", now(), call.model_name, FINGERPRINT)
@@ -199,8 +200,9 @@ async def _chunks(call: Call[ChatFields], streams: Sequence[answers.Answer]) -> 
     async with aclosing(answers.events(call, streams)) as found:
         async for index, one in found:
             generated += len(one.token_ids)
-            if one.text or one.reasoning or one.tool_calls:
-                yield event(ChatChunk(*head, [ChunkChoice(index, _delta(one))], missing))
+            if one.text or one.reasoning or one.tool_calls or one.scores:
+                piece = ChunkChoice(index, _delta(one), None, chat_scores(llm, one.scores))
+                yield event(ChatChunk(*head, [piece], missing))
             if one.finish_reason is not None:
                 cached = one.timings.cached_tokens if one.timings is not None and index == 0 else cached
                 last = [ChunkChoice(index, ReplyMessage(), shapes.finish_reason(one))]

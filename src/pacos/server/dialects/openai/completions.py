@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from starlette.responses import Response
@@ -13,11 +13,18 @@ from starlette.types import ASGIApp
 from pacos.server import answers
 from pacos.server.call import Call
 from pacos.server.dialects.openai import shapes
+from pacos.server.dialects.openai.scores import text_scores
 from pacos.server.dialects.openai.shapes import FINGERPRINT, Generating, Usage, new_id, now
-from pacos.server.fields import text_or_tokens, with_options
+from pacos.server.dialects.openai.wishes import TOP_SCORES_MAX
+from pacos.server.fields import option_values, text_or_tokens, with_options
+from pacos.server.problem import RequestError
 from pacos.server.residency import Resident
 from pacos.server.stream import DONE, event, json_bytes, server_sent_events
-from pacos.types import Completion
+from pacos.settings.constraint import ConstraintOptions
+from pacos.types import Completion, TokenScore
+
+if TYPE_CHECKING:
+    from pacos.llm import LLM
 
 PROMPTS_MAX = 128
 
@@ -32,7 +39,9 @@ class CompletionFields(Generating, kw_only=True):
     suffix: str | None = None
 
 
-CompletionRequest = with_options(CompletionFields, shapes.GROUPS, without=shapes.HIDDEN, names={"temp": "temperature"})
+CompletionRequest = with_options(
+    CompletionFields, (*shapes.GROUPS, ConstraintOptions), without=shapes.HIDDEN, names={"temp": "temperature"}
+)
 
 
 class TextChoice(msgspec.Struct):
@@ -62,29 +71,90 @@ async def run(call: Call[CompletionFields]) -> ASGIApp:
     body = call.body
     resident = await call.resident(body.model)
     options = shapes.options_of_body(body, resident)
-    for name in ("logprobs", "suffix"):
-        if getattr(body, name) is not None:
-            raise shapes.not_yet(name)
-    choices = shapes.choices_of(body)
-    if body.best_of not in (None, choices):
-        raise shapes.not_yet("best_of other than n")
+    options |= option_values(body, (ConstraintOptions,))
+    if body.suffix is not None:
+        raise shapes.not_yet("suffix")
+    choices, tried = _counts(body)
+    if body.logprobs is not None or tried > choices:
+        options["scores"] = body.logprobs or 0
     prompts = text_or_tokens(body.prompt, "prompt", most=PROMPTS_MAX)
     streams = []
     for prompt in prompts:
         streams += await answers.start(
-            call, resident, resident.llm.stream, prompt, options, size_characters=len(prompt), choices=choices
+            call, resident, resident.llm.stream, prompt, options, size_characters=len(prompt), choices=tried
         )
     said = [_said(resident, prompt) if body.echo else "" for prompt in prompts for _ in range(choices)]
     if body.stream:
-        return server_sent_events(call, _chunks(call, streams, said, choices))
-    found = await answers.completions(call, streams)
+        return server_sent_events(call, _chunks(call, resident.llm, streams, said, choices))
+    every = await answers.completions(call, streams)
+    found = _best(every, choices, tried)
+    prompts_said = await _prompt_scores(call, resident, found) if body.echo and body.logprobs is not None else []
     reply = CompletionReply(
         *_head(call),
-        [TextChoice(i, said[i] + one.text, shapes.finish_reason(one)) for i, one in enumerate(found)],
-        _usage(found, choices),
+        [
+            TextChoice(
+                index,
+                said[index] + one.text,
+                shapes.finish_reason(one),
+                None if body.logprobs is None else _scores(resident.llm, one, prompts_said[index : index + 1]),
+            )
+            for index, one in enumerate(found)
+        ],
+        _usage(every, tried),
         shapes.timings_of(found[-1].timings),
     )
     return Response(json_bytes(reply), headers=call.headers, media_type="application/json")
+
+
+def _counts(body: CompletionFields) -> tuple[int, int]:
+    """How many answers are wanted of each prompt, and how many are made to choose from. Errors: RequestError."""
+    choices = shapes.choices_of(body)
+    if body.logprobs is not None and not 0 <= body.logprobs <= TOP_SCORES_MAX:
+        problem, hint = f"logprobs is {body.logprobs}", f"use 0 to {TOP_SCORES_MAX}"
+        raise RequestError(problem, field="logprobs", code="invalid_value", hint=hint)
+    if body.echo and body.stream and body.logprobs is not None:
+        raise RequestError("echo with logprobs is not streamed", field="echo", code="unsupported", hint="drop stream")
+    tried = body.best_of or choices
+    if body.best_of is not None and not choices <= body.best_of <= shapes.CHOICES_MAX:
+        hint = f"use n ({choices}) to {shapes.CHOICES_MAX}"
+        raise RequestError(f"best_of is {body.best_of}", field="best_of", code="invalid_value", hint=hint)
+    if tried > choices and body.stream:
+        raise RequestError("best_of is not streamed", field="best_of", code="invalid_value", hint="drop stream")
+    return choices, tried
+
+
+def _best(found: list[Completion], choices: int, tried: int) -> list[Completion]:
+    """Of the answers to each prompt the likeliest, by the mean of their tokens' scores; all when all are wanted."""
+    if tried == choices:
+        return found
+    best = []
+    for start in range(0, len(found), tried):
+        best += sorted(found[start : start + tried], key=_mean_score, reverse=True)[:choices]
+    return best
+
+
+def _mean_score(one: Completion) -> float:
+    return sum(score.logprob for score in one.scores) / max(1, len(one.scores))
+
+
+async def _prompt_scores(
+    call: Call[CompletionFields], resident: Resident, found: Sequence[Completion]
+) -> list[Sequence[TokenScore | None]]:
+    """Scores of each answer's prompt; its first token has none."""
+    top = call.body.logprobs or 0
+    known: dict[tuple[int, ...], Sequence[TokenScore | None]] = {}
+    for one in found:
+        ids = one.prompt_token_ids
+        if ids not in known:
+            work = call.in_thread(lambda ids=ids: resident.llm.scores(ids, 0, top))  # type: ignore[misc]
+            known[ids] = [None, *await call.while_connected(work)]
+    return [known[one.prompt_token_ids] for one in found]
+
+
+def _scores(llm: LLM, one: Completion, prompt: Sequence[Sequence[TokenScore | None]]) -> dict[str, Any]:
+    before = prompt[0] if prompt else ()
+    tokens = [*(one.prompt_token_ids if prompt else ()), *(score.token for score in one.scores)]
+    return text_scores(llm, [*before, *one.scores], tokens, 0)
 
 
 def _said(resident: Resident, prompt: str | list[int]) -> str:
@@ -103,7 +173,7 @@ def _usage(found: Sequence[Completion], choices: int) -> Usage:
 
 
 async def _chunks(
-    call: Call[CompletionFields], streams: Sequence[answers.Answer], said: Sequence[str], choices: int
+    call: Call[CompletionFields], llm: LLM, streams: Sequence[answers.Answer], said: Sequence[str], choices: int
 ) -> AsyncIterator[bytes]:
     body = call.body
     with_usage = body.stream_options is not None and body.stream_options.include_usage
@@ -113,13 +183,16 @@ async def _chunks(
         if text:
             yield event(CompletionReply(*head, [TextChoice(index, text)], missing))
     generated, cached = 0, 0
+    lengths = [len(text) for text in said]
     async with aclosing(answers.events(call, streams)) as found:
         async for index, one in found:
             generated += len(one.token_ids)
             if one.finish_reason is not None and one.timings is not None and index % choices == 0:
                 cached += one.timings.cached_tokens
-            if one.text or one.finish_reason is not None:
-                piece = [TextChoice(index, one.text, shapes.finish_reason(one))]
+            if one.text or one.scores or one.finish_reason is not None:
+                told = None if body.logprobs is None else text_scores(llm, one.scores, one.token_ids, lengths[index])
+                lengths[index] += len(one.text)
+                piece = [TextChoice(index, one.text, shapes.finish_reason(one), told)]
                 yield event(CompletionReply(*head, piece, missing, shapes.timings_of(one.timings)))
     if with_usage:
         prompt = sum(len(stream.prompt_token_ids) for stream in streams[::choices])

@@ -18,7 +18,7 @@ from pacos.types import Completion, Event, Timings
 FINGERPRINT = f"pacos-{__version__}"
 NAMES = {"temp": "temperature", "n_predict": "max_tokens", "stop_ids": "stop"}
 GROUPS = (SamplingOptions, GenerateOptions, QueueOptions)
-HIDDEN = ("owner",)  # of these options, what a request does not say itself
+HIDDEN = ("owner", "scores", "post_sampling_scores")  # of these options, what a request does not say itself
 CHOICES_MAX = 16
 User = Annotated[str, msgspec.Meta(max_length=512, pattern=r"^[^\x00]*$")]
 Metadata = Annotated[dict[Annotated[str, msgspec.Meta(max_length=64)], User], msgspec.Meta(max_length=16)]
