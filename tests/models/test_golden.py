@@ -9,7 +9,7 @@ import os
 from pathlib import Path
 
 import pytest
-from models import tiny
+from models import jina, tiny
 
 from pacos.hub.adopt import open_model
 from pacos.hub.convert import convert
@@ -28,12 +28,17 @@ PLANS = (
     "gemma3",
     "gpt2",
     "bert",
+    "nomic-bert",
+    "jina-bert-v2",
 )
 
 
 @pytest.mark.parametrize("case", PLANS)
 def test_plan_is_the_golden_one(case: str, tmp_path: Path) -> None:
-    convert(tiny.write_folder(case, tmp_path / case), tmp_path / "model.gguf", "F32")
+    if case == "jina-bert-v2":
+        jina.write_file(tmp_path / "model.gguf")
+    else:
+        convert(tiny.write_folder(case, tmp_path / case), tmp_path / "model.gguf", "F32")
     archive = open_model(tmp_path / "model.gguf")
     hp = Hparams.from_metadata(archive.metadata, archive.tensors)
     text = build_plan(archive, hp, LOGITS if hp.causal else HIDDEN).text()

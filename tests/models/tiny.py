@@ -16,6 +16,7 @@ import numpy as np
 WIDTH, HIDDEN, HEADS, KEY_HEADS, HEAD, LAYERS, VOCAB, CONTEXT = 256, 512, 4, 2, 64, 2, 256, 512
 PROMPTS = (1, 7, 64, 300)  # tokens; the last is longer than every window below
 KEPT = 4  # last positions of each prompt whose logits are stored
+PAIRS = 3
 SPREAD = 0.2
 
 Config = dict[str, Any]
@@ -119,6 +120,11 @@ ENCODERS: dict[str, Config] = {
         type_vocab_size=1,
         layer_norm_eps=1e-5,
     ),
+    "nomic-bert": _encoder(
+        *("NomicBertModel", "nomic_bert"),
+        hidden_act="silu",
+        rope_parameters={"rope_type": "default", "rope_theta": 1000.0},
+    ),
     "roberta-classifier": _encoder(
         *("XLMRobertaForSequenceClassification", "xlm-roberta"),
         max_position_embeddings=CONTEXT + 2,
@@ -132,7 +138,7 @@ ENCODERS: dict[str, Config] = {
 def weights(case: str) -> dict[str, np.ndarray]:
     """Tensors by their Hugging Face names, f32. Shapes: matrices [out, in], GPT-2's [in, out]."""
     config = CASES.get(case) or ENCODERS[case]
-    known = {"gpt2": _gpt2_shapes, "bert": _encoder_shapes, "xlm-roberta": _encoder_shapes}
+    known = {"gpt2": _gpt2_shapes, "bert": _encoder_shapes, "xlm-roberta": _encoder_shapes, "nomic_bert": _nomic_shapes}
     shapes = known.get(config["model_type"], _decoder_shapes)(config)
     plain_norm = not config["model_type"].startswith("gemma")
     tensors = {}
@@ -229,10 +235,30 @@ def _encoder_shapes(config: Config) -> dict[str, tuple[int, ...]]:
     return shapes | {f"{name}.{part}": (WIDTH,) for name in norms for part in ("weight", "bias")}
 
 
+def _nomic_shapes(config: Config) -> dict[str, tuple[int, ...]]:
+    shapes: dict[str, tuple[int, ...]] = {
+        "embeddings.word_embeddings.weight": (VOCAB, WIDTH),
+        "embeddings.token_type_embeddings.weight": (config["type_vocab_size"], WIDTH),
+    }
+    norms = ["emb_ln"]
+    for i in range(LAYERS):
+        layer = f"encoder.layers.{i}"
+        matrices = {"attn.Wqkv": (3 * WIDTH, WIDTH), "attn.out_proj": (WIDTH, WIDTH), "mlp.fc2": (WIDTH, HIDDEN)}
+        matrices |= dict.fromkeys(("mlp.fc11", "mlp.fc12"), (HIDDEN, WIDTH))
+        shapes |= {f"{layer}.{name}.weight": shape for name, shape in matrices.items()}
+        norms += [f"{layer}.norm1", f"{layer}.norm2"]
+    return shapes | {f"{name}.{part}": (WIDTH,) for name in norms for part in ("weight", "bias")}
+
+
 def prompt(tokens: int) -> list[int]:
     """Token ids of the prompt of that length."""
     random = np.random.Generator(np.random.PCG64(tokens))
     return [int(one) for one in random.integers(2, VOCAB, tokens)]
+
+
+def pair(seed: int) -> tuple[list[int], list[int]]:
+    """Token ids of two texts that are compared, with marks as BERT has them."""
+    return [2, *prompt(3 + seed), 3], [*prompt(30 + 7 * seed), 3]
 
 
 def write_folder(case: str, folder: Path, *, rounded: bool = False) -> Path:
@@ -241,7 +267,7 @@ def write_folder(case: str, folder: Path, *, rounded: bool = False) -> Path:
 
     folder.mkdir(parents=True, exist_ok=True)
     config = CASES.get(case) or ENCODERS[case]
-    tokenizer = _word_pieces() if config["model_type"] == "bert" else _tokenizer()
+    tokenizer = _word_pieces() if config["model_type"] in ("bert", "nomic_bert") else _tokenizer()
     (folder / "config.json").write_text(json.dumps(config, indent=1))
     (folder / "tokenizer.json").write_text(json.dumps(tokenizer, ensure_ascii=False))
     save_file(

@@ -27,7 +27,7 @@ from pacos.log import warnings_to
 
 _PARTS = {"main", "render", "options", "bench-rows", "bench-plot"}  # modules here that are no commands
 _TEXT_CHARACTERS = 700
-_COMMAND_ORDER = ("run", "chat", "show", "tokenize", "bench", "perplexity", "convert", "quantize")
+_COMMAND_ORDER = ("run", "chat", "show", "tokenize", "embed", "rerank", "bench", "perplexity", "convert", "quantize")
 
 
 class ReaderLeft(Exception):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -25,6 +26,7 @@ from pacos.settings import (
     read,
 )
 from pacos.settings.constraint import ConstraintOptions, ReasoningOptions
+from pacos.settings.embed import EmbedOptions, InputOptions
 from pacos.settings.serve import ServeOptions
 
 OTHER_VARIABLES = {
@@ -88,7 +90,16 @@ def groups_from(groups: Sequence[type], given: dict[str, Any]) -> tuple[Any, ...
 def _warn_of_unknown_variables() -> None:
     """A misspelt variable shall not be silent."""
     ours = [name for name in os.environ if name.startswith("PACOS_") and name not in OTHER_VARIABLES]
-    groups = (SamplingOptions, GenerateOptions, ConstraintOptions, ReasoningOptions, LoadOptions, ServeOptions)
+    groups = (
+        SamplingOptions,
+        GenerateOptions,
+        ConstraintOptions,
+        ReasoningOptions,
+        LoadOptions,
+        ServeOptions,
+        EmbedOptions,
+        InputOptions,
+    )
     known = {one.env for group in groups for one in options_of(group)}
     for name in sorted(set(ours) - known):
         near = difflib.get_close_matches(name, sorted(filter(None, known)), 1)
@@ -140,3 +151,17 @@ def read_text_option(path: str, option: str) -> str:
         ) from error
     except UnicodeDecodeError as error:
         raise UsageError(f"{option} {path} is not UTF-8 text (byte {error.start})", hint="convert it first") from error
+
+
+def given_texts(texts: Sequence[str], file: str | None, name: str) -> list[str]:
+    """Texts from the command line, or else the lines of a file or of standard input.
+
+    Errors: UsageError when they are given twice, or not at all.
+    """
+    if texts and file is not None:
+        raise UsageError(f"texts are given twice, as {name} and as --file", hint="use one of them")
+    if texts:
+        return list(texts)
+    if file is None and (sys.stdin is None or sys.stdin.isatty()):
+        raise UsageError("there is no text", hint=f"give {name}, --file FILE, or pipe lines in")
+    return read_text_option(file or "-", "--file").splitlines()

@@ -53,7 +53,7 @@ class Batch:
             starts.append(len(tokens))
             kept.append((sequence, count))
             rows.append(len(places))
-        step = Step(tokens, positions, starts, tuple(sequence.pages for sequence, _ in kept), outputs)
+        step = Step(tokens, positions, starts, tuple(sequence.pages for sequence, _ in kept), outputs, _types(kept))
         generating = all(count == 1 and sequence.sampler is not None for sequence, count in kept) and all(rows)
         self._step, self._generating = (step, [sequence for sequence, _ in kept]) if generating else (None, [])
         return step, kept, rows
@@ -75,3 +75,17 @@ class Batch:
             places = places[: max(0, free_rows)]
             count = places[-1] + 1 - sequence.computed if places else 0
         return places, count
+
+
+def _types(parts: list[Part]) -> array[int] | None:
+    """Which of its two texts each token belongs to, None when all sequences have but one."""
+    if not any(sequence.second for sequence, _ in parts):
+        return None
+    return array(
+        "i",
+        (
+            int(0 < sequence.second <= place)
+            for sequence, count in parts
+            for place in range(sequence.computed, sequence.computed + count)
+        ),
+    )

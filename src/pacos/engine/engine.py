@@ -32,7 +32,7 @@ from pacos.errors import Cancelled, PacosError, UsageError
 from pacos.log import logger
 from pacos.models import LOGITS
 from pacos.native import address_of
-from pacos.settings import GenerateOptions, SamplingOptions
+from pacos.settings import GenerateOptions, QueueOptions, SamplingOptions
 from pacos.types import Step, TokenScore
 
 
@@ -144,8 +144,18 @@ class Engine:
         self.submit_rows(token_ids, sink).wait()
         return sink.scores
 
-    def submit_rows(self, token_ids: TokenList[int], sink: RowSink, result: str = LOGITS) -> Sequence:
+    def submit_rows(
+        self,
+        token_ids: TokenList[int],
+        sink: RowSink,
+        result: str = LOGITS,
+        *,
+        queue: QueueOptions | None = None,
+        second: int = 0,
+    ) -> Sequence:
         """Start a sequence that generates nothing: the rows of the result that its sink wants go there.
+
+        `second` is where the second of two texts begins for a model that compares them; 0: there is one.
 
         Errors: as `submit`; UsageError for places out of order or range, or a result that the model does not have.
         """
@@ -156,9 +166,10 @@ class Engine:
         if len(wanted) and not 0 <= wanted[0] <= wanted[-1] < len(token_ids):
             raise UsageError(f"outputs run from {wanted[0]} to {wanted[-1]}", hint=f"there are {len(token_ids)} tokens")
         self._lanes.prepare(result)
-        request = SequenceRequest(token_ids, generate=GenerateOptions(n_predict=0, cache_prompt=self.causal))
-        window = Window(self.context_tokens, request.generate)
-        sequence = Sequence(request, window=window, sink=sink, result=result)
+        generate = GenerateOptions(n_predict=0, cache_prompt=self.causal)
+        request = SequenceRequest(token_ids, generate=generate, queue=queue or QueueOptions())
+        window = Window(self.context_tokens, generate)
+        sequence = Sequence(request, window=window, sink=sink, result=result, second=second)
         self._enter([sequence])
         return sequence
 

@@ -96,7 +96,7 @@ class Sequence:
         *("computed", "constraint", "deadline", "delivery", "end_ids", "finish_reason", "interrupted"),
         *("last_tokens", "leader", "line", "listener", "owner", "pages", "parent", "post_sampling_scores"),
         *("prompt_tokens", "published", "rank", "result", "reuse", "rows_done", "salt", "sampler", "scores"),
-        *("sink", "text", "tokens", "window"),
+        *("second", "sink", "text", "tokens", "window"),
     )
 
     def __init__(
@@ -107,6 +107,7 @@ class Sequence:
         sampler: Sampler | None = None,
         sink: RowSink | None = None,
         result: str = LOGITS,
+        second: int = 0,
     ) -> None:
         generate, queue = request.generate, request.queue
         self.window = window
@@ -117,6 +118,7 @@ class Sequence:
         self.constraint = request.constraint
         self.sink = sink
         self.result = result
+        self.second = second  # where the second of two texts that are compared begins; 0: there is one
         self.leader: Sequence | None = None  # starts with the same prompt: wait until it is computed
         own = frozenset() if generate.ignore_eos else request.end_ids
         self.end_ids: frozenset[int] = own.union(generate.stop_ids)

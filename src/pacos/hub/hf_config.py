@@ -31,8 +31,9 @@ _DEFAULTS: Mapping[str, Mapping[str, Any]] = {
     "gpt2": {"layer_norm_epsilon": 1e-5, "tie_word_embeddings": True, "activation_function": "gelu_new"},
     "bert": {
         **{"layer_norm_eps": 1e-12, "tie_word_embeddings": True, "hidden_act": "gelu", "pad_token_id": 0},
-        **{"position_embedding_type": "absolute", "is_decoder": False, "max_position_embeddings": 512},
+        **{"max_position_embeddings": 512},
     },
+    "nomic-bert": {"layer_norm_epsilon": 1e-12, "tie_word_embeddings": True, "rotary_emb_base": 1000.0},
 }
 _ROBERTA = ("roberta", "xlm-roberta", "camembert")
 POSITIONS_SKIPPED_MAX = 8
@@ -42,6 +43,7 @@ _ACTIVATIONS = {
     **dict.fromkeys(("gemma", "gemma2", "gemma3"), ("gelu_pytorch_tanh", "gelu")),  # "gelu" meant tanh in old files
     "gpt2": ("gelu_new", "gelu_pytorch_tanh"),
     "bert": ("gelu",),
+    "nomic-bert": ("silu", "swish", "swiglu"),
 }
 _FLOATS = ("epsilon", "freq_base", "freq_base_swa", "factor", "softcapping", "attention.scale", "_fast", "_slow")
 # What changes the computation in a way that no family here has, and the value that is harmless.
@@ -157,7 +159,31 @@ def first_position(config: Config) -> int:
     return padding + 1
 
 
-_READERS: Mapping[str, Callable[[Config], dict[str, Any]]] = {"gpt2": _gpt2, "bert": _bert}
+def _nomic_bert(config: Config) -> dict[str, Any]:
+    """In the words of the published files, or in those of transformers."""
+    width, heads = (config.get(new, config.get(old)) for new, old in (("hidden_size", "n_embd"), _HEADS))
+    head_width = width // heads if isinstance(width, int) and isinstance(heads, int) and heads > 0 else None
+    fraction = config.get("rotary_emb_fraction", 1.0)
+    return {
+        "block_count": config.get("num_hidden_layers", config.get("n_layer")),
+        "context_length": config.get("max_position_embeddings", config.get("n_positions")),
+        "embedding_length": width,
+        "feed_forward_length": config.get("intermediate_size", config.get("n_inner")),
+        "attention.head_count": heads,
+        "attention.layer_norm_epsilon": config.get("layer_norm_eps", config.get("layer_norm_epsilon")),
+        "attention.causal": False,
+        "rope.freq_base": (config.get("rope_parameters") or {}).get("rope_theta") or config.get("rotary_emb_base"),
+        "rope.dimension_count": int(head_width * fraction) if head_width else None,
+        "vocab_size": config.get("vocab_size"),
+    }
+
+
+_HEADS = ("num_attention_heads", "n_head")
+_READERS: Mapping[str, Callable[[Config], dict[str, Any]]] = {
+    "gpt2": _gpt2,
+    "bert": _bert,
+    "nomic-bert": _nomic_bert,
+}
 
 
 def _windows(architecture: str, config: Config) -> dict[str, Any]:

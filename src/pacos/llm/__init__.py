@@ -244,23 +244,26 @@ class LLM:
         return self._start(plan.tokens, groups, limits, plan.decoder, self.template.stops)
 
     def embed(self, inputs: Prompt | Sequence[Prompt], **options: Any) -> Embeddings:
-        """One vector for each text or list of token ids; `options` are fields of EmbedOptions and InputOptions.
+        """One vector for each text or list of token ids; `options`: EmbedOptions, InputOptions, QueueOptions.
 
         All inputs are computed together. An encoder sees an input whole, so none may be longer than its context.
         Errors: UsageError and ContextFull naming the input.
         """
-        how, limits = read((EmbedOptions, InputOptions), options)
+        how, limits, queue = read((EmbedOptions, InputOptions, QueueOptions), options)
         tokens, truncated = read_inputs(inputs, self.tokenizer, self.context_tokens, limits)
         pooling = how.pooling or pooling_of(self.archive.metadata, causal=self.engine.causal)
-        return embed(self.engine, tokens, pooling, how, truncated)
+        return embed(self.engine, tokens, pooling, how, queue, truncated)
 
     def rerank(self, query: str, documents: Sequence[str], **options: Any) -> Ranks:
-        """How well each document answers the query, by a model with a head that ranks; `options` as InputOptions.
+        """How well each document answers the query, by a model with a head that ranks; `options` are fields of
+        InputOptions and QueueOptions.
 
         Errors: UsageError for a model without such a head, and as `embed`.
         """
-        (limits,) = read((InputOptions,), options)
-        return rerank(self.engine, self.tokenizer, query, documents, limits)
+        limits, queue = read((InputOptions, QueueOptions), options)
+        types = self.archive.tensors.get("token_types.weight")
+        two = types is not None and types.shape[0] > 1
+        return rerank(self.engine, self.tokenizer, query, documents, limits, queue, types=two)
 
     def logits(self, token_ids: Sequence[int]) -> Any:
         """Logits after every token.

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 from array import array
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pacos.errors import ContextFull, FormatError, UsageError
+from pacos.errors import Cancelled, ContextFull, FormatError, UsageError
 from pacos.lazy import need_numpy, np
 from pacos.llm.prompt import Prompt, seen, token_ids
+from pacos.settings import QueueOptions
 from pacos.settings.embed import POOLINGS, EmbedOptions, InputOptions
 
 if TYPE_CHECKING:
@@ -109,25 +111,40 @@ def pooling_of(metadata: Mapping[str, Any], *, causal: bool) -> str:
     return POOLINGS[number]
 
 
-def compute(engine: Engine, inputs: Sequence[array[int]], sinks: Sequence[RowSink], result: str) -> None:
+def compute(
+    engine: Engine,
+    inputs: Sequence[array[int]],
+    sinks: Sequence[RowSink],
+    result: str,
+    queue: QueueOptions,
+    seconds: Iterable[int] = itertools.repeat(0),
+) -> None:
     """Have the rows of a result go to the sinks, all inputs in the same steps where they fit.
 
-    Errors: UsageError naming the input; what makes a sequence fail.
+    `seconds` are the places where the second of two texts begins. Errors: UsageError naming the input; Cancelled when
+    the deadline passed; what makes a sequence fail.
     """
     sequences = []
     try:
-        for place, (ids, sink) in enumerate(zip(inputs, sinks, strict=True)):
+        for place, (ids, sink, second) in enumerate(zip(inputs, sinks, seconds, strict=False)):
             with of_input(place):
-                sequences.append(engine.submit_rows(ids, sink, result))
+                sequences.append(engine.submit_rows(ids, sink, result, queue=queue, second=second))
         for sequence in sequences:
             sequence.wait()
+            if sequence.finish_reason == "deadline":
+                raise Cancelled(f"the deadline of {queue.deadline_seconds:g} seconds passed", hint="give it more time")
     finally:
         for sequence in sequences:
             sequence.cancel()
 
 
 def embed(
-    engine: Engine, inputs: Sequence[array[int]], pooling: str, options: EmbedOptions, truncated: tuple[int, ...] = ()
+    engine: Engine,
+    inputs: Sequence[array[int]],
+    pooling: str,
+    options: EmbedOptions,
+    queue: QueueOptions,
+    truncated: tuple[int, ...] = (),
 ) -> Embeddings:
     """The vectors of token ids. Errors: UsageError for more dimensions than there are; NumericalError."""
     from pacos.engine.pooling import PooledRows
@@ -141,7 +158,7 @@ def embed(
         raise UsageError(f"dimensions is {width}", hint=f"vectors of this model have {whole} numbers")
     rows = ranked_row(engine) if ranks else pooling
     sinks = [PooledRows(rows, len(ids)) for ids in inputs]
-    compute(engine, inputs, sinks, result)
+    compute(engine, inputs, sinks, result, queue)
     vectors = tuple(sink.vector(-1 if ranks else options.normalize, width) for sink in sinks)
     return Embeddings(vectors, width, pooling, tuple(map(len, inputs)), truncated)
 

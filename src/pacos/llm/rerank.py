@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from array import array
 from collections.abc import Sequence
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from pacos.errors import UsageError
 from pacos.llm.embed import compute, fitted, of_input, ranked_row
 from pacos.llm.prompt import seen
+from pacos.settings import QueueOptions
 from pacos.settings.embed import InputOptions
 
 if TYPE_CHECKING:
@@ -31,8 +33,19 @@ class Ranks:
         return sorted(range(len(self.scores)), key=lambda place: -self.scores[place])[:count]
 
 
-def rerank(engine: Engine, tokenizer: Tokenizer, query: Any, documents: Any, options: InputOptions) -> Ranks:
+def rerank(
+    engine: Engine,
+    tokenizer: Tokenizer,
+    query: Any,
+    documents: Any,
+    options: InputOptions,
+    queue: QueueOptions,
+    *,
+    types: bool,
+) -> Ranks:
     """Score every pair of the query and a document; they are computed together.
+
+    `types` tell the model's tokens of the one from those of the other.
 
     Errors: UsageError for a model without a head that ranks; UsageError and ContextFull naming the document.
     """
@@ -44,7 +57,7 @@ def rerank(engine: Engine, tokenizer: Tokenizer, query: Any, documents: Any, opt
     if not isinstance(documents, Sequence) or isinstance(documents, str | bytes) or not documents:
         raise UsageError(f"the documents are {seen(documents)}", hint="give a list of texts")
     labels = engine.result_width(RANK)
-    inputs, truncated = [], []
+    inputs, seconds, truncated = [], [], []
     for place, document in enumerate(documents):
         with of_input(place):
             if not isinstance(document, str | bytes):
@@ -52,9 +65,10 @@ def rerank(engine: Engine, tokenizer: Tokenizer, query: Any, documents: Any, opt
             first, second = tokenizer.encode_pair(query, document)
             ids, is_cut = fitted(array("i", first + second), tokenizer, engine.context_tokens, options)
         inputs.append(ids)
+        seconds.append(len(first))
         truncated += [place] if is_cut else []
     sinks = [PooledRows(ranked_row(engine), len(ids)) for ids in inputs]
-    compute(engine, inputs, sinks, RANK)
+    compute(engine, inputs, sinks, RANK, queue, seconds if types else itertools.repeat(0))
     scores = tuple(_score(sink.vector(-1, labels), causal=engine.causal) for sink in sinks)
     return Ranks(scores, tuple(map(len, inputs)), tuple(truncated))
 

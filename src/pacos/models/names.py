@@ -126,6 +126,27 @@ _BERT = (
     TensorName("cls.output.bias", "classifier.out_proj.bias"),
 )
 
+_NOMIC_BERT = (
+    *(
+        TensorName(f"{gguf}.weight", f"embeddings.{hf}.weight")
+        for gguf, hf in (("token_embd", "word_embeddings"), ("token_types", "token_type_embeddings"))
+    ),
+    *(TensorName(f"token_embd_norm.{kind}", f"emb_ln.{kind}") for kind in ("weight", "bias")),
+    *(
+        TensorName(f"blk.{{i}}.{gguf}.{kind}", f"encoder.layers.{{i}}.{hf}.{kind}")
+        for gguf, hf in (
+            *(("attn_qkv", "attn.Wqkv"), ("attn_output", "attn.out_proj"), ("attn_output_norm", "norm1")),
+            *(
+                ("ffn_up", "mlp.fc11"),
+                ("ffn_gate", "mlp.fc12"),
+                ("ffn_down", "mlp.fc2"),
+                ("layer_output_norm", "norm2"),
+            ),
+        )
+        for kind in ("weight", "bias")
+    ),
+)
+
 NAMES: Mapping[str, tuple[TensorName, ...]] = {
     "llama": (*_ENDS, *_TWO_NORMS, *_PAIRED_QUERIES_KEYS, *_VALUES, *_FEED_FORWARD),
     "qwen2": (*_ENDS, *_TWO_NORMS, *_QUERIES_KEYS, *_VALUES, *_FEED_FORWARD),
@@ -135,6 +156,7 @@ NAMES: Mapping[str, tuple[TensorName, ...]] = {
     "gemma3": _gemma(_ENDS, _FOUR_NORMS, _QUERIES_KEYS, _HEAD_NORMS, _VALUES, _FEED_FORWARD),
     "gpt2": _GPT2,
     "bert": _BERT,
+    "nomic-bert": _NOMIC_BERT,
 }
 
 # What a checkpoint may put before the names, and buffers that it may hold but nobody needs.
@@ -144,7 +166,7 @@ NEEDLESS = re.compile(
     r"|^cls\.(predictions|seq_relationship)\."
 )
 
-_LAYER = re.compile(r"^(layers|h|blk|encoder\.layer)\.(0|[1-9]\d{0,3})\.")
+_LAYER = re.compile(r"^(layers|h|blk|encoder\.layers?)\.(0|[1-9]\d{0,3})\.")
 
 
 def from_hf(architecture: str, name: str) -> TensorName | None:
