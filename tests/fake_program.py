@@ -63,6 +63,14 @@ class FakePages:
         self.layout = PageLayout(PAGE_TOKENS, (1,), (1,), "F32", "F32")
         self.states = [-1] * (count * PAGE_TOKENS)
         self.copies = 0
+        self.page_bytes = 8 * PAGE_TOKENS
+        self.format = "fake"
+
+    def read(self, page: int) -> bytes:
+        return array("q", self.states[page * PAGE_TOKENS : (page + 1) * PAGE_TOKENS]).tobytes()
+
+    def write(self, page: int, data: bytes | memoryview) -> None:
+        self.states[page * PAGE_TOKENS : (page + 1) * PAGE_TOKENS] = array("q", bytes(data))
 
     def copy(self, source: int, target: int) -> None:
         size = PAGE_TOKENS
@@ -157,10 +165,13 @@ def sequence_of(prompt: list[int], *, context: int = 1000, sink: RowSink | None 
 class Toy:
     """An engine over the toy program, with what tests look at."""
 
-    def __init__(self, pages: int = 64, context: int = CONTEXT, max_tokens: int = 32, places: int = 0) -> None:
+    def __init__(
+        self, pages: int = 64, context: int = CONTEXT, max_tokens: int = 32, places: int = 0, cache: Any = None
+    ) -> None:
         self.pages = FakePages(pages)
         self.program = FakeProgram(self.pages, max_tokens)
-        self.engine = Engine(self.program, self.pages, context, queue_places=places)
+        made = cache(self.pages) if cache is not None else None
+        self.engine = Engine(self.program, self.pages, context, queue_places=places, prompt_cache=made)
 
     def submit(self, prompt: list[int], sampling: SamplingOptions = GREEDY, **options: Any) -> Sequence:
         return self.engine.submit(request(prompt, sampling, **options))

@@ -5,6 +5,7 @@ A backend is found by the name of its module or folder here: `backend("cpu")`, `
 
 from __future__ import annotations
 
+import builtins
 import importlib
 import importlib.util
 import pkgutil
@@ -30,9 +31,17 @@ class Pages(Protocol):
     count: int
     layout: PageLayout
     bytes: int
+    page_bytes: int
+    format: str  # how the bytes of a page are arranged
 
     def copy(self, source: int, target: int) -> None:
         """Copy a whole page."""
+
+    def read(self, page: int) -> builtins.bytes:
+        """The content of a page, `page_bytes` bytes."""
+
+    def write(self, page: int, data: builtins.bytes | memoryview) -> None:
+        """Fill a page with what `read` gave, here or in another process."""
 
 
 @dataclass(frozen=True, slots=True)

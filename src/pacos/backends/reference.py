@@ -42,6 +42,8 @@ class ReferencePages:
     Shapes: keys [pages, page_tokens, bytes of a token's keys] u8, values likewise.
     """
 
+    format = "reference 1"
+
     def __init__(self, count: int, layout: PageLayout) -> None:
         self.count = count
         self.layout = layout
@@ -52,6 +54,21 @@ class ReferencePages:
         except MemoryError as error:
             raise CapacityError(f"no memory for {count} pages", hint="use a smaller context") from error
         self.bytes = sum(array.nbytes for array in (*self.keys, *self.values))
+        self.page_bytes = self.bytes // count
+
+    def read(self, page: int) -> bytes:
+        """The content of a page."""
+        return b"".join(array[page].tobytes() for array in (*self.keys, *self.values))
+
+    def write(self, page: int, data: bytes | memoryview) -> None:
+        """Fill a page with what `read` gave. Errors: ShapeError for other sizes."""
+        if len(data) != self.page_bytes:
+            raise ShapeError(f"{len(data)} bytes for a page of {self.page_bytes}")
+        begin = 0
+        for array in (*self.keys, *self.values):
+            size = array[page].nbytes
+            array[page] = np.frombuffer(data[begin : begin + size], np.uint8).reshape(array[page].shape)
+            begin += size
 
     def copy(self, source: int, target: int) -> None:
         """Copy a whole page."""

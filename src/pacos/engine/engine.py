@@ -27,6 +27,7 @@ from pacos.engine.sampler import Sampler, SamplerScratch
 from pacos.engine.scheduler import Part, Scheduler
 from pacos.engine.scoring import ScoredRows, TopRows
 from pacos.engine.sequence import RowSink, Sequence, SequenceRequest
+from pacos.engine.snapshot import PromptCache
 from pacos.engine.statistics import Statistics
 from pacos.errors import Cancelled, PacosError, UsageError
 from pacos.log import logger
@@ -34,6 +35,8 @@ from pacos.models import LOGITS
 from pacos.native import address_of
 from pacos.settings import GenerateOptions, QueueOptions, SamplingOptions
 from pacos.types import Step, TokenScore
+
+_SAVE_SECONDS = 0.002  # between pages that are saved while there is nothing else to do
 
 
 class Engine:
@@ -49,6 +52,7 @@ class Engine:
         vocab_size: int = 0,
         causal: bool = True,
         queue_places: int = 0,
+        prompt_cache: PromptCache | None = None,
         on_close: Callable[[], None] | None = None,
     ) -> None:
         self.program = program
@@ -62,7 +66,10 @@ class Engine:
         self._on_close = on_close
         self._scratch = SamplerScratch(self.vocab_size)
         self._queue = Queue(queue_places, self._interrupt)
-        self._scheduler = Scheduler(self.pool, program.max_tokens, self._queue, whole=not causal)
+        self._scheduler = Scheduler(
+            *(self.pool, program.max_tokens, self._queue), whole=not causal, prompt_cache=prompt_cache
+        )
+        self._prompt_cache = prompt_cache
         self._lanes = lanes or Lanes(LOGITS, program)
         self._delivery = Delivery()
         self._steps = self._tokens_generated = 0
@@ -97,6 +104,7 @@ class Engine:
     def statistics(self) -> Statistics:
         """What it does now and has done so far; from any thread, at any time."""
         scheduler, pool, waiting = self._scheduler, self.pool, len(self._queue)
+        cache = self._prompt_cache
         cached, free = pool.cached, pool.available - pool.cached
         return Statistics(
             running=len(scheduler.running),
@@ -115,6 +123,8 @@ class Engine:
             prompts_reused=scheduler.prompts_reused,
             preemptions=scheduler.preemptions,
             shifts=scheduler.shifts,
+            pages_restored=cache.pages_restored if cache is not None else 0,
+            pages_saved=cache.pages_saved if cache is not None else 0,
         )
 
     def logits(self, token_ids: TokenList[int], outputs: TokenList[int]) -> array[float]:
@@ -242,6 +252,8 @@ class Engine:
                 else:
                     self._step()
                     self._delivery.flush()
+                if self._prompt_cache is not None:
+                    self._prompt_cache.work()
         except BaseException as error:  # noqa: BLE001 - consumers must hear of it instead of waiting for ever
             reason = error
             logger(__name__).exception("the engine stopped")
@@ -251,14 +263,19 @@ class Engine:
             sequence.fail(reason)
             scheduler.retire(sequence)
         self._delivery.flush()
+        if self._prompt_cache is not None:
+            self._prompt_cache.close()
         self._lanes.close()
         if self._on_close is not None:
             self._on_close()
 
     def _sleep(self) -> None:
+        saving = self._prompt_cache is not None and self._prompt_cache.pending
         with self._wake:
             while self._scheduler.idle and not self._closed:
-                self._wake.wait()
+                self._wake.wait(_SAVE_SECONDS if saving else None)
+                if saving:
+                    return
 
     def _step(self) -> None:
         for lane, parts in self._lanes.divided(self._scheduler.next_parts()):

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from pacos import quants
-from pacos.backends import Backend, Program
+from pacos.backends import Backend, Pages, Program
 from pacos.backends import backend as open_backend
 from pacos.engine.engine import Engine
 from pacos.engine.lanes import Lanes
+from pacos.engine.snapshot import PromptCache, fingerprint
 from pacos.errors import CapacityError, UsageError
 from pacos.ir.plan import Plan
 from pacos.log import logger
@@ -63,8 +66,17 @@ def _engine(archive: Archive, options: LoadOptions, backend: Backend, *, owns: b
         vocab_size=hp.vocab_size,
         causal=hp.causal,
         queue_places=options.queue_size,
+        prompt_cache=_prompt_cache(archive, plan, pages, options) if hp.causal else None,
         on_close=backend.close if owns else None,
     )
+
+
+def _prompt_cache(archive: Archive, plan: Plan, pages: Pages, options: LoadOptions) -> PromptCache | None:
+    if not options.prompt_cache_dir:
+        return None
+    root = fingerprint(archive, plan, pages.layout, pages.format, options.activations, _rope_overrides(options))
+    folder = Path(options.prompt_cache_dir).expanduser()
+    return PromptCache(folder, int(options.prompt_cache_size * 1e9), root, pages)
 
 
 def _automatic_cache_type(plan: Plan) -> str:

@@ -179,6 +179,15 @@ class PagePool:
         if self._contents[page] is None and tokens:
             self._register(page, parent, tokens)
 
+    def name(self, page: int) -> int | None:
+        """What a page's content is called, if it is known."""
+        content = self._contents[page]
+        return content.name if content is not None else None
+
+    def has_name(self, page: int, name: int | None) -> bool:
+        """Whether a page still holds the content of that name."""
+        return name is not None and self.name(page) == name
+
     def forget(self, pages: Iterable[int]) -> None:
         """Make pages unknown, so that nobody takes their content over; who holds them keeps them."""
         for page in pages:

@@ -9,14 +9,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from functools import partial
 from itertools import chain
 
 from pacos.engine.pages import PagePool
 from pacos.engine.queue import Queue
 from pacos.engine.sequence import Sequence
+from pacos.engine.snapshot import PromptCache
 
 Part = tuple[Sequence, int]  # a sequence and how many of its tokens to compute
 
+_RESTORES_PER_STEP = 16  # pages read from disk for one sequence
 _OLDEST_TURN = 16  # of so many starts one is the longest waiting sequence's, whatever its priority
 
 
@@ -27,8 +30,17 @@ class Scheduler:
     are never cut: one that does not fit the rest of a step waits for the next.
     """
 
-    def __init__(self, pool: PagePool, step_tokens: int, queue: Queue | None = None, *, whole: bool = False) -> None:
+    def __init__(
+        self,
+        pool: PagePool,
+        step_tokens: int,
+        queue: Queue | None = None,
+        *,
+        whole: bool = False,
+        prompt_cache: PromptCache | None = None,
+    ) -> None:
         self.pool = pool
+        self.prompt_cache = prompt_cache
         self.step_tokens = step_tokens
         self.whole = whole
         self.queue = Queue() if queue is None else queue
@@ -47,7 +59,10 @@ class Scheduler:
         return not self.running and not len(self.queue)
 
     def next_parts(self) -> list[Part]:
-        """The next step, at most `step_tokens` tokens; empty only when idle. Who was cancelled or is late ends here."""
+        """The next step, at most `step_tokens` tokens. Who was cancelled or is late ends here.
+
+        Empty when idle, or while pages come from disk.
+        """
         self._drop_ended()
         self._make_way()
         parts: list[Part] = []
@@ -80,17 +95,27 @@ class Scheduler:
             self.running.remove(sequence)
         else:
             self.queue.take(sequence)
-        if not keep:
+        if keep:
+            self._keep(sequence)
+        else:
             self.pool.forget(sequence.pages)
-        elif sequence.reuse and sequence.published < len(sequence.pages):
-            start = sequence.published * self.pool.page_tokens
-            tail = sequence.tokens[start : sequence.computed].tobytes()
-            self.pool.publish_tail(sequence.parent, tail, sequence.pages[sequence.published])
         self._release(sequence)
         self.queue.left(sequence)
         self.sequences += 1
         self.tokens_reused += sequence.cached_tokens
         self.prompts_reused += sequence.cached_tokens > 0
+
+    def _keep(self, sequence: Sequence) -> None:
+        """Let others have what a sequence computed, those of later processes too."""
+        cache, pool = self.prompt_cache, self.pool
+        if cache is not None and sequence.published:
+            cache.add_keys(sequence.page_keys, sequence.salt, sequence.tokens)
+            for place, page in enumerate(sequence.pages[: sequence.published]):
+                cache.save(page, partial(pool.has_name, page, pool.name(page)), sequence.page_keys[place], place)
+        if sequence.reuse and sequence.published < len(sequence.pages):
+            start = sequence.published * pool.page_tokens
+            tail = sequence.tokens[start : sequence.computed].tobytes()
+            pool.publish_tail(sequence.parent, tail, sequence.pages[sequence.published])
 
     def shift(self, sequence: Sequence) -> None:
         """Go on with a text that has filled its context."""
@@ -238,26 +263,47 @@ class Scheduler:
         return min(last, sink.wanted[sequence.rows_done]) if sink is not None and sink.wanted else last
 
     def _add_prompt(self, sequence: Sequence, budget: int, parts: list[Part]) -> int:
-        self._skip_known(sequence)
+        if self._skip_known(sequence):
+            return 0
         count = min(budget, sequence.remaining)
         if self.whole and count < sequence.remaining:
             return 0
         parts.append((sequence, count))
         return count
 
-    def _skip_known(self, sequence: Sequence) -> None:
-        """Take over full pages that others computed since this sequence started."""
-        size = self.pool.page_tokens
+    def _skip_known(self, sequence: Sequence) -> bool:
+        """Take over full pages that others computed since this sequence started, and those that are on disk.
+
+        True when there may be more on disk: others' tokens shall not wait for all of it.
+        """
+        size, restored = self.pool.page_tokens, 0
         while sequence.reuse and sequence.computed == sequence.published * size:
             end = sequence.computed + size
             if end > self._reusable(sequence):
-                return
-            known = self.pool.share(sequence.parent, sequence.tokens[sequence.computed : end].tobytes())
-            if known is None:
-                return
-            self.pool.release((sequence.pages[sequence.published],))
+                break
+            if restored == _RESTORES_PER_STEP:
+                return True
+            tokens = sequence.tokens[sequence.computed : end].tobytes()
+            known = self.pool.share(sequence.parent, tokens)
+            if known is not None:
+                self.pool.release((sequence.pages[sequence.published],))
+            elif self._restore(sequence):
+                restored += 1
+                known = self.pool.publish(sequence.parent, tokens, sequence.pages[sequence.published])
+            else:
+                break
             sequence.pages[sequence.published], sequence.parent = known
             sequence.published += 1
             sequence.computed = end
             if not sequence.answered:
                 sequence.cached_tokens += size
+        return False
+
+    def _restore(self, sequence: Sequence) -> bool:
+        """Fill a sequence's next page from disk, if it is there."""
+        cache = self.prompt_cache
+        if cache is None:
+            return False
+        cache.add_keys(sequence.page_keys, sequence.salt, sequence.tokens)
+        place = sequence.published
+        return cache.restore(sequence.page_keys[place], sequence.pages[place], place)

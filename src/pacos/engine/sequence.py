@@ -94,7 +94,7 @@ class Sequence:
     __slots__ = (
         *("_cancelled", "_first_time", "_last_time", "_queue", "_start_time", "arrival", "cached_tokens"),
         *("computed", "constraint", "deadline", "delivery", "end_ids", "finish_reason", "interrupted"),
-        *("last_tokens", "leader", "line", "listener", "owner", "pages", "parent", "post_sampling_scores"),
+        *("last_tokens", "leader", "line", "listener", "owner", "page_keys", "pages", "parent", "post_sampling_scores"),
         *("prompt_tokens", "published", "rank", "result", "reuse", "rows_done", "salt", "sampler", "scores"),
         *("second", "sink", "text", "tokens", "window"),
     )
@@ -133,6 +133,7 @@ class Sequence:
         self.pages: array[int] = array("i")
         self.parent: Hashable = None
         self.published = 0
+        self.page_keys: list[bytes] = []  # the scheduler's, names of pages on disk
         self.computed = 0
         self.cached_tokens = 0
         self.rows_done = 0
@@ -268,6 +269,7 @@ class Sequence:
     def shift(self) -> None:
         """Leave older tokens out of the context; all that is left is to compute again."""
         self.tokens = self.window.shift(self.tokens)
+        self.page_keys = []
 
     def finish(self, reason: str) -> None:
         """End it; consumers get the reason after the last token."""

@@ -10,7 +10,8 @@ class Statistics:
     """A look at an engine, taken between two of its moves; counters only grow.
 
     Units: tokens and pages. Computed tokens are those that went through the model, prompts and answers; reused tokens
-    of prompts did not have to. A page is held by sequences, cached for its content, or free.
+    of prompts did not have to. A page is held by sequences, cached for its content, or free; restored ones came from
+    the prompt cache on disk, saved ones went there.
     """
 
     running: int
@@ -29,3 +30,5 @@ class Statistics:
     prompts_reused: int
     preemptions: int
     shifts: int
+    pages_restored: int
+    pages_saved: int

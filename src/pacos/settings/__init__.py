@@ -134,6 +134,16 @@ class LoadOptions:
         maximum=1_000_000,
         help="Most sequences that wait to start; 0 is no bound, 128 in a server.",
     )
+    prompt_cache_dir: str = option(
+        "", flags=("--prompt-cache-dir",), help="Folder where computed prompts outlive the program; none by default."
+    )
+    prompt_cache_size: float = option(
+        8.0,
+        flags=("--prompt-cache-size",),
+        above=0,
+        maximum=1e6,
+        help="GB that the folder of computed prompts may take; the longest unused go first.",
+    )
     threads: int = option(0, flags=("--threads", "-t"), minimum=0, maximum=1024, help="0 is one per physical core.")
     backend: str = option("cpu", flags=("--backend",), help="What computes: cpu or reference.")
     activations: str = option(

@@ -30,6 +30,8 @@ class CpuPages:
     also for one that is not a whole number of a type's blocks.
     """
 
+    format = "cpu 1"  # another number when stored.hpp arranges pages otherwise
+
     def __init__(self, count: int, layout: PageLayout) -> None:
         for stored in (layout.type_k, layout.type_v):
             if stored not in storage_types():
@@ -46,6 +48,7 @@ class CpuPages:
         self.value_page_bytes = [tokens * quants.row_bytes(layout.type_v, width) for width in layout.value_width]
         sizes = [size * count for pair in zip(self.key_page_bytes, self.value_page_bytes, strict=True) for size in pair]
         self.bytes = sum(sizes)
+        self.page_bytes = self.bytes // count
         free = free_memory()
         if self.bytes > free:
             raise CapacityError(
@@ -58,14 +61,30 @@ class CpuPages:
         self.keys = [self.address + start for start in starts[0:-1:2]]
         self.values = [self.address + start for start in starts[1::2]]
 
+    def read(self, page: int) -> bytes:
+        """The content of a page. Errors: ShapeError for a page that is not there."""
+        return b"".join(ctypes.string_at(start, size) for start, size in self._pieces(page))
+
+    def write(self, page: int, data: bytes | memoryview) -> None:
+        """Fill a page with what `read` gave. Errors: ShapeError for a page that is not there, or other sizes."""
+        if len(data) != self.page_bytes:
+            raise ShapeError(f"{len(data)} bytes for a page of {self.page_bytes}")
+        begin, source = 0, bytes(data)
+        for start, size in self._pieces(page):
+            ctypes.memmove(start, source[begin : begin + size], size)
+            begin += size
+
+    def _pieces(self, page: int) -> list[tuple[int, int]]:
+        """Where the parts of a page lie, and their bytes."""
+        if not 0 <= page < self.count:
+            raise ShapeError(f"page {page} is not one of {self.count}")
+        sizes = self.key_page_bytes + self.value_page_bytes
+        return [(start + page * size, size) for start, size in zip(self.keys + self.values, sizes, strict=True)]
+
     def copy(self, source: int, target: int) -> None:
         """Copy a whole page. Errors: ShapeError for a page that is not there."""
-        for page in (source, target):
-            if not 0 <= page < self.count:
-                raise ShapeError(f"page {page} is not one of {self.count}")
-        sizes = self.key_page_bytes + self.value_page_bytes
-        for start, size in zip(self.keys + self.values, sizes, strict=True):
-            ctypes.memmove(start + target * size, start + source * size, size)
+        for (start, size), (end, _) in zip(self._pieces(source), self._pieces(target), strict=True):
+            ctypes.memmove(end, start, size)
 
 
 def _anonymous(size: int) -> mmap.mmap:
