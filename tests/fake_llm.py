@@ -10,9 +10,11 @@ from __future__ import annotations
 import asyncio
 from array import array
 from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from pacos.engine.statistics import Statistics
 from pacos.errors import ContextFull, NumericalError
 from pacos.llm.embed import Embeddings
 from pacos.server.model_file import ModelSpec
@@ -82,6 +84,18 @@ class FakeStream:
         await self._events.aclose()
 
 
+class FakeEngine:
+    """Tells what a fake model does."""
+
+    def __init__(self, llm: FakeLLM) -> None:
+        self.llm = llm
+
+    def statistics(self) -> Statistics:
+        open_ones = [stream for stream in self.llm.streams if not stream.closed]
+        values = dict.fromkeys((field.name for field in fields(Statistics)), 0)
+        return Statistics(**{**values, "running": len(open_ones), "tokens_generated": self.llm.generated})
+
+
 class FakeLLM:
     """A model that repeats what it is told."""
 
@@ -96,6 +110,7 @@ class FakeLLM:
         self.held = False  # nothing gets its turn
         self.streams: list[FakeStream] = []
         self.closed = False
+        self.engine = FakeEngine(self)
 
     def tokenize(self, text: str | bytes, add_special: bool = True, parse_special: bool = False) -> list[int]:
         return list(text.encode() if isinstance(text, str) else text)

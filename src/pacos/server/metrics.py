@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import bisect
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 PREFIX = "pacos_"
@@ -99,13 +99,6 @@ class Metrics:
         for one in [*own, *(found for collect in self.collectors for found in collect())]:
             lines += [f"# HELP {one.name} {one.help}", f"# TYPE {one.name} {one.kind}", *one.lines()]
         return "\n".join(lines) + "\n"
-
-
-def gauge(name: str, help: str, values: Mapping[Labels, float], labels: Sequence[str] = ()) -> Gauge:
-    """A gauge with its values, for a collector."""
-    made = Gauge(name, help, labels)
-    made.values = dict(values)
-    return made
 
 
 def _braced(names: Labels, values: Labels) -> str:

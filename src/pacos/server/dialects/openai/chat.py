@@ -14,12 +14,12 @@ from pacos.server import answers
 from pacos.server.call import Call
 from pacos.server.dialects.openai import shapes
 from pacos.server.dialects.openai.scores import chat_scores
-from pacos.server.dialects.openai.shapes import FINGERPRINT, Usage, new_id, now
+from pacos.server.dialects.openai.shapes import FINGERPRINT, Usage, context_of, new_id, now
 from pacos.server.dialects.openai.wishes import Wishing, scores_wanted, wishes
 from pacos.server.fields import Fields, with_options
 from pacos.server.stream import DONE, event, json_bytes, server_sent_events
 from pacos.settings.constraint import ConstraintOptions, ReasoningOptions
-from pacos.types import Completion, Event, ToolCallDelta
+from pacos.types import Completion, ContextUse, Event, ToolCallDelta
 
 if TYPE_CHECKING:
     from pacos.llm import LLM
@@ -101,6 +101,7 @@ class Choice(msgspec.Struct):
     message: ReplyMessage
     finish_reason: str
     logprobs: dict[str, Any] | None = None
+    context: ContextUse | msgspec.UnsetType = msgspec.UNSET
 
 
 class ChatReply(msgspec.Struct):
@@ -123,6 +124,7 @@ class ChunkChoice(msgspec.Struct):
     delta: ReplyMessage
     finish_reason: str | None = None
     logprobs: dict[str, Any] | None = None
+    context: ContextUse | msgspec.UnsetType = msgspec.UNSET
 
 
 class ChatChunk(msgspec.Struct, omit_defaults=True):
@@ -186,7 +188,7 @@ def _choice(llm: LLM, index: int, one: Completion) -> Choice:
         ReplyCall(FunctionText(found.name, found.arguments), id=found.id, type="function") for found in one.tool_calls
     ]
     message = ReplyMessage("assistant", one.text or (None if calls else ""), one.reasoning or None, calls or None)
-    return Choice(index, message, shapes.finish_reason(one) or "stop", chat_scores(llm, one.scores))
+    return Choice(index, message, shapes.finish_reason(one) or "stop", chat_scores(llm, one.scores), context_of(one))
 
 
 async def _chunks(call: Call[ChatFields], llm: LLM, streams: Sequence[answers.Answer]) -> AsyncIterator[bytes]:
@@ -205,7 +207,7 @@ async def _chunks(call: Call[ChatFields], llm: LLM, streams: Sequence[answers.An
                 yield event(ChatChunk(*head, [piece], missing))
             if one.finish_reason is not None:
                 cached = one.timings.cached_tokens if one.timings is not None and index == 0 else cached
-                last = [ChunkChoice(index, ReplyMessage(), shapes.finish_reason(one))]
+                last = [ChunkChoice(index, ReplyMessage(), shapes.finish_reason(one), None, context_of(one))]
                 yield event(ChatChunk(*head, last, missing, shapes.timings_of(one.timings)))
     if with_usage:
         prompt = len(streams[0].prompt_token_ids)

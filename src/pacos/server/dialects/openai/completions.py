@@ -21,7 +21,7 @@ from pacos.server.problem import RequestError
 from pacos.server.residency import Resident
 from pacos.server.stream import DONE, event, json_bytes, server_sent_events
 from pacos.settings.constraint import ConstraintOptions
-from pacos.types import Completion, TokenScore
+from pacos.types import Completion, ContextUse, TokenScore
 
 if TYPE_CHECKING:
     from pacos.llm import LLM
@@ -51,6 +51,7 @@ class TextChoice(msgspec.Struct):
     text: str
     finish_reason: str | None = None
     logprobs: dict[str, Any] | None = None
+    context: ContextUse | msgspec.UnsetType = msgspec.UNSET
 
 
 class CompletionReply(msgspec.Struct, omit_defaults=True):
@@ -97,6 +98,7 @@ async def run(call: Call[CompletionFields]) -> ASGIApp:
                 said[index] + one.text,
                 shapes.finish_reason(one),
                 None if body.logprobs is None else _scores(resident.llm, one, prompts_said[index : index + 1]),
+                shapes.context_of(one),
             )
             for index, one in enumerate(found)
         ],
@@ -192,7 +194,7 @@ async def _chunks(
             if one.text or one.scores or one.finish_reason is not None:
                 told = None if body.logprobs is None else text_scores(llm, one.scores, one.token_ids, lengths[index])
                 lengths[index] += len(one.text)
-                piece = [TextChoice(index, one.text, shapes.finish_reason(one), told)]
+                piece = [TextChoice(index, one.text, shapes.finish_reason(one), told, shapes.context_of(one))]
                 yield event(CompletionReply(*head, piece, missing, shapes.timings_of(one.timings)))
     if with_usage:
         prompt = sum(len(stream.prompt_token_ids) for stream in streams[::choices])

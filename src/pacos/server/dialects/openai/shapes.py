@@ -13,7 +13,7 @@ from pacos.server.fields import Fields, option_values
 from pacos.server.problem import Problem, RequestError
 from pacos.server.residency import Resident
 from pacos.settings import GenerateOptions, QueueOptions, SamplingOptions
-from pacos.types import Completion, Event, Timings
+from pacos.types import Completion, ContextUse, Event, Timings
 
 FINGERPRINT = f"pacos-{__version__}"
 NAMES = {"temp": "temperature", "n_predict": "max_tokens", "stop_ids": "stop"}
@@ -96,6 +96,12 @@ def timings_of(timings: Timings | None) -> dict[str, Any] | None:
         "predicted_per_token_ms": round(generate_ms / generated, 3) if generated else 0.0,
         "predicted_per_second": round(timings.generate_rate, 3),
     }
+
+
+def context_of(one: Event | Completion) -> ContextUse | msgspec.UnsetType:
+    """What was left out because the context is too small; nothing when all of it had room."""
+    use = one.context
+    return use if use is not None and (use.cut_tokens or use.shifts) else msgspec.UNSET
 
 
 def new_id(kind: str) -> str:
