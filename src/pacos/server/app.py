@@ -52,7 +52,6 @@ def create_app(residency: Residency, options: ServeOptions) -> Starlette:
     # Fixed paths come before those with parameters, which might take them.
     paths = sorted(by_path, key=lambda path: ("{" in path, path))
     routes = [Route(path, _Endpoint(shared, by_path[path])) for path in paths]
-    routes.append(Route("/{path:path}", _Endpoint(shared, {})))
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
@@ -68,6 +67,7 @@ def create_app(residency: Residency, options: ServeOptions) -> Starlette:
 
     app = Starlette(routes=routes, lifespan=lifespan, middleware=[Middleware(_Intake, shared=shared)])
     app.router.redirect_slashes = False
+    app.router.default = _Endpoint(shared, {})  # also of targets that are no path, such as *
     app.state.requests = shared.requests
     return app
 

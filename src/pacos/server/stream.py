@@ -88,6 +88,8 @@ class Streamed:
                     {writing, leaving}, timeout=self._patience(loop), return_when=asyncio.FIRST_COMPLETED
                 )
                 await self._check_progress(send, loop, writing)
+            if not writing.done():
+                self._call.metrics.disconnects.add()
         finally:
             for task in (writing, leaving):
                 task.cancel()
