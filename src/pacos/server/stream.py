@@ -73,6 +73,7 @@ class Streamed:
         ]
         self._sending_since: float | None = None
         self._last_sent = 0.0
+        self._dropped = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the pieces until they end or the client is gone."""
@@ -94,6 +95,10 @@ class Streamed:
             for task in (writing, leaving):
                 task.cancel()
             await asyncio.gather(writing, leaving, return_exceptions=True)
+        abort = scope.get("state", {}).get("abort")
+        if self._dropped and abort is not None:
+            abort()
+            await asyncio.sleep(0)  # the connection hears of its end before this request's
 
     def _patience(self, loop: asyncio.AbstractEventLoop) -> float:
         options = self._call.options
@@ -107,6 +112,7 @@ class Streamed:
         if self._sending_since is not None:
             if now - self._sending_since >= options.slow_client_seconds:
                 logger(__name__).info("request %s: the client reads too slowly and is dropped", self._call.id)
+                self._dropped = True
                 writing.cancel()
         elif self._keep_alive and not writing.done() and now - self._last_sent >= options.stream_ping_seconds:
             self._last_sent = now
