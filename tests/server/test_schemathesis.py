@@ -8,26 +8,31 @@ from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
-from serving import served
+from serving import Server, served
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # of its own imports
     import schemathesis
 
+from pacos.server import openapi
+
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]  # it and the libraries under it warn of much
 
 
+SCHEMA = schemathesis.openapi.from_dict(openapi.document())
+
+
 @pytest.fixture(scope="module")
-def document(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = str(tmp_path_factory.mktemp("state"))
     limits = ("--ctx-size", "256", "--timeout", "20", "--allowed-hosts", "*", "--metrics")
-    with served("storyteller", *limits, environment={"PACOS_STATE": folder, "XDG_STATE_HOME": folder}) as server:
-        server.wait_until_ready()
-        yield schemathesis.openapi.from_url(f"{server.url}/openapi.json")
-    assert not [line for line in server.log if "Traceback" in line]
+    with served("storyteller", *limits, environment={"PACOS_STATE": folder, "XDG_STATE_HOME": folder}) as running:
+        running.wait_until_ready()
+        yield running
+    assert not [line for line in running.log if "Traceback" in line]
 
 
-@schemathesis.pytest.from_fixture("document").parametrize()
+@SCHEMA.parametrize()
 @settings(
     max_examples=8,
     deadline=None,
@@ -35,6 +40,6 @@ def document(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     phases=[Phase.explicit, Phase.generate],
     suppress_health_check=list(HealthCheck),
 )
-def test_no_fault(case: Any) -> None:
-    reply = case.call(timeout=60)
+def test_no_fault(server: Server, case: Any) -> None:
+    reply = case.call(base_url=server.url, timeout=60)
     assert reply.status_code < 500 or reply.status_code in {501, 503}, reply.text
