@@ -29,14 +29,15 @@ int main(int, char** argv) {
     const int64_t rows = r[1], K = r[2];
     const FormatFacts* facts = kernels->format(type);
     if (!facts) return 4;
-    const int64_t row_bytes = K / facts->block * facts->block_bytes, stride = act_bytes(facts->act_kind, K);
+    const int32_t kind = act_kind_of(facts->act_kind, n);
+    const int64_t row_bytes = K / facts->block * facts->block_bytes, stride = act_bytes(kind, K);
     uint8_t* weights = read<uint8_t>(in, rows * row_bytes);
     float *x = read<float>(in, n * K), *bias = read<float>(in, r[4] ? rows : 0);
     uint8_t* acts = (uint8_t*)aligned(stride * n);
     void* scratch = aligned(kernels->linear_scratch(type, K, n));
     float *y = (float*)aligned(n * rows * 4), *plain = (float*)aligned(rows * K * 4);
     kernels->dequantize_row(type, weights, plain, rows * K);
-    for (int64_t c = 0; c < n; c++) kernels->quantize_row(facts->act_kind, x + c * K, K, acts + c * stride);
+    for (int64_t c = 0; c < n; c++) kernels->quantize_row(kind, x + c * K, K, acts + c * stride);
     const LinearArgs args{weights, type, rows, K, row_bytes, acts, stride, n, y, rows, r[4] ? bias : nullptr};
     kernels->linear(args, 0, rows, scratch);
     fwrite(plain, 4, (size_t)(rows * K), out);

@@ -1,4 +1,4 @@
-/* activations.hpp: the quantisation of activations, one source for all instruction sets. */
+/* activations.hpp: activations as matrices take them: quantised or rearranged, one source for all instruction sets. */
 #pragma once
 #include "kernels.hpp"
 #include "vector.hpp"
@@ -28,6 +28,21 @@ PACOS_INLINE float quantize_group(const float* x, int count, int8_t* codes) {
   return amax / 127.f;
 }
 
+/* x[16 j + l] becomes [l][j]. */
+static void order_by_lanes(const float* x, int64_t K, float* out) {
+  const int64_t depth = (K + 15) / 16;
+  int64_t j = 0;
+  for (; 16 * (j + 8) <= K; j += 8)
+    for (int half = 0; half < 16; half += 8) {
+      I32x8 v[8];
+      for (int i = 0; i < 8; i++) v[i] = load<I32x8>(x + 16 * (j + i) + half);
+      transpose8(v);
+      for (int i = 0; i < 8; i++) store(out + (half + i) * depth + j, v[i]);
+    }
+  for (; j < depth; j++)
+    for (int l = 0; l < 16; l++) out[l * depth + j] = 16 * j + l < K ? x[16 * j + l] : 0.f;
+}
+
 static void quantize_row(int32_t kind, const float* x, int64_t K, void* out) {
   const ActLayout at = act_layout(kind, K);
   uint8_t* row = (uint8_t*)out;
@@ -36,6 +51,7 @@ static void quantize_row(int32_t kind, const float* x, int64_t K, void* out) {
     __builtin_memset(row + K * 4, 0, at.bytes - K * 4);
     return;
   }
+  if (kind == ACT_LANES) return order_by_lanes(x, K, (float*)out);
   int8_t* codes = (int8_t*)row;
   float* scales = (float*)(row + at.scale);
   __builtin_memset(row + K, 0, at.scale - K);

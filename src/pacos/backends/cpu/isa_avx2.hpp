@@ -178,43 +178,9 @@ PACOS_INLINE float sum16(F32x16 v) {
   const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
   return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
 }
-constexpr int kFloatRows = 4, kFloatColumns = 3, kDirectFloats = 4;   // 12 of 16 registers accumulate
-constexpr bool kLanesInHalves = true;
-
-/* acc[r * columns + c] += weights of row r times activations of column c, the low lanes first, then the high ones:
-   so 4 rows x 3 columns fit the registers, and 7 loads serve 12 multiplications. */
-template <int rows, int columns>
-PACOS_INLINE void fma_halves(float (*acc)[16], const uint8_t* const (&weights)[rows], const float* acts, int64_t stride,
-                             int64_t count) {
-#pragma GCC unroll 1
-  for (int half = 0; half < 16; half += 8) {
-    __m256 sums[rows][columns];
-#pragma GCC unroll 4
-    for (int r = 0; r < rows; r++)
-#pragma GCC unroll 4
-      for (int c = 0; c < columns; c++) sums[r][c] = _mm256_load_ps(acc[r * columns + c] + half);
-    for (int64_t k = half; k < count; k += 16) {
-      __m256 a[columns];
-#pragma GCC unroll 4
-      for (int c = 0; c < columns; c++) {
-        a[c] = _mm256_loadu_ps(acts + c * stride + k);
-        __asm__("" : "+x"(a[c]));   // in a register for all rows
-      }
-#pragma GCC unroll 4
-      for (int r = 0; r < rows; r++) {
-        __m256 w = _mm256_loadu_ps((const float*)weights[r] + k);
-        __asm__("" : "+x"(w));
-#pragma GCC unroll 4
-        for (int c = 0; c < columns; c++) sums[r][c] = _mm256_fmadd_ps(w, a[c], sums[r][c]);
-      }
-    }
-#pragma GCC unroll 4
-    for (int r = 0; r < rows; r++)
-#pragma GCC unroll 4
-      for (int c = 0; c < columns; c++) _mm256_store_ps(acc[r * columns + c] + half, sums[r][c]);
-  }
-}
-
+PACOS_INLINE F32x16 splat16(float v) { return {_mm256_set1_ps(v), _mm256_set1_ps(v)}; }
+PACOS_INLINE F32x16 add16(F32x16 a, F32x16 b) { return {_mm256_add_ps(a.low, b.low), _mm256_add_ps(a.high, b.high)}; }
+constexpr int kDirectFloats = 4, kDirectPairs = 3, kFloatColumns = 6;   // 12 of 16 registers accumulate
 #endif
 
 constexpr bool kEightWeights = false;

@@ -19,6 +19,7 @@ PACOS_INLINE F32x16 mul16(F32x16 a, F32x16 b) { return _mm512_mul_ps(a, b); }
 PACOS_INLINE F32x16 negate16(F32x16 a) {
   return _mm512_castsi512_ps(_mm512_xor_si512(_mm512_castps_si512(a), _mm512_set1_epi32((int)0x80000000)));
 }
+PACOS_INLINE F32x16 add16(F32x16 a, F32x16 b) { return _mm512_add_ps(a, b); }
 PACOS_INLINE F32x16 fma16(F32x16 a, F32x16 b, F32x16 c) { return _mm512_fmadd_ps(a, b, c); }
 PACOS_INLINE float sum16(F32x16 v) {
   const __m256 high = _mm256_castpd_ps(_mm512_extractf64x4_pd(_mm512_castps_pd(v), 1));
@@ -56,8 +57,7 @@ PACOS_INLINE F32x16 to_float16(Ints16 v) { return _mm512_cvtepi32_ps(v); }
 
 template <class F>
 constexpr int kTileColumns = 12;   // 24 registers accumulate
-constexpr bool kLanesInHalves = false;
-constexpr int kFloatRows = 4, kFloatColumns = 5, kDirectFloats = 10;   // 20 of 32 registers accumulate
+constexpr int kDirectFloats = 10, kDirectPairs = 5, kFloatColumns = 12;   // of 32 registers at most 20 accumulate
 
 }  // namespace pacos::PACOS_ISA
 

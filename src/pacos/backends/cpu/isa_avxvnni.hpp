@@ -5,7 +5,6 @@
 namespace pacos::PACOS_ISA {
 
 /* ---- 16 lanes of floats ---- */
-PACOS_INLINE F32x16 splat16(float v) { return {_mm256_set1_ps(v), _mm256_set1_ps(v)}; }
 PACOS_INLINE F32x16 mul16(F32x16 a, F32x16 b) { return {_mm256_mul_ps(a.low, b.low), _mm256_mul_ps(a.high, b.high)}; }
 PACOS_INLINE F32x16 negate16(F32x16 a) {
   const __m256 sign = _mm256_set1_ps(-0.f);

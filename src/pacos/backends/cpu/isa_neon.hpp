@@ -33,6 +33,9 @@ PACOS_INLINE void store16(float* at, F32x16 v) {
 PACOS_INLINE F32x16 fma16(F32x16 a, F32x16 b, F32x16 c) {
   return make16([&](int i) { return vfmaq_f32(c.part[i], a.part[i], b.part[i]); });
 }
+PACOS_INLINE F32x16 add16(F32x16 a, F32x16 b) {
+  return make16([&](int i) { return vaddq_f32(a.part[i], b.part[i]); });
+}
 PACOS_INLINE F32x16 mul16(F32x16 a, F32x16 b) {
   return make16([&](int i) { return vmulq_f32(a.part[i], b.part[i]); });
 }
@@ -45,8 +48,7 @@ PACOS_INLINE float sum16(F32x16 v) {
   const float32x2_t two = vadd_f32(vget_low_f32(four), vget_high_f32(four));
   return vget_lane_f32(two, 0) + vget_lane_f32(two, 1);
 }
-constexpr bool kLanesInHalves = false;
-constexpr int kFloatRows = 2, kFloatColumns = 3, kDirectFloats = 6;   // 24 of 32 registers accumulate
+constexpr int kDirectFloats = 6, kDirectPairs = 3, kFloatColumns = 6;   // 24 of 32 registers accumulate
 
 /* ---- 16 rows of a panel ---- */
 struct Ints16 {

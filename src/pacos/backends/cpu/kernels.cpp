@@ -141,7 +141,7 @@ extern "C" int32_t pacos_dequantize(const char* isa, int32_t type, const void* s
 
 extern "C" int32_t pacos_quantize_activations(const char* isa, int32_t kind, const float* x, int64_t K, void* out) {
   const Kernels* kernels = find_kernels(isa);
-  if (!kernels || kind < ACT_F32 || kind > ACT_Q256 || K < 0 || K % (kind == ACT_F32 ? 1 : kind == ACT_Q32 ? 32 : 256)) return -1;
+  if (!kernels || kind < 0 || kind >= kActKinds || K < 0 || K % (kind == ACT_Q32 ? 32 : kind == ACT_Q256 ? 256 : 1)) return -1;
   kernels->quantize_row(kind, x, K, out);
   return (int32_t)act_bytes(kind, K);
 }
@@ -167,12 +167,13 @@ extern "C" int32_t pacos_linear(const char* isa, int32_t type, const void* w, in
   const Kernels* kernels = find_kernels(isa);
   const FormatFacts* facts = format_facts(type);
   if (!kernels || !facts || rows < 0 || n < 0 || K <= 0 || K % facts->block) return -1;
-  const int64_t stride = act_bytes(facts->act_kind, K);
+  const int32_t kind = act_kind_of(facts->act_kind, n);
+  const int64_t stride = act_bytes(kind, K);
   uint8_t* acts = (uint8_t*)aligned_bytes(stride * n + 64);
   void* scratch = aligned_bytes(kernels->linear_scratch(type, K, n));
   int32_t result = -2;
   if (acts && scratch) {
-    for (int64_t c = 0; c < n; c++) kernels->quantize_row(facts->act_kind, x + c * K, K, acts + c * stride);
+    for (int64_t c = 0; c < n; c++) kernels->quantize_row(kind, x + c * K, K, acts + c * stride);
     const int64_t row_bytes = K / facts->block * facts->block_bytes;
     const LinearArgs args{(const uint8_t*)w, type, rows, K, row_bytes, acts, stride, n, y, rows, bias};
     for (int32_t i = 0; i < repeats; i++)

@@ -14,11 +14,19 @@ namespace pacos {
    A quantised row is a structure of arrays; each section starts on a multiple of 64 bytes, rows are act_bytes apart
    (a multiple of 64) and the buffer is aligned to 64. Sections are zero-padded.
      ACT_F32   f32 x[K rounded up to 16], zero-padded. A f32 row with K % 16 == 0 may be used in place.
+     ACT_LANES the same numbers as [k % 16][k / 16]; what kLanesFrom and more rows of ACT_F32 become.
+               Rows are an odd multiple of eight cache lines apart: the same place of many rows falls into many sets.
      ACT_Q32   s8 codes[K], f32 scale[K/32], s32 sum[K/32]                          x = scale * code
      ACT_Q256  s8 codes[K], f32 scale[K/256], s16 sum16[K/16], s16 sum32[K/32]      sums are of codes
    scale = max|x| / 127, code = round_to_even(x * (127 / max|x|)). A group with an infinity or NaN has codes 0 and
    scale NaN, so that the damage shows; a group whose 127 / max|x| overflows counts as zeros. */
-enum ActKind : int32_t { ACT_F32 = 0, ACT_Q32 = 1, ACT_Q256 = 2 };
+enum ActKind : int32_t { ACT_F32 = 0, ACT_Q32 = 1, ACT_Q256 = 2, ACT_LANES = 3 };
+constexpr int kActKinds = 4;
+
+constexpr int64_t kLanesFrom = 12;   // with fewer tokens, rearranging the weights too would cost more than it saves
+
+/* The kind in which n tokens come to a matrix whose type wants `kind`. */
+constexpr int32_t act_kind_of(int32_t kind, int64_t n) { return kind == ACT_F32 && n >= kLanesFrom ? int32_t{ACT_LANES} : kind; }
 
 constexpr int64_t round_up(int64_t n, int64_t unit) { return (n + unit - 1) / unit * unit; }
 
@@ -28,6 +36,7 @@ struct ActLayout {
 
 constexpr ActLayout act_layout(int32_t kind, int64_t K) {
   if (kind == ACT_F32) return {0, 0, 0, round_up(round_up(K, 16) * 4, 64)};
+  if (kind == ACT_LANES) return {0, 0, 0, (round_up(K, 256) / 16 + 8) * 64};
   const int64_t codes = round_up(K, 64);
   if (kind == ACT_Q32) {
     const int64_t part = round_up(K / 32 * 4, 64);
@@ -46,7 +55,7 @@ struct LinearArgs {
   int32_t type;             // ggml type id
   int64_t rows, columns;    // columns = K, a multiple of the type's block
   int64_t row_bytes;        // distance of weight rows
-  const uint8_t* acts;      // n rows of act_kind(type)
+  const uint8_t* acts;      // n rows of act_kind_of(the type's kind, n)
   int64_t act_stride;       // distance of activation rows in bytes, >= act_bytes
   int64_t n;                // tokens
   float* y;

@@ -13,7 +13,7 @@
 namespace pacos {
 const PanelKernels* panels_avx512(int32_t type, int64_t n) {
   const auto& kernels = avx512::kFormats.entry[type];
-  return n <= kernels.most_direct || kernels.float_batch ? nullptr : &kernels.panels;
+  return n <= kernels.most_direct || kernels.unpack_floats ? nullptr : &kernels.panels;
 }
 
 static void dequantize_row(int32_t type, const void* src, float* dst, int64_t n) {

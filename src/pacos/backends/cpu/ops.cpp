@@ -141,7 +141,7 @@ Phase begin_quantise(Program& program, const Instruction& instruction) {
   double cost = 0;
   state.kind_count = 0;
   for (size_t i = 1; i < instruction.in.size(); i += 2) {
-    const int kind = program.act_kind(instruction.in[i]->type);
+    const int kind = program.act_kind(instruction.in[i]->type, n);
     if (std::find(state.kinds, state.kinds + state.kind_count, kind) != state.kinds + state.kind_count) continue;
     const int slot = state.kind_count++;
     state.kinds[slot] = kind;
@@ -152,7 +152,7 @@ Phase begin_quantise(Program& program, const Instruction& instruction) {
     }
     state.acts[slot] = program.acts->data() + offset;
     state.act_stride[slot] = act_bytes(kind, K);
-    offset += state.act_stride[slot] * program.most_rows(x);
+    offset += state.act_stride[slot] * n;
     cost += static_cast<double>(K * n) * 0.15;
   }
   return {cost > 0 ? n : 0, cost};
@@ -180,7 +180,7 @@ Phase begin_panels(Program& program, const Instruction& instruction) {
   for (size_t i = 1; i < instruction.in.size(); i += 2) {
     const Value &w = *instruction.in[i], *bias = instruction.in[i + 1];
     Value& y = *instruction.out[(i - 1) / 2];
-    const int kind = program.act_kind(w.type);
+    const int kind = program.act_kind(w.type, n);
     const auto slot = std::find(state.kinds, state.kinds + state.kind_count, kind) - state.kinds;
     const int64_t row_bytes = type_row_bytes(w.type, w.width);
     state.matrices.push_back({{w.data, w.type, w.rows, w.width, row_bytes, state.acts[slot], state.act_stride[slot], n,

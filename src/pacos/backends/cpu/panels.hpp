@@ -3,13 +3,13 @@
 #pragma once
 #include "outputs.hpp"
 #include "panel.hpp"
+#include "pieces.hpp"
 
 namespace pacos::PACOS_ISA {
 
 /* Rows whose panels of one k step share a pass over the activations; the panels stay in the first-level cache. */
 template <class S>
 constexpr int kBatchRows = kSplit<S> ? 32 : 64;
-constexpr int kBatchColumns = 512;  // columns whose float accumulators are kept at a time
 
 template <class S, int columns>
 static __attribute__((noinline)) void tile_columns(const void* from, int count, const Columns& in, int blocks, float (*acc)[16]) {
@@ -46,9 +46,6 @@ constexpr PanelKernels panel_kernels() {
   return kernels;
 }
 
-/* Columns are spread evenly over as few tiles as possible: 13 over tiles of up to 12 is 7 + 6. */
-PACOS_INLINE int tile_start(int tile, int tiles, int columns) { return (int)((int64_t)tile * columns / tiles); }
-
 /* Columns' parts of a panel's width lie far apart: asks for those of the next tile while this one is multiplied. */
 PACOS_INLINE void ask_columns(const Columns& in) {
   for (int c = 0; c < in.count; c++) {
@@ -64,7 +61,7 @@ static void panel_batch(const LinearArgs& args, const FormatFacts& facts, const 
   const ActLayout at = act_layout(facts.act_kind, args.columns);
   const bool wide = facts.act_kind == ACT_Q256;
   const int64_t panel_row_bytes = kPanelWeights / facts.block * facts.block_bytes;
-  const int panels = (rows + kPanelRows - 1) / kPanelRows, tiles = (columns + kernels.tile_columns - 1) / kernels.tile_columns;
+  const int panels = (rows + kPanelRows - 1) / kPanelRows, tiles = pieces_of(columns, kernels.tile_columns);
   uint8_t* const panel = (uint8_t*)scratch;
   float (*const acc)[16] = (float(*)[16])(panel + kernels.batch_rows / kPanelRows * kernels.panel_bytes);
   __builtin_memset(acc, 0, sizeof(float) * 16 * panels * columns);
@@ -80,18 +77,18 @@ static void panel_batch(const LinearArgs& args, const FormatFacts& facts, const 
     int64_t scale = at.scale + k / 32 * 4, sum = at.sum + k / 32 * 4;
     if (wide) scale = at.scale + k / 256 * 4, sum = kernels.sub == 32 ? at.sum32 + k / 32 * 2 : at.sum + k / 16 * 2;
     const auto tile = [&](int t) {
-      const int c = tile_start(t, tiles, columns);
+      const int c = piece_start(t, tiles, columns);
       return Columns{acts + c * args.act_stride, args.act_stride, k, scale, sum,
-                     tile_start(t + 1, tiles, columns) - c, kernels.bias, nullptr};
+                     piece_start(t + 1, tiles, columns) - c, kernels.bias, nullptr};
     };
     for (int t = 0; t < tiles; t++) {
       const Columns in = tile(t);
       if (t + 1 < tiles) ask_columns(tile(t + 1));
-      kernels.tile[in.count - 1](panel, panels, in, blocks, acc + tile_start(t, tiles, columns) * panels);
+      kernels.tile[in.count - 1](panel, panels, in, blocks, acc + piece_start(t, tiles, columns) * panels);
     }
   }
   for (int t = 0; t < tiles; t++) {
-    const int c = tile_start(t, tiles, columns), count = tile_start(t + 1, tiles, columns) - c;
+    const int c = piece_start(t, tiles, columns), count = piece_start(t + 1, tiles, columns) - c;
     for (int p = 0; p < panels; p++)
       for (int i = 0; i < count; i++)
         put_rows(args, column + c + i, row + 16 * p, (int)smaller(16, rows - 16 * p), acc[c * panels + p * count + i]);
@@ -101,12 +98,10 @@ static void panel_batch(const LinearArgs& args, const FormatFacts& facts, const 
 /* All columns of args, some at a time. */
 static void multiply_panels(const LinearArgs& args, const FormatFacts& facts, const PanelKernels& kernels, int64_t row_begin,
                             int64_t row_end, void* scratch) {
-  const int64_t batches = (args.n + kBatchColumns - 1) / kBatchColumns;
-  for (int64_t i = 0; i < batches; i++) {
-    const int64_t column = args.n * i / batches, columns = args.n * (i + 1) / batches - column;
+  in_pieces(args.n, kBatchColumns, [&](int column, int columns) {
     for (int64_t row = row_begin; row < row_end; row += kernels.batch_rows)
-      panel_batch(args, facts, kernels, row, (int)smaller(kernels.batch_rows, row_end - row), column, (int)columns, scratch);
-  }
+      panel_batch(args, facts, kernels, row, (int)smaller(kernels.batch_rows, row_end - row), column, columns, scratch);
+  });
 }
 
 }  // namespace pacos::PACOS_ISA

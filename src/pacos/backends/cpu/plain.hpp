@@ -61,6 +61,13 @@ static void linear_codes(const Decoder& format, const LinearArgs& args, int64_t 
   for (int64_t c = 0; c < args.n; c++) put(args, c, row, acc[c]);
 }
 
+/* `count` activations of a column from k on, in their own order, zeros up to a multiple of 16. */
+static void floats_of(const LinearArgs& args, int64_t column, int64_t k, int64_t count, float* to) {
+  const float* acts = (const float*)(args.acts + column * args.act_stride);
+  const int64_t depth = (args.columns + 15) / 16;
+  for (int64_t i = k; i < round_up(k + count, 16); i++) *to++ = args.n < kLanesFrom ? acts[i] : acts[i % 16 * depth + i / 16];
+}
+
 /* acc: 16 lanes for each column. */
 static void linear_floats(const Decoder& format, const LinearArgs& args, int64_t row, float (*acc)[16]) {
   constexpr int64_t some = 256;
@@ -68,10 +75,10 @@ static void linear_floats(const Decoder& format, const LinearArgs& args, int64_t
   __builtin_memset(acc, 0, sizeof(float) * 16 * args.n);
   for (int64_t k = 0; k < args.columns; k += some) {
     const int64_t count = smaller(some, args.columns - k);
-    float values[some] = {};
+    float values[some] = {}, acts[some];
     format.widen(weights + k / format.block * format.bytes, values, count);
     for (int64_t c = 0; c < args.n; c++) {
-      const float* acts = (const float*)(args.acts + c * args.act_stride) + k;
+      floats_of(args, c, k, count, acts);
       for (int64_t i = 0; i < count; i += 8) fma_lanes(values + i, acts + i, acc[c] + i % 16);
     }
   }

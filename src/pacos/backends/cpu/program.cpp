@@ -121,14 +121,15 @@ void Program::reserve() {
   for (const auto& instruction : instructions_) {
     if (multiplies(instruction)) {
       int64_t needed = 0;
-      bool seen[3] = {};
+      bool seen[kActKinds] = {};
+      const int64_t rows = most_rows(*instruction.in[0]);
       for (size_t i = 1; i < instruction.in.size(); i += 2) {
         const Value& w = *instruction.in[i];
-        const int32_t kind = act_kind(w.type);
-        if (!seen[kind]) needed += act_bytes(kind, w.width) * most_rows(*instruction.in[0]);
+        const int32_t kind = act_kind(w.type, rows);
+        if (!seen[kind]) needed += act_bytes(kind, w.width) * rows;
         seen[kind] = true;
         for (int64_t n = 1; n <= std::min(max_tokens, 32); n++) scratch = std::max(scratch, matrix_scratch(w, n));
-        scratch = std::max(scratch, matrix_scratch(w, most_rows(*instruction.in[0])));
+        scratch = std::max(scratch, matrix_scratch(w, rows));
       }
       acts_bytes = std::max(acts_bytes, needed);
       matrices = std::max(matrices, instruction.out.size());

@@ -122,9 +122,11 @@ class Program final : public Job {
     return value.rows >= 0 ? value.rows : value.rows == PACOS_ROWS_TOKENS ? step->tokens_count : step->outputs_count;
   }
   int64_t most_rows(const Value& value) const { return value.rows >= 0 ? value.rows : max_tokens; }
-  /* What matrices of a type multiply: with exact activations f32, whatever the type. */
-  int32_t act_kind(int32_t type) const { return exact ? int32_t{ACT_F32} : format_facts(type)->act_kind; }
-  bool widens(int32_t type) const { return act_kind(type) != format_facts(type)->act_kind; }
+  /* As what matrices of a type multiply n rows: with exact activations as f32, whatever the type. */
+  int32_t act_kind(int32_t type, int64_t n) const {
+    return act_kind_of(exact ? int32_t{ACT_F32} : format_facts(type)->act_kind, n);
+  }
+  bool widens(int32_t type) const { return exact && format_facts(type)->act_kind != ACT_F32; }
   /* Where in a thread's scratch the widened rows of a matrix lie, behind what the f32 kernel needs. */
   int64_t widened_offset(int64_t K, int64_t n) const { return round_up(kernels.linear_scratch(kTypeF32, K, n), 64); }
   bool serial(double nanoseconds) const { return pool.threads() == 1 || nanoseconds < kSerialNanoseconds; }
