@@ -151,6 +151,20 @@ def test_activations_equal_numpy(isa: str, kind: int, group: int) -> None:
         assert np.array_equal(sums, row_codes.reshape(-1, per).sum(axis=1))
 
 
+@every_isa
+@pytest.mark.parametrize("columns", [5, 16, 300, 2048])
+def test_activations_by_lanes(isa: str, columns: int) -> None:
+    x = np.random.default_rng(columns).normal(size=columns).astype(np.float32)
+    depth = -(-columns // 16)
+    out = np.full(64 * depth + 4096, 7, np.float32)
+    out = out[-out.ctypes.data % 64 // 4 :]
+    written = _activations(isa.encode(), 3, x.ctypes.data, columns, out.ctypes.data)
+    assert written % 1024 == 512
+    assert written >= 64 * depth
+    expected = np.pad(x, (0, 16 * depth - columns)).reshape(depth, 16).T
+    assert same_bits(out[: 16 * depth].reshape(16, depth), expected)
+
+
 def test_unknown_types_and_sizes_are_refused() -> None:
     y = np.zeros(64, np.float32)
     assert _linear(b"", 999, b"", 1, 32, y.ctypes.data, 1, None, y.ctypes.data, 1) == -1
