@@ -44,7 +44,7 @@ $(VENV)/made:
 
 # The stamps are newer than what the installed program was made of; Python files are used in place.
 $(VENV)/installed: $(VENV)/made pyproject.toml build/compile.py build/hook.py $(NATIVE)
-	@echo "building and installing pacos into $(VENV)"
+	@echo "building and installing pacos into $(VENV); the first time takes some minutes"
 	@$(PY) -m pip install --quiet --disable-pip-version-check --editable '.[numpy]'
 	@touch $@
 

@@ -50,7 +50,7 @@ def folds() -> str:
 
 
 def _rows(name: str, found: list[tuple[int, list[int]]]) -> str:
-    rows = ["{" + ", ".join(f"0x{one:X}" for one in (code, *others)) + "}" for code, others in found]
+    rows = [f"{{0x{code:X}, {{{', '.join(f'0x{one:X}' for one in others)}}}}}" for code, others in found]
     lines = [", ".join(rows[i : i + 6]) + "," for i in range(0, len(rows), 6)]
     return f"constexpr Fold {name}[] = {{\n" + "\n".join(lines) + "\n};\n"
 

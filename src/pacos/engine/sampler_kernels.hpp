@@ -183,7 +183,7 @@ void divide(const float* x, int32_t n, float by, float* out) {
     const F value = i + LANES <= n ? load(x + i) : load_part(x + i, n - i);
     F result = value / by;  // dropped stays dropped, all else stays finite
     result = result > most ? most : result;
-    result = (result < -most) & (value >= -most) ? -most : result;
+    result = ((result < -most) & (value >= -most)) ? -most : result;
     __builtin_memcpy(out + i, &result, sizeof(float) * static_cast<unsigned long>(i + LANES <= n ? LANES : n - i));
   }
 }

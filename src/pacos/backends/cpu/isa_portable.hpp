@@ -14,7 +14,7 @@ PACOS_INLINE float fma1(float a, float b, float c) {
   const double miss = (product - (sum - part)) + (c - part);
   uint64_t bits = load<uint64_t>(&sum);
   const bool inexact = (miss < 0) | (miss > 0), even = !(bits & 1), up = (miss > 0) == (sum > 0);
-  bits += inexact & even ? (up ? 1 : ~0ull) : 0;
+  bits += (inexact & even) ? (up ? 1 : ~0ull) : 0;
   return (float)load<double>(&bits);
 #endif
 }
