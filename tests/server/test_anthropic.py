@@ -8,6 +8,9 @@ from typing import Any
 import pytest
 from serving import asynchronous, client_of
 
+from pacos.server.dialects.anthropic import prompt
+from pacos.server.fields import convert
+
 HELLO: dict[str, Any] = {
     "model": "fake",
     "max_tokens": 100,
@@ -94,6 +97,12 @@ async def test_system_and_blocks_reach_the_template() -> None:
     assert reply.json()["content"][0]["text"] == "one\ntwo"
     assert count.json() == {"input_tokens": len("<system>be brief<user>one\ntwo")}
     assert reply.json()["usage"]["input_tokens"] == count.json()["input_tokens"]
+
+
+def test_tool_in_the_form_of_the_library() -> None:
+    tool = convert({"name": "f", "input_schema": {"type": "object"}, "strict": True}, prompt.Tool)
+    function = {"name": "f", "parameters": {"type": "object"}, "strict": True}
+    assert prompt._function(tool) == {"type": "function", "function": function}
 
 
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {

@@ -91,6 +91,8 @@ REFUSED: dict[str, tuple[dict[str, Any], int, str]] = {
     "limits that differ": ({"prompt": "x", "n_predict": 1, "max_tokens": 2}, 400, "max_tokens"),
     "bias": ({"prompt": "x", "logit_bias": [[1, True]]}, 400, "logit_bias"),
     "option": ({"prompt": "x", "top_p": 7}, 400, "top_p"),
+    "fewer than no completions": ({"prompt": "x", "n_cmpl": -1}, 400, "n_cmpl"),
+    "too many completions": ({"prompt": "x", "n_cmpl": 129}, 400, "n_cmpl"),
     "too long": ({"prompt": "x" * 5000}, 400, "5000 tokens"),
 }
 
@@ -136,6 +138,10 @@ async def test_tokens_and_templates() -> None:
         prompt = (await client.post("/apply-template", json={"messages": messages})).json()["prompt"]
         assert "<|im_start|>user\nhi <|im_end|>" in prompt
         assert prompt.endswith("<|im_start|>assistant\n")
+        tool = {"type": "function", "function": {"name": "now", "parameters": {"type": "object"}}}
+        body = {"messages": messages, "tools": [tool]}
+        prompt = (await client.post("/apply-template", json=body)).json()["prompt"]
+        assert '"now"' in prompt.partition("<|im_start|>user")[0], "told as an answer's prompt tells them"
 
 
 @asynchronous

@@ -9,8 +9,15 @@ import pytest
 from serving import asynchronous, client_of
 
 from pacos.server.dialects.responses import keeping
-from pacos.server.dialects.responses.request import chat_messages, items_of, read_items
+from pacos.server.dialects.responses.request import (
+    ResponsesRequest,
+    chat_messages,
+    chat_options,
+    items_of,
+    read_items,
+)
 from pacos.server.dialects.responses.streamed import Items
+from pacos.server.fields import convert
 from pacos.types import Event, ToolCallDelta
 
 TEXT = "hello my dear world"
@@ -131,6 +138,15 @@ async def test_refused_field(body: dict[str, Any], field: str) -> None:
         reply = await client.post("/v1/responses", json=body)
     assert reply.status_code == 400, reply.text
     assert str(reply.json()["error"]["param"]).startswith(field)
+
+
+def test_tools_in_the_form_of_the_library() -> None:
+    tools = [{"type": "function", "name": "f", "strict": True}, {"type": "function", "name": "g", "description": "x"}]
+    options = chat_options(convert({"input": "x", "tools": tools}, ResponsesRequest))
+    assert [one["function"] for one in options["tools"]] == [
+        {"name": "f", "strict": True},
+        {"name": "g", "description": "x"},
+    ]
 
 
 def test_items_as_messages() -> None:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pacos.text.incoming import Incoming, Malformed, Waiting
+from pacos.text.incoming import Incoming, Malformed, Waiting, as_json
 from pacos.text.tools import Tool, ToolFormat, check_free_text
 
 if TYPE_CHECKING:
@@ -165,7 +165,7 @@ def _escaped(text: str) -> str:
 
 def _json(text: str) -> str:
     try:
-        json.loads(text)
+        as_json(text)
     except ValueError:
         return json.dumps(text, ensure_ascii=False)
     return text

@@ -184,8 +184,9 @@ def template_options(body: Prompt) -> dict[str, Any]:
 
 
 def _function(tool: Tool) -> dict[str, Any]:
-    described = {"description": tool.description} if tool.description is not None else {}
-    return {"type": "function", "function": {"name": tool.name, **described, "parameters": tool.input_schema}}
+    given = {"description": tool.description, "parameters": tool.input_schema, "strict": tool.strict}
+    function = {name: value for name, value in given.items() if value is not None}
+    return {"type": "function", "function": {"name": tool.name, **function}}
 
 
 def _choice(choice: ToolChoice, names: list[str]) -> dict[str, Any]:

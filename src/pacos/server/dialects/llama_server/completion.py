@@ -117,7 +117,7 @@ async def run(call: Call[CompletionFields]) -> ASGIApp:
     resident = await call.resident(body.model)
     size = len(str(body.prompt)) if isinstance(body.prompt, (str, list)) else 0
     prompts, several = await call.prepared(size, lambda: shapes.prompts_of(body.prompt, resident.llm))
-    return await answer(call, resident, prompts, several=several, choices=body.n_cmpl or 1)
+    return await answer(call, resident, prompts, several=several, choices=shapes.choices_of(body.n_cmpl))
 
 
 async def answer(

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from pacos.llm import LLM
+from pacos.llm.choices import CHOICES_MAX
 from pacos.server.fields import Fields, option_values
 from pacos.server.problem import Problem, RequestError
 from pacos.settings import GenerateOptions, SamplingOptions, options_of
@@ -150,3 +151,11 @@ def chosen(result: dict[str, Any], fields: Sequence[str] | None) -> dict[str, An
         if value is not None:
             found[name.rpartition("/")[2]] = value
     return found
+
+
+def choices_of(wanted: int | None) -> int:
+    """How many completions of each prompt. Errors: RequestError."""
+    if wanted is not None and not 1 <= wanted <= CHOICES_MAX:
+        hint = f"use 1 to {CHOICES_MAX}"
+        raise RequestError(f"n_cmpl is {wanted}", field="n_cmpl", code="invalid_value", hint=hint)
+    return wanted or 1

@@ -103,8 +103,10 @@ async def apply_template(call: Call[TemplateRequest]) -> ASGIApp:
     body = call.body
     llm = (await call.resident(body.model)).llm
     options = {**(body.chat_template_kwargs or {}), "add_generation_prompt": body.add_generation_prompt}
-    segments = await call.prepared(
-        sum(len(str(message)) for message in body.messages),
-        lambda: llm.template.render(body.messages, tools=body.tools, **options),
-    )
-    return _json(call, Prompt("".join(segment.text for segment in segments)))
+
+    def written() -> str:
+        messages, tools = llm.template.fit_tools(body.messages, body.tools or ())
+        return "".join(segment.text for segment in llm.template.render(messages, tools=tools, **options))
+
+    prompt = await call.prepared(sum(len(str(message)) for message in body.messages), written)
+    return _json(call, Prompt(prompt))

@@ -6,7 +6,7 @@ from pacos.server.dialects import Dialect, Operation
 from pacos.server.dialects.openai import shapes
 from pacos.server.dialects.responses import answering, keeping
 from pacos.server.dialects.responses.reply import Response, StreamEvent
-from pacos.server.dialects.responses.request import ResponsesRequest
+from pacos.server.dialects.responses.request import NAMES, ResponsesRequest
 
 DIALECT = Dialect(
     "responses",
@@ -41,6 +41,6 @@ DIALECT = Dialect(
         ),
     ),
     shapes.render,
-    {"temp": "temperature", "n_predict": "max_output_tokens"},
+    NAMES,
     prefixes=("/v1/responses",),
 )

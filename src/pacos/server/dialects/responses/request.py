@@ -207,9 +207,9 @@ def chat_options(body: ResponsesFields) -> dict[str, Any]:
 
 
 def _function(tool: Tool) -> dict[str, Any]:
-    described = {"description": tool.description} if tool.description is not None else {}
-    parameters = {"type": "object", "properties": {}} if tool.parameters is None else tool.parameters
-    return {"type": "function", "function": {"name": tool.name, **described, "parameters": parameters}}
+    given = {"description": tool.description, "parameters": tool.parameters, "strict": tool.strict}
+    function = {name: value for name, value in given.items() if value is not None}
+    return {"type": "function", "function": {"name": tool.name, **function}}
 
 
 def _choice(choice: str | dict[str, Any]) -> Any:
