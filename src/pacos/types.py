@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -172,7 +172,6 @@ class Completion:
     finish_reason: str
     timings: Timings
     stop_string: str | None = None
-    metadata: Mapping[str, Any] = field(default_factory=dict)
     reasoning: str = ""
     tool_calls: tuple[ToolCallDelta, ...] = ()
     scores: tuple[TokenScore, ...] = ()
