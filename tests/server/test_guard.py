@@ -194,3 +194,4 @@ def test_other_addresses_need_a_key(host: str) -> None:
     with pytest.raises(UsageError, match="API key"):
         check_exposure(ServeOptions(host=host), Keys())
     check_exposure(ServeOptions(host=host), Keys(("k",)))
+    check_exposure(ServeOptions(host=host, insecure_no_auth=True), Keys())

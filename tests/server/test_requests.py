@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import sys
 
 import httpx
 import pytest
 from fake_llm import FakeModels
 from serving import asynchronous, client_of
+
+from pacos.server.access import logs_to
 
 CHAT = "/v1/chat/completions"
 GOOD = b'{"messages": [{"role": "user", "content": "hello"}]}'
@@ -221,10 +225,6 @@ async def test_b_26_context_full() -> None:
 
 @asynchronous
 async def test_x_12_log_has_no_secret_and_no_prompt(capsys: pytest.CaptureFixture[str]) -> None:
-    import sys
-
-    from pacos.server.access import logs_to
-
     logs_to(sys.stderr, "json")
     async with client_of(api_key=("top-secret-key",)) as client:
         await client.post(CHAT, content=GOOD, headers={"Authorization": "Bearer top-secret-key"})
@@ -239,8 +239,6 @@ async def test_x_12_log_has_no_secret_and_no_prompt(capsys: pytest.CaptureFixtur
 
 @asynchronous
 async def test_too_many_requests() -> None:
-    import asyncio
-
     async with client_of(models=FakeModels(0.05), requests_max=2) as client:
         asked = [asyncio.ensure_future(client.post(CHAT, content=GOOD)) for _ in range(4)]
         replies = await asyncio.gather(*asked)
@@ -257,3 +255,28 @@ async def test_request_that_takes_too_long() -> None:
         reply = await client.post(CHAT, content=GOOD)
     assert (reply.status_code, reply.json()["error"]["code"]) == (504, "timeout")
     assert all(stream.closed for stream in models.opened["fake"].streams)
+
+
+@asynchronous
+async def test_bodies_have_a_size_and_a_time() -> None:
+    async def pieces():
+        yield GOOD[:5]
+        await asyncio.sleep(5)
+        yield GOOD[5:]
+
+    async with client_of(body_bytes_max=1024, body_seconds=0.05) as client:
+        large = await client.post(CHAT, content=GOOD + b" " * 1024, headers=PLAIN)
+        slow = await client.post(CHAT, content=pieces(), headers=PLAIN)
+        good = await client.post(CHAT, content=GOOD, headers=PLAIN)
+    assert (large.status_code, slow.status_code, good.status_code) == (413, 408, 200)
+    assert "more than 1024 bytes" in large.json()["error"]["message"]
+    assert "too slowly: 5 bytes" in slow.json()["error"]["message"]
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+@asynchronous
+async def test_log_of_requests(wanted: bool, capsys: pytest.CaptureFixture[str]) -> None:
+    logs_to(sys.stderr, "text")
+    async with client_of(log_requests=wanted) as client:
+        assert (await client.get("/health")).status_code == 200
+    assert (" path=/health status=200 " in capsys.readouterr().err) == wanted

@@ -150,3 +150,21 @@ def test_a_published_story_comes_out() -> None:
         assert loss == pytest.approx(0.4734, abs=2e-3)
         assert isinstance(opened.logits([1], [0]), array)
         opened.close()
+
+
+def test_queue_has_so_many_places() -> None:
+    with pacos.load("storyteller", queue_size=2, threads=1) as llm:
+        with pytest.raises(CapacityError, match="the queue is full: 0 of 2 places are taken, 3 asked for"):
+            llm.stream_many("Once", 3)
+        assert len(llm.generate_many("Once", 2, n_predict=1)) == 2
+
+
+def test_rotary_base_of_the_options() -> None:
+    tokens = [1, 30, 40, 50, 60, 70]
+    found = {}
+    for base in (0.0, 10000.0, 500.0):
+        with pacos.load("storyteller", rope_freq_base=base, threads=1) as llm:
+            found[base] = llm.log_probabilities(tokens)
+            own = llm.archive.metadata.get("llama.rope.freq_base", 10000.0)
+    assert found[own] == found[0.0], "the model's own"
+    assert found[500.0] != found[0.0]
