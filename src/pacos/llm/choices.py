@@ -28,8 +28,12 @@ def seeded(sampling: SamplingOptions, count: int) -> list[SamplingOptions]:
 
 
 def best(streams: Sequence[Stream], count: int) -> list[Completion]:
+    """Of the answers that streams bring, as `likeliest`."""
+    return likeliest([collected(stream, stream.prompt_token_ids) for stream in streams], count)
+
+
+def likeliest(answers: Sequence[Completion], count: int) -> list[Completion]:
     """The answers whose tokens are likeliest on average, the best first; they need scores."""
-    answers = [collected(stream, stream.prompt_token_ids) for stream in streams]
     return sorted(answers, key=_mean_score, reverse=True)[:count]
 
 

@@ -10,6 +10,7 @@ import msgspec
 from starlette.responses import Response
 from starlette.types import ASGIApp
 
+from pacos.llm.choices import likeliest
 from pacos.server import answers
 from pacos.server.call import Call
 from pacos.server.dialects.openai import shapes
@@ -131,12 +132,8 @@ def _best(found: list[Completion], choices: int, tried: int) -> list[Completion]
         return found
     best = []
     for start in range(0, len(found), tried):
-        best += sorted(found[start : start + tried], key=_mean_score, reverse=True)[:choices]
+        best += likeliest(found[start : start + tried], choices)
     return best
-
-
-def _mean_score(one: Completion) -> float:
-    return sum(score.logprob for score in one.scores) / max(1, len(one.scores))
 
 
 async def _prompt_scores(
