@@ -2,12 +2,14 @@
 
 No part of the server is replaced: this stands where a model stands. Its tokens are the bytes of texts. An answer is the
 last message (or the prompt) again, a word an event, so that a test knows what must come. `pace_seconds` lies between
-two events; the prompt "fail" makes the sequence fail.
+two events; the prompt "fail" makes the sequence fail. A message of the form "NAME JSON", where NAME is one of the tools
+given, makes the model think NAME and then call it, unless it may not.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 from array import array
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import fields
@@ -17,10 +19,12 @@ from typing import Any
 from pacos.engine.statistics import Statistics
 from pacos.errors import ContextFull, NumericalError
 from pacos.llm.embed import Embeddings
+from pacos.llm.rerank import Ranks
 from pacos.server.model_file import ModelSpec
 from pacos.settings import GenerateOptions, QueueOptions, SamplingOptions, read
+from pacos.settings.constraint import ConstraintOptions, ReasoningOptions
 from pacos.settings.embed import EmbedOptions, InputOptions
-from pacos.types import Event, Timings
+from pacos.types import Event, Timings, TokenScore, ToolCallDelta
 
 CONTEXT_TOKENS = 4096
 FAILING = "fail"
@@ -29,15 +33,25 @@ FAILING = "fail"
 class FakeStream:
     """The events of one answer."""
 
-    def __init__(self, llm: FakeLLM, text: str, prompt: Sequence[int], options: GenerateOptions, seed: int) -> None:
+    def __init__(
+        self,
+        llm: FakeLLM,
+        text: str,
+        prompt: Sequence[int],
+        options: GenerateOptions,
+        seed: int,
+        called: str | None = None,
+    ) -> None:
         self.prompt_token_ids = tuple(prompt)
         self.seed = seed
         self.owner = self.cache_salt = ""
+        self.priority = 0
         self.closed = self.started = self.cancelled = False
         self._llm = llm
         self._text = text
         self._options = options
-        self._events = self._run()
+        self._events = self._run() if called is None else self._call(called)
+        self.given: dict[str, Any] = {}
 
     @property
     def queue_position(self) -> int:
@@ -66,7 +80,8 @@ class FakeStream:
             self._llm.generated += len(tokens)
             reason = "length" if made >= limit else None
             timings = Timings(len(self.prompt_token_ids), 0, 0.01, made, 0.01) if reason else None
-            yield Event(bytes(tokens).decode(errors="replace"), tokens, reason, timings=timings)
+            scores = tuple(map(self._score, tokens)) if self._options.scores >= 0 else ()
+            yield Event(bytes(tokens).decode(errors="replace"), tokens, reason, timings=timings, scores=scores)
             if reason:
                 return
             if self._text == FAILING:
@@ -74,6 +89,23 @@ class FakeStream:
         if self._text == FAILING:
             raise NumericalError("the logits of a sequence are not finite")
         yield Event("", (), "stop", timings=Timings(len(self.prompt_token_ids), 0, 0.01, made, 0.01))
+
+    def _score(self, token: int) -> TokenScore:
+        """Every token has the probability one half, and the likeliest ones are itself and its neighbours."""
+        return TokenScore(
+            token, -math.log(2), tuple((token + i, -math.log(2 + i)) for i in range(self._options.scores))
+        )
+
+    async def _call(self, arguments: str) -> AsyncIterator[Event]:
+        """Think in two pieces, call in three."""
+        name, half = self._text, len(arguments) // 2
+        self.started = True
+        yield Event("", (1,), reasoning=name)
+        yield Event("", (2,), reasoning="!")
+        yield Event("", (3,), tool_calls=(ToolCallDelta(0, "call_1", name, ""),))
+        yield Event("", (4,), tool_calls=(ToolCallDelta(0, arguments=arguments[:half]),))
+        yield Event("", (5,), tool_calls=(ToolCallDelta(0, arguments=arguments[half:]),))
+        yield Event("", (), "tool_calls", timings=Timings(len(self.prompt_token_ids), 0, 0.01, 5, 0.01))
 
     def __aiter__(self) -> AsyncIterator[Event]:
         return self._events
@@ -104,6 +136,7 @@ class FakeLLM:
     context_tokens = CONTEXT_TOKENS
 
     def __init__(self, path: str = "fake.gguf", pace_seconds: float = 0.0) -> None:
+        self.tokenizer = self.engine = self
         self.path = Path(path)
         self.pace_seconds = pace_seconds
         self.generated = 0
@@ -115,6 +148,9 @@ class FakeLLM:
     def tokenize(self, text: str | bytes, add_special: bool = True, parse_special: bool = False) -> list[int]:
         return list(text.encode() if isinstance(text, str) else text)
 
+    def piece(self, token: int, special: bool = False) -> bytes:
+        return bytes([token])
+
     def detokenize(self, token_ids: Sequence[int], special: bool = False) -> str:
         return bytes(token_ids).decode(errors="replace")
 
@@ -122,13 +158,42 @@ class FakeLLM:
         tokens = self.tokenize(prompt) if isinstance(prompt, str) else list(prompt)
         return self._start(self.detokenize(tokens), tokens, options)
 
-    def stream_chat(self, messages: Sequence[Mapping[str, Any]], **options: Any) -> FakeStream:
+    def stream_chat(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        *,
+        tools: Sequence[Mapping[str, Any]] = (),
+        tool_choice: Any = "auto",
+        parallel_tool_calls: bool = True,
+        template_options: Mapping[str, Any] | None = None,
+        **options: Any,
+    ) -> FakeStream:
         content = messages[-1]["content"]
         text = content if isinstance(content, str) else "\n".join(part["text"] for part in content)
-        return self._start(text, self.chat_tokens(messages), options)
+        thinking = {key: options.pop(key) for key in [*options] if key.startswith("reasoning")}
+        read((ReasoningOptions,), thinking)
+        names = [tool["function"]["name"] for tool in tools]
+        name, _, arguments = text.partition(" ")
+        called = arguments if name in names and tool_choice != "none" else None
+        stream = self._start(
+            text if called is None else name, self.prompt_tokens(messages, tools=tools), options, called
+        )
+        stream.given = {
+            "tools": names,
+            "tool_choice": tool_choice,
+            "parallel_tool_calls": parallel_tool_calls,
+            "template_options": dict(template_options or {}),
+            **thinking,
+            **options,
+        }
+        return stream
 
-    def chat_tokens(self, messages: Sequence[Mapping[str, Any]]) -> list[int]:
-        return self.tokenize("".join(f"<{message['role']}>{message['content']}" for message in messages))
+    def prompt_tokens(
+        self, messages: Sequence[Mapping[str, Any]], *, tools: Sequence[Any] = (), **options: Any
+    ) -> list[int]:
+        described = f"{list(tools)}" if tools else ""
+        said = "".join(f"<{message['role']}>{message['content']}" for message in messages)
+        return self.tokenize(described + said)
 
     def embed(self, inputs: Sequence[str | Sequence[int]], **options: Any) -> Embeddings:
         how, _ = read((EmbedOptions, InputOptions), options)
@@ -140,12 +205,23 @@ class FakeLLM:
     def close(self) -> None:
         self.closed = True
 
-    def _start(self, text: str, tokens: list[int], options: Mapping[str, Any]) -> FakeStream:
-        sampling, generate, queue = read((SamplingOptions, GenerateOptions, QueueOptions), options)
+    def statistics(self) -> Statistics:
+        going = [stream for stream in self.streams if not stream.closed]
+        running = sum(stream.started for stream in going)
+        return Statistics(running, len(going) - running, CONTEXT_TOKENS, *[0] * (len(fields(Statistics)) - 3))
+
+    def rerank(self, query: str, documents: Sequence[str], **options: Any) -> Ranks:
+        read((InputOptions,), options)
+        scores = tuple(float(sum(word in text.split() for word in query.split())) for text in documents)
+        return Ranks(scores, tuple(len(query) + len(text) for text in documents))
+
+    def _start(self, text: str, tokens: list[int], options: Mapping[str, Any], called: str | None = None) -> FakeStream:
+        groups = (SamplingOptions, GenerateOptions, QueueOptions, ConstraintOptions)
+        sampling, generate, queue, _ = read(groups, options)
         if len(tokens) >= CONTEXT_TOKENS:
             raise ContextFull(f"{len(tokens)} tokens do not fit a context of {CONTEXT_TOKENS}")
-        stream = FakeStream(self, text, tokens, generate, sampling.seed)
-        stream.owner, stream.cache_salt = queue.owner, queue.cache_salt
+        stream = FakeStream(self, text, tokens, generate, sampling.seed, called)
+        stream.owner, stream.cache_salt, stream.priority = queue.owner, queue.cache_salt, queue.priority
         self.streams.append(stream)
         return stream
 

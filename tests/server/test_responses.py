@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import pytest
+from fake_llm import FakeLLM
 from serving import asynchronous, client_of
 
 from pacos.server.dialects.responses import keeping
@@ -173,7 +174,7 @@ def test_items_as_messages() -> None:
 
 
 def test_thoughts_and_calls_are_items_of_their_own() -> None:
-    items = Items()
+    items = Items(FakeLLM())  # type: ignore[arg-type]
     events = [
         Event("", reasoning="hm"),
         Event("", reasoning="m"),

@@ -93,6 +93,19 @@ def _located(error: ModelError, path: Path) -> ModelError:
     return type(error)(error.message if known else f"{shown(path)}: {error.message}", hint=error.hint or hint)
 
 
+def _wish(
+    *,
+    tools: Sequence[Mapping[str, Any]] = (),
+    tool_choice: str | Mapping[str, Any] | None = "auto",
+    parallel_tool_calls: bool = True,
+    template_options: Mapping[str, Any] | None = None,
+    **options: Any,
+) -> tuple[list[Any], Wish]:
+    """The groups of options for the engine, and what is asked of an answer."""
+    *groups, constraint, reasoning = read((*TEXT_GROUPS, ReasoningOptions), options)
+    return groups, Wish(tools, tool_choice, parallel_tool_calls, constraint, reasoning, template_options or {})
+
+
 class LLM:
     """An open model; close it, or use it as a context manager."""
 
@@ -169,6 +182,10 @@ class LLM:
         chat, shown_tools = self.template.fit_tools(messages, tools)
         return self.tokenizer.encode_segments(self.template.render(chat, tools=shown_tools, **template_options))
 
+    def prompt_tokens(self, messages: Sequence[Message], **options: Any) -> list[int]:
+        """Token ids that `stream_chat`, given the same, begins from. Errors: as there, but for the queue's."""
+        return self._planner.plan(messages, _wish(**options)[1]).tokens
+
     def generate(self, prompt: Prompt, **options: Any) -> Completion:
         """Continue a text or token ids; `options` are fields of the groups in TEXT_GROUPS."""
         stream = self.stream(prompt, **options)
@@ -218,25 +235,14 @@ class LLM:
         """
         return self.stream_chat_many(messages, 1, **options)[0]
 
-    def stream_chat_many(
-        self,
-        messages: Sequence[Message],
-        count: int,
-        *,
-        tools: Sequence[Mapping[str, Any]] = (),
-        tool_choice: str | Mapping[str, Any] | None = "auto",
-        parallel_tool_calls: bool = True,
-        template_options: Mapping[str, Any] | None = None,
-        **options: Any,
-    ) -> list[Stream]:
+    def stream_chat_many(self, messages: Sequence[Message], count: int, **options: Any) -> list[Stream]:
         """Answer a conversation several times, with seeds as in `stream_many`.
 
-        `tools` and `tool_choice` are as in OpenAI's chat completions. `template_options` go to the chat template.
-        `options` are as for `stream`, and fields of ReasoningOptions.
+        `options` are as for `stream`, and fields of ReasoningOptions; `tools`, `tool_choice` ("auto") and
+        `parallel_tool_calls` (True) as in OpenAI's chat completions; `template_options` for the chat template.
         Errors: TemplateError; UsageError for what cannot be used or enforced; ContextFull; CapacityError.
         """
-        *groups, constraint, reasoning = read((*TEXT_GROUPS, ReasoningOptions), options)
-        wish = Wish(tools, tool_choice, parallel_tool_calls, constraint, reasoning, template_options or {})
+        groups, wish = _wish(**options)
         plan = self._planner.plan(messages, wish)
         limits = [plan.limit]
         while len(limits) < checked_count(count):  # each answer needs a constraint of its own

@@ -7,7 +7,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp
 
 from pacos.server.call import Call
-from pacos.server.dialects.anthropic.prompt import Prompt, chat_messages, template_options
+from pacos.server.dialects.anthropic.prompt import Prompt, chat_messages, chat_options
 from pacos.server.stream import json_bytes
 
 
@@ -23,5 +23,6 @@ async def run(call: Call[Prompt]) -> ASGIApp:
     resident = await call.resident(body.model)
     messages = chat_messages(body)
     size = sum(len(str(message)) for message in messages)
-    tokens = await call.prepared(size, lambda: resident.llm.chat_tokens(messages, **template_options(body)))
+    options = chat_options(body)
+    tokens = await call.prepared(size, lambda: resident.llm.prompt_tokens(messages, **options))
     return Response(json_bytes(Count(len(tokens))), headers=call.headers, media_type="application/json")

@@ -12,7 +12,7 @@ from starlette.types import ASGIApp
 from pacos.server import answers
 from pacos.server.call import Call
 from pacos.server.dialects.anthropic import shapes
-from pacos.server.dialects.anthropic.prompt import Prompt, chat_messages, template_options
+from pacos.server.dialects.anthropic.prompt import Prompt, chat_messages, chat_options
 from pacos.server.dialects.anthropic.shapes import Block, StreamEvent
 from pacos.server.fields import option_values, with_options
 from pacos.server.stream import event, json_bytes, server_sent_events
@@ -46,7 +46,7 @@ async def run(call: Call[MessagesFields]) -> ASGIApp:
         resident,
         resident.llm.stream_chat,
         messages,
-        {**option_values(body, GROUPS, shapes.NAMES), **template_options(body)},
+        {**option_values(body, GROUPS, shapes.NAMES), **chat_options(body)},
         size_characters=sum(len(str(message)) for message in messages),
     )
     if body.stream:

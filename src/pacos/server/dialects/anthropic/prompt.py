@@ -81,7 +81,21 @@ class Thinking(Fields):
 
     type: Literal["enabled", "disabled", "adaptive"]
     budget_tokens: int | None = None
-    display: Literal["summarized", "omitted", "full"] | None = None
+    display: Literal["summarized", "full"] | None = None
+
+
+class OutputFormat(Fields):
+    """The JSON schema that the answer obeys."""
+
+    type: Literal["json_schema"]
+    schema: dict[str, Any]
+
+
+class OutputConfig(Fields):
+    """What the answer is like."""
+
+    format: OutputFormat | None = None
+    effort: Literal["low", "medium", "high", "xhigh", "max"] | None = None
 
 
 class Prompt(Fields):
@@ -93,6 +107,8 @@ class Prompt(Fields):
     tools: list[Tool] | None = None
     tool_choice: ToolChoice | None = None
     thinking: Thinking | None = None
+    output_config: OutputConfig | None = None
+    output_format: OutputFormat | None = None
     cache_control: dict[str, Any] | None = None
 
 
@@ -166,10 +182,10 @@ def continues(body: Prompt) -> bool:
     return body.messages[-1].role == "assistant"
 
 
-def template_options(body: Prompt) -> dict[str, Any]:
-    """What the conversation's rendering takes beside its messages.
+def chat_options(body: Prompt) -> dict[str, Any]:
+    """What `llm.stream_chat` and `llm.prompt_tokens` take beside the messages.
 
-    Errors: RequestError for a tool that is chosen and not there.
+    Errors: RequestError for a tool that is chosen and not there, and for fields that contradict each other.
     """
     found: dict[str, Any] = {}
     if body.tools:
@@ -178,9 +194,21 @@ def template_options(body: Prompt) -> dict[str, Any]:
         found |= _choice(body.tool_choice, [tool.name for tool in body.tools or ()])
     if body.thinking is not None:
         found |= _thinking(body.thinking)
+    found |= _form(body)
+    effort = body.output_config.effort if body.output_config is not None else None
+    template: dict[str, Any] = {"reasoning_effort": effort} if effort is not None else {}
     if continues(body):
-        found["continue_final_message"] = True
-    return found
+        template["continue_final_message"] = True
+    return {**found, "template_options": template} if template else found
+
+
+def _form(body: Prompt) -> dict[str, Any]:
+    inside = body.output_config.format if body.output_config is not None else None
+    if inside is not None and body.output_format is not None:
+        problem = "output_format and output_config.format both constrain the answer"
+        raise RequestError(problem, field="output_format", code="invalid_value", hint="give one of them")
+    wanted = inside or body.output_format
+    return {} if wanted is None else {"json_schema": wanted.schema}
 
 
 def _function(tool: Tool) -> dict[str, Any]:
@@ -211,8 +239,8 @@ def _thinking(thinking: Thinking) -> dict[str, Any]:
         if budget is not None:
             problem = f"thinking.budget_tokens is given with type {thinking.type}"
             raise RequestError(problem, field="thinking.budget_tokens", code="invalid_value", hint="drop it")
-        return {"enable_thinking": thinking.type == "adaptive"}
+        return {"reasoning": "off" if thinking.type == "disabled" else "on"}
     if budget is None or budget < 1:
         problem = f"thinking.budget_tokens is {budget}"
         raise RequestError(problem, field="thinking.budget_tokens", code="invalid_value", hint="use 1 or more")
-    return {"enable_thinking": True, "reasoning_budget": budget}
+    return {"reasoning": "on", "reasoning_budget": budget}

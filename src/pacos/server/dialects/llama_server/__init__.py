@@ -6,7 +6,7 @@ Source: tools/server/README.md of llama.cpp.
 from __future__ import annotations
 
 from pacos.server.dialects import Dialect, Operation
-from pacos.server.dialects.llama_server import completion, infill, properties, shapes, tokens
+from pacos.server.dialects.llama_server import completion, infill, properties, shapes, slots, tokens, vectors
 
 _COMPLETIONS = [
     Operation(
@@ -21,10 +21,31 @@ _COMPLETIONS = [
     for path in ("/completion", "/completions")
 ]
 
+_VECTORS = [
+    Operation(
+        "POST",
+        path,
+        vectors.embed,
+        "Turn prompts into vectors.",
+        body=vectors.EmbeddingRequest,
+        reply=list[vectors.Vectors],
+    )
+    for path in ("/embedding", "/embeddings")
+]
+
+_RANKS = [
+    Operation("POST", path, vectors.rerank, "Rank documents.", body=vectors.RerankRequest, reply=vectors.RerankReply)
+    for path in ("/rerank", "/reranking", "/v1/rerank", "/v1/reranking")
+]
+
 DIALECT = Dialect(
     "llama_server",
     (
         *_COMPLETIONS,
+        *_VECTORS,
+        *_RANKS,
+        Operation("GET", "/slots", slots.run, "List the slots.", reply=list[slots.Slot], light=True),
+        Operation("POST", "/slots/{slot}", slots.act, "Save, restore or erase a slot: not there.", light=True),
         Operation(
             "POST",
             "/infill",
@@ -64,5 +85,5 @@ DIALECT = Dialect(
         Operation("GET", "/lora-adapters", properties.adapters, "List the adapters: none can be loaded.", light=True),
     ),
     shapes.render,
-    shapes.NAMES,
+    {**shapes.NAMES, **vectors.NAMES},
 )

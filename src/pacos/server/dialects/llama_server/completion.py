@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import aclosing
 from typing import Any
 
@@ -13,11 +13,12 @@ from starlette.types import ASGIApp
 from pacos.server import answers
 from pacos.server.call import Call
 from pacos.server.dialects.llama_server import shapes
+from pacos.server.dialects.llama_server.scores import probabilities
 from pacos.server.dialects.openai.shapes import timings_of
 from pacos.server.fields import with_options
 from pacos.server.residency import Resident
 from pacos.server.stream import event, json_bytes, server_sent_events
-from pacos.types import Event, Timings
+from pacos.types import Completion, Event, TokenScore
 
 _NO_SLOT = -1
 
@@ -42,10 +43,11 @@ class Piece(msgspec.Struct, omit_defaults=True):
     tokens_predicted: int
     tokens_evaluated: int
     id_slot: int | msgspec.UnsetType = msgspec.UNSET
+    completion_probabilities: list[dict[str, Any]] | None = None
     timings: dict[str, Any] | None = None
 
 
-class Result(msgspec.Struct):
+class Result(msgspec.Struct, kw_only=True):
     """A whole completion; a stream's last piece, too, but for the text that came before."""
 
     index: int
@@ -64,6 +66,7 @@ class Result(msgspec.Struct):
     stopping_word: str
     tokens_cached: int
     timings: dict[str, Any]
+    completion_probabilities: list[dict[str, Any]] | msgspec.UnsetType = msgspec.UNSET
 
 
 class Asked:
@@ -75,25 +78,28 @@ class Asked:
         self.prompts = prompts
         self.settings = shapes.generation_settings(options, resident.llm, resident.name)
         self.return_tokens = bool(call.body.return_tokens or call.body.stream)
+        self._drawn_from = bool(call.body.post_sampling_probs)
+
+    def probabilities(self, scores: Iterable[TokenScore]) -> list[dict[str, Any]]:
+        """Scores as they were asked for."""
+        return probabilities(self.resident.llm, scores, drawn_from=self._drawn_from)
 
     def result(
         self,
         index: int,
-        text: str,
-        tokens: Sequence[int],
-        last: tuple[str, str | None, Timings | None],
+        one: Event | Completion,
         counts: tuple[int, int],
         has_new_line: bool,
     ) -> dict[str, Any]:
-        """The fields of a finished completion. `last` is why it ended, `counts` are prompt and generated tokens."""
-        reason, stop_string, timings = last
-        word = stop_string if reason == "stop" else None
+        """The fields of a finished completion, or of its last event. `counts` are prompt and generated tokens."""
+        reason, timings = one.finish_reason or "none", one.timings
+        word = one.stop_string if reason == "stop" else None
         kind = "word" if word is not None else {"stop": "eos", "length": "limit"}.get(reason, "none")
         prompt_tokens, generated = counts
         whole = Result(
             index=index,
-            content=text,
-            tokens=list(tokens) if self.return_tokens else [],
+            content=one.text,
+            tokens=list(one.token_ids) if self.return_tokens else [],
             id_slot=_NO_SLOT,
             stop=True,
             model=self.resident.name,
@@ -107,8 +113,10 @@ class Asked:
             stopping_word=word or "",
             tokens_cached=timings.cached_tokens if timings is not None else 0,
             timings=timings_of(timings) or {},
+            completion_probabilities=self.probabilities(one.scores) or msgspec.UNSET,
         )
-        return shapes.chosen(msgspec.structs.asdict(whole), self.body.response_fields)
+        fields = {name: value for name, value in msgspec.structs.asdict(whole).items() if value is not msgspec.UNSET}
+        return shapes.chosen(fields, self.body.response_fields)
 
 
 async def run(call: Call[CompletionFields]) -> ASGIApp:
@@ -137,9 +145,7 @@ async def answer(
     found = [
         asked.result(
             index,
-            one.text,
-            one.token_ids,
-            (one.finish_reason, one.stop_string, one.timings),
+            one,
             (len(one.prompt_token_ids), len(one.token_ids)),
             "\n" in one.text,
         )
@@ -158,12 +164,8 @@ async def _pieces(call: Call[Any], streams: Sequence[answers.Answer], asked: Ask
             generated[index] += len(one.token_ids)
             new_line[index] |= "\n" in one.text
             if one.finish_reason is None:
-                yield event(_piece(index, one, prompt_tokens, generated[index]))
+                told = asked.probabilities(one.scores) or None
+                counts = (generated[index], prompt_tokens)
+                yield event(Piece(index, one.text, list(one.token_ids), False, *counts, _NO_SLOT, told))
                 continue
-            last = (one.finish_reason, one.stop_string, one.timings)
-            counts = (prompt_tokens, generated[index])
-            yield event(asked.result(index, one.text, one.token_ids, last, counts, new_line[index]))
-
-
-def _piece(index: int, one: Event, prompt_tokens: int, generated: int) -> Piece:
-    return Piece(index, one.text, list(one.token_ids), False, generated, prompt_tokens, _NO_SLOT)
+            yield event(asked.result(index, one, (prompt_tokens, generated[index]), new_line[index]))

@@ -10,9 +10,10 @@ from pacos.llm.choices import CHOICES_MAX
 from pacos.server.fields import Fields, option_values
 from pacos.server.problem import Problem, RequestError
 from pacos.settings import GenerateOptions, SamplingOptions, options_of
+from pacos.settings.constraint import ConstraintOptions
 
-GROUPS = (SamplingOptions, GenerateOptions)
-NAMES = {"temp": "temperature"}
+GROUPS = (SamplingOptions, GenerateOptions, ConstraintOptions)
+NAMES = {"temp": "temperature", "scores": "n_probs", "post_sampling_scores": "post_sampling_probs"}
 PROMPTS_MAX = 256
 
 _TYPES = {
@@ -45,6 +46,9 @@ class Generating(Fields):
     temperature: float | None = None
     max_tokens: int | None = None
     logit_bias: list[Any] | dict[str, float | bool] | None = None
+    json_schema: dict[str, Any] | str | None = None
+    n_probs: int | None = None
+    post_sampling_probs: bool | None = None
     return_tokens: bool | None = None
     timings_per_token: bool | None = None
     response_fields: list[str] | None = None
@@ -65,6 +69,9 @@ def run_options(body: Generating, llm: LLM) -> dict[str, Any]:
         if getattr(body, name):
             raise RequestError(f"{name} is not supported", field=name, status=501, code="unsupported", hint="drop it")
     found = option_values(body, GROUPS, NAMES)
+    if not found.get("scores"):
+        found.pop("scores", None)  # 0 is off here
+        found.pop("post_sampling_scores", None)
     if body.max_tokens is not None and found.setdefault("n_predict", body.max_tokens) != body.max_tokens:
         problem = f"max_tokens is {body.max_tokens} and n_predict {found['n_predict']}"
         raise RequestError(problem, field="max_tokens", code="invalid_value", hint="give one of them")
@@ -95,14 +102,14 @@ def _tokens_of(named: int | str, llm: LLM, *, keys: bool) -> list[int]:
     return [int(named)]
 
 
-def prompts_of(value: Any, llm: LLM, *, field: str = "prompt") -> tuple[list[list[int]], bool]:
+def prompts_of(value: Any, llm: LLM, *, field: str = "prompt", most: int = PROMPTS_MAX) -> tuple[list[list[int]], bool]:
     """The token ids of each prompt, and whether there may be several.
 
     A list that holds a number is one prompt of ids and texts mixed. Errors: RequestError naming the field.
     """
     if isinstance(value, list) and not any(_is_id(one) for one in value):
-        if not 0 < len(value) <= PROMPTS_MAX:
-            hint = f"give 1 to {PROMPTS_MAX}"
+        if not 0 < len(value) <= most:
+            hint = f"give 1 to {most}"
             raise RequestError(f"{field} has {len(value)} prompts", field=field, code="invalid_value", hint=hint)
         return [_one_prompt(one, llm, field) for one in value], True
     return [_one_prompt(value, llm, field)], False
@@ -136,6 +143,7 @@ def generation_settings(options: dict[str, Any], llm: LLM, model: str) -> dict[s
         for one in options_of(group):
             value = options.get(one.name, one.default)
             found[NAMES.get(one.name, one.name)] = list(value) if isinstance(value, tuple) else value
+    found["n_probs"] = max(0, found["n_probs"])
     return {**found, "max_tokens": found["n_predict"], "n_ctx": llm.context_tokens, "model": model}
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pacos.server.dialects import Dialect, Operation
-from pacos.server.dialects.ollama import chat, generate, models, shapes
+from pacos.server.dialects.ollama import chat, embed, generate, models, shapes
 
 DIALECT = Dialect(
     "ollama",
@@ -25,6 +25,17 @@ DIALECT = Dialect(
             body=chat.ChatRequest,
             reply=chat.ChatReply,
             streamed=chat.ChatReply,
+        ),
+        Operation(
+            "POST", "/api/embed", embed.run, "Turn texts into vectors.", body=embed.EmbedRequest, reply=embed.EmbedReply
+        ),
+        Operation(
+            "POST",
+            "/api/embeddings",
+            embed.run_old,
+            "Turn one text into a vector.",
+            body=embed.OldRequest,
+            reply=embed.OldReply,
         ),
         Operation("GET", "/api/tags", models.tags, "List the models.", reply=models.ModelList, light=True),
         Operation("GET", "/api/ps", models.running, "List the open models.", reply=models.ModelList, light=True),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from starlette.responses import Response
 from starlette.types import ASGIApp
@@ -13,41 +13,46 @@ from starlette.types import ASGIApp
 from pacos.server import answers
 from pacos.server.call import Call
 from pacos.server.dialects.ollama import shapes
+from pacos.server.dialects.openai.scores import token_scores
 from pacos.server.stream import json_bytes, json_lines, line
 from pacos.types import Completion, Event
+
+if TYPE_CHECKING:
+    from pacos.llm import LLM
 
 # Makes a reply of an event, or of a whole answer, and the fields of `Costs`.
 Render = Callable[[Event | Completion, dict[str, Any]], Any]
 
 
 async def reply(
-    call: Call[Any], stream: answers.Answer, render: Render, *, began: float, load_seconds: float
+    call: Call[Any], llm: LLM, stream: answers.Answer, render: Render, *, began: float, load_seconds: float
 ) -> ASGIApp:
     """Answer with lines, unless the request wants one object. `began` is the request's start, monotonic."""
     head = {"model": call.body.model}
+
+    def rendered(one: Event | Completion, **fields: Any) -> Any:
+        scores = token_scores(llm, one.scores) or None
+        return render(one, {**head, "created_at": shapes.now(), "logprobs": scores, **fields})
+
     if call.body.stream is not False:
-        return json_lines(call, _lines(call, stream, render, head, began, load_seconds))
+        return json_lines(call, _lines(call, stream, rendered, began, load_seconds))
     (found,) = await answers.completions(call, [stream])
     spent = shapes.costs(found.timings, time.monotonic() - began, load_seconds)
     last = {"done": True, "done_reason": shapes.done_reason(found.finish_reason), **spent}
-    return Response(
-        json_bytes(render(found, {**head, "created_at": shapes.now(), **last})),
-        headers=call.headers,
-        media_type="application/json",
-    )
+    return Response(json_bytes(rendered(found, **last)), headers=call.headers, media_type="application/json")
 
 
 async def _lines(
-    call: Call[Any], stream: answers.Answer, render: Render, head: dict[str, Any], began: float, load_seconds: float
+    call: Call[Any], stream: answers.Answer, rendered: Callable[..., Any], began: float, load_seconds: float
 ) -> AsyncIterator[bytes]:
     async with aclosing(answers.events(call, [stream])) as found:
         async for _, one in found:
-            if one.text or one.reasoning or one.tool_calls:
-                yield line(render(one, {**head, "created_at": shapes.now(), "done": False}))
+            if one.text or one.reasoning or one.tool_calls or one.scores:
+                yield line(rendered(one, done=False))
             if one.finish_reason is not None:
                 spent = shapes.costs(one.timings, time.monotonic() - began, load_seconds)
                 last = {"done": True, "done_reason": shapes.done_reason(one.finish_reason), **spent}
-                yield line(render(Event(""), {**head, "created_at": shapes.now(), **last}))
+                yield line(rendered(Event(""), **last))
 
 
 async def only_open(call: Call[Any], render: Render, began: float) -> ASGIApp:

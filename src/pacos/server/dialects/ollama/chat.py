@@ -95,7 +95,7 @@ async def run(call: Call[ChatRequest]) -> ASGIApp:
     if body.tools:
         options["tools"] = body.tools
     if body.messages[-1].role == "assistant":
-        options["continue_final_message"] = True
+        options.setdefault("template_options", {})["continue_final_message"] = True
     (stream,) = await answers.start(
         call,
         resident,
@@ -104,7 +104,7 @@ async def run(call: Call[ChatRequest]) -> ASGIApp:
         options,
         size_characters=sum(len(message["content"]) for message in messages),
     )
-    return await answering.reply(call, stream, calls.rendered, began=began, load_seconds=load_seconds)
+    return await answering.reply(call, resident.llm, stream, calls.rendered, began=began, load_seconds=load_seconds)
 
 
 def _plain(index: int, message: Message) -> dict[str, Any]:

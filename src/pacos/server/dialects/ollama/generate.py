@@ -55,7 +55,7 @@ async def run(call: Call[GenerateRequest]) -> ASGIApp:
         shapes.run_options(body, resident),
         size_characters=len(body.prompt) + len(body.system or ""),
     )
-    return await answering.reply(call, stream, _rendered, began=began, load_seconds=load_seconds)
+    return await answering.reply(call, resident.llm, stream, _rendered, began=began, load_seconds=load_seconds)
 
 
 def _beginning(body: GenerateRequest, resident: Resident) -> tuple[Any, Any]:
@@ -63,6 +63,9 @@ def _beginning(body: GenerateRequest, resident: Resident) -> tuple[Any, Any]:
         if body.system:
             problem = "system needs a chat template"
             raise RequestError(problem, field="system", code="invalid_value", hint="leave out system, or raw")
+        if body.think is not None:
+            problem = "think needs a chat template"
+            raise RequestError(problem, field="think", code="invalid_value", hint="leave out think, or raw")
         return resident.llm.stream, body.prompt
     system = [{"role": "system", "content": body.system}] if body.system else []
     return resident.llm.stream_chat, [*system, {"role": "user", "content": body.prompt}]

@@ -10,6 +10,7 @@ from typing import Any, cast
 import msgspec
 
 from pacos.server.call import Call
+from pacos.server.dialects.openai.wishes import TOP_SCORES_MAX
 from pacos.server.fields import Fields, option_values, with_options
 from pacos.server.problem import Problem, RequestError
 from pacos.server.residency import Resident
@@ -63,6 +64,8 @@ class Generating(Fields):
     options: Options | None = None  # type: ignore[valid-type]  # made of the option groups
     keep_alive: float | str | None = None
     think: bool | str | None = None
+    logprobs: bool | None = None
+    top_logprobs: int | None = None
 
 
 class Costs(msgspec.Struct, omit_defaults=True, kw_only=True):
@@ -71,6 +74,7 @@ class Costs(msgspec.Struct, omit_defaults=True, kw_only=True):
     model: str
     created_at: str
     done: bool | msgspec.UnsetType = msgspec.UNSET
+    logprobs: list[dict[str, Any]] | None = None
     done_reason: str | None = None
     total_duration: int | None = None
     load_duration: int | None = None
@@ -146,7 +150,18 @@ def run_options(body: Generating, resident: Resident) -> dict[str, Any]:
     found = option_values(given, GROUPS, NAMES)
     if found.get("n_predict") == _WITHOUT_END:
         found["n_predict"] = -1
-    return {**found, **_format(body.format), **_think(body.think)}
+    return {**found, **_format(body.format), **_think(body.think), **_scores(body)}
+
+
+def _scores(body: Generating) -> dict[str, int]:
+    top = body.top_logprobs
+    if top is not None and not body.logprobs:
+        problem = "top_logprobs is given without logprobs"
+        raise RequestError(problem, field="top_logprobs", code="invalid_value", hint="set logprobs to true")
+    if top is not None and not 0 <= top <= TOP_SCORES_MAX:
+        hint = f"use 0 to {TOP_SCORES_MAX}"
+        raise RequestError(f"top_logprobs is {top}", field="top_logprobs", code="invalid_value", hint=hint)
+    return {"scores": top or 0} if body.logprobs else {}
 
 
 def _format(wanted: str | Mapping[str, Any] | None) -> dict[str, Any]:

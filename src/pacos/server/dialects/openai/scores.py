@@ -15,11 +15,16 @@ _LEAST = -9999.0  # OpenAI's word for what is impossible; JSON has no infinity
 
 def chat_scores(llm: LLM, scores: Iterable[TokenScore]) -> dict[str, Any] | None:
     """Scores as chat completions tell them; None when there are none."""
-    content = [
+    content = token_scores(llm, scores)
+    return {"content": content, "refusal": None} if content else None
+
+
+def token_scores(llm: LLM, scores: Iterable[TokenScore]) -> list[dict[str, Any]]:
+    """Each token with its log-probability and the likeliest ones in its place."""
+    return [
         {**_token(llm, one.token, one.logprob), "top_logprobs": [_token(llm, *likely) for likely in one.top]}
         for one in scores
     ]
-    return {"content": content, "refusal": None} if content else None
 
 
 def _token(llm: LLM, token: int, logprob: float) -> dict[str, Any]:

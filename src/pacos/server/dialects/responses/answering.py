@@ -12,6 +12,7 @@ from starlette.types import ASGIApp
 
 from pacos.server import answers
 from pacos.server.call import Call
+from pacos.server.dialects.openai.scores import token_scores
 from pacos.server.dialects.responses import reply
 from pacos.server.dialects.responses.keeping import Keeper
 from pacos.server.dialects.responses.reply import Response, StreamEvent
@@ -45,10 +46,16 @@ async def run(call: Call[ResponsesFields]) -> ASGIApp:
     )
     response = reply.begun(body, resident.name)
     if body.stream:
-        return server_sent_events(call, _pieces(call, stream, response, inputs), _error)
+        return server_sent_events(call, _pieces(call, stream, response, inputs, Items(resident.llm)), _error)
     (found,) = await answers.completions(call, [stream])
     counts = (len(found.prompt_token_ids), len(found.token_ids))
-    reply.finish(response, reply.outputs(found), found.finish_reason, counts, found.timings)
+    reply.finish(
+        response,
+        reply.outputs(found, token_scores(resident.llm, found.scores)),
+        found.finish_reason,
+        counts,
+        found.timings,
+    )
     _keep(call, response, inputs)
     return HttpResponse(json_bytes(response), headers=call.headers, media_type="application/json")
 
@@ -80,9 +87,13 @@ def _error(rendered: Any) -> bytes:
 
 
 async def _pieces(
-    call: Call[ResponsesFields], stream: answers.Answer, response: Response, inputs: list[dict[str, Any]]
+    call: Call[ResponsesFields],
+    stream: answers.Answer,
+    response: Response,
+    inputs: list[dict[str, Any]],
+    items: Items,
 ) -> AsyncIterator[bytes]:
-    number, generated, items = -1, 0, Items()
+    number, generated = -1, 0
 
     def framed(one: StreamEvent) -> bytes:
         nonlocal number

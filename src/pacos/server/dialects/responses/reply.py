@@ -80,6 +80,7 @@ class Response(msgspec.Struct, kw_only=True):
     store: bool = True
     temperature: float | None = None
     top_p: float | None = None
+    top_logprobs: int = 0
     text: dict[str, Any] = {}
     tool_choice: Any = "auto"
     tools: list[dict[str, Any]] = []
@@ -132,6 +133,7 @@ def begun(body: ResponsesFields, model: str) -> Response:
         store=body.store is not False,
         temperature=body.temperature,
         top_p=getattr(body, "top_p", None),
+        top_logprobs=body.top_logprobs or 0,
         text=text,
         tool_choice=body.tool_choice if body.tool_choice is not None else "auto",
         tools=tools,
@@ -157,11 +159,11 @@ def finish(
     response.incomplete_details = None if why is None else {"reason": why}
 
 
-def outputs(one: Completion) -> list[OutputItem]:
-    """A whole answer as items, in the order in which a stream brings them."""
+def outputs(one: Completion, scores: list[Any]) -> list[OutputItem]:
+    """A whole answer as items, in the order in which a stream brings them; `scores` are those of its tokens."""
     found = [thought(one.reasoning)] if one.reasoning else []
     if one.text or not (one.reasoning or one.tool_calls):
-        found.append(message(one.text))
+        found.append(message(one.text, scores=scores))
     return [*found, *(called(call) for call in one.tool_calls)]
 
 
@@ -171,15 +173,15 @@ def thought(text: str, status: str = COMPLETED) -> OutputItem:
     return OutputItem(new_id("rs"), "reasoning", status, content=content, summary=[])
 
 
-def message(text: str, status: str = COMPLETED) -> OutputItem:
+def message(text: str, status: str = COMPLETED, *, scores: Sequence[Any] = ()) -> OutputItem:
     """A message; one that has only begun has no content yet."""
-    content = [said(text)] if status == COMPLETED else []
+    content = [said(text, scores)] if status == COMPLETED else []
     return OutputItem(new_id("msg"), "message", status, role="assistant", content=content)
 
 
-def said(text: str) -> OutputText:
+def said(text: str, scores: Sequence[Any] = ()) -> OutputText:
     """A piece of a message."""
-    return OutputText("output_text", text, [], [])
+    return OutputText("output_text", text, [], list(scores))
 
 
 def called(call: ToolCallDelta, status: str = COMPLETED) -> OutputItem:

@@ -7,12 +7,14 @@ from typing import Any, Literal
 
 import msgspec
 
+from pacos.server.dialects.openai.wishes import TOP_SCORES_MAX
 from pacos.server.fields import Fields, option_values, with_options
 from pacos.server.problem import RequestError
 from pacos.settings import GenerateOptions, SamplingOptions
 
 GROUPS = (SamplingOptions, GenerateOptions)
 NAMES = {"temp": "temperature", "n_predict": "max_output_tokens"}
+SCORES = "message.output_text.logprobs"
 
 
 class TextPart(Fields):
@@ -124,6 +126,7 @@ class ResponsesFields(Fields):
     service_tier: Literal["auto", "default"] | None = None
     background: bool | None = None
     include: list[str] | None = None
+    top_logprobs: int | None = None
 
 
 ResponsesRequest = with_options(ResponsesFields, GROUPS, names=NAMES)
@@ -193,10 +196,7 @@ def chat_options(body: ResponsesFields) -> dict[str, Any]:
         raise RequestError("background is not supported", field="background", code="unsupported", hint="leave it out")
     if body.truncation == "auto":
         raise RequestError("truncation auto is not supported", field="truncation", code="unsupported", hint="drop it")
-    if body.include and set(body.include) != {"reasoning.encrypted_content"}:
-        problem = f"include asks for {body.include!a:.100}"
-        raise RequestError(problem, field="include", code="unsupported", hint="leave it out")
-    found = option_values(body, GROUPS, NAMES)
+    found = {**option_values(body, GROUPS, NAMES), **_scores(body)}
     if body.tools:
         found["tools"] = [_function(tool) for tool in body.tools]
     if body.tool_choice is not None:
@@ -204,6 +204,21 @@ def chat_options(body: ResponsesFields) -> dict[str, Any]:
     if body.parallel_tool_calls is not None:
         found["parallel_tool_calls"] = body.parallel_tool_calls
     return {**found, **_format(body.text), **_thinking(body.reasoning)}
+
+
+def _scores(body: ResponsesFields) -> dict[str, int]:
+    """How many likeliest tokens each token brings. Errors: RequestError."""
+    asked, top = set(body.include or ()), body.top_logprobs
+    if unknown := asked - {"reasoning.encrypted_content", SCORES}:
+        problem = f"include asks for {sorted(unknown)!a:.100}"
+        raise RequestError(problem, field="include", code="unsupported", hint="leave it out")
+    if top is not None and not 0 <= top <= TOP_SCORES_MAX:
+        hint = f"use 0 to {TOP_SCORES_MAX}"
+        raise RequestError(f"top_logprobs is {top}", field="top_logprobs", code="invalid_value", hint=hint)
+    if top and SCORES not in asked:
+        hint = f"include {SCORES}"
+        raise RequestError(f"top_logprobs is {top}", field="top_logprobs", code="invalid_value", hint=hint)
+    return {"scores": top or 0} if SCORES in asked else {}
 
 
 def _function(tool: Tool) -> dict[str, Any]:
