@@ -46,6 +46,8 @@ async def start(
         for name in _REASONING & defaults.keys():
             del defaults[name]
     whole = {**defaults, **options, "owner": call.owner}
+    if call.priority is not None:
+        whole["priority"] = call.priority
     if call.owner:
         whole["cache_salt"] = f"{call.owner}/{whole.get('cache_salt') or ''}"
     seed = whole.get("seed", -1)

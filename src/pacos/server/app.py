@@ -9,7 +9,7 @@ import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 from starlette.applications import Starlette
@@ -21,7 +21,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pacos.server import access
 from pacos.server.call import Call, ClientGone
-from pacos.server.dialects import Dialect, Operation, dialects
+from pacos.server.dialects import Dialect, Operation, Parts, dialects
 from pacos.server.engine_metrics import engine_metrics
 from pacos.server.fields import convert, read_json
 from pacos.server.guard import Guard, check_json_type, read_body
@@ -59,7 +59,11 @@ def create_app(residency: Residency, options: ServeOptions) -> Starlette:
         asyncio.get_running_loop().set_default_executor(threads)
         chores = asyncio.ensure_future(_chores(residency, metrics))
         try:
-            yield
+            async with AsyncExitStack() as stack:
+                for dialect in spoken:
+                    if dialect.background is not None:
+                        await stack.enter_async_context(dialect.background(Parts(app, residency, options, metrics)))
+                yield
         finally:
             chores.cancel()
             await asyncio.gather(chores, return_exceptions=True)

@@ -87,6 +87,12 @@ class Call(Generic[Body]):
         return str(self.request.scope["state"].get("owner", ""))
 
     @property
+    def priority(self) -> int | None:
+        """The priority of what the server asks itself; None for a client's request, which says its own."""
+        found: int | None = self.request.scope["state"].get("priority")
+        return found
+
+    @property
     def waits(self) -> bool:
         """Whether nothing has been computed for it yet."""
         return not self.streams or all(stream.queue_position > 0 for stream in self.streams)

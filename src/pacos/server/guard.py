@@ -6,7 +6,7 @@ import asyncio
 import ipaddress
 import re
 import socket
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
 from urllib.parse import urlsplit
 
 from starlette.requests import Request
@@ -168,29 +168,37 @@ def _is_address(name: str) -> bool:
 
 
 async def read_body(request: Request, options: ServeOptions) -> bytes:
-    """The whole body. Errors: RequestError 413 when it is too long, 408 when it comes too slowly."""
-    limit = options.body_bytes_max
+    """The whole body. Errors: as `body_pieces`."""
+    body = bytearray()
+    async for piece in body_pieces(request, options, options.body_bytes_max):
+        body += piece
+    return bytes(body)
+
+
+async def body_pieces(request: Request, options: ServeOptions, limit: int) -> AsyncGenerator[bytes, None]:
+    """The body as it comes. Errors: RequestError 413 when it is longer than `limit`, 408 when it comes too slowly."""
     length = request.headers.get("content-length", "")
     if length.isdigit() and int(length[:20]) > limit:
         raise _too_long(limit)
-    body = bytearray()
+    size = 0
     loop = asyncio.get_running_loop()
     began = loop.time()
     pieces = request.stream()
     try:
-        async with asyncio.timeout(options.body_seconds):
-            while True:
-                async with asyncio.timeout(_BODY_GRACE_SECONDS):
-                    piece = await anext(pieces, None)
-                if piece is None:
-                    return bytes(body)
-                body += piece
-                if len(body) > limit:
-                    raise _too_long(limit)
-                if len(body) < (loop.time() - began - _BODY_GRACE_SECONDS) * _BODY_RATE:
-                    raise TimeoutError
+        while True:
+            left = began + options.body_seconds - loop.time()
+            async with asyncio.timeout(min(_BODY_GRACE_SECONDS, max(0.0, left))):
+                piece = await anext(pieces, None)
+            if piece is None:
+                return
+            size += len(piece)
+            if size > limit:
+                raise _too_long(limit)
+            if size < (loop.time() - began - _BODY_GRACE_SECONDS) * _BODY_RATE:
+                raise TimeoutError
+            yield piece
     except TimeoutError:
-        problem = f"the body came too slowly: {len(body)} bytes in {loop.time() - began:.0f} s"
+        problem = f"the body came too slowly: {size} bytes in {loop.time() - began:.0f} s"
         raise RequestError(problem, status=408, code="timeout", headers={"Connection": "close"}) from None
 
 

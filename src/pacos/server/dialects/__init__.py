@@ -5,13 +5,20 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from starlette.applications import Starlette
 from starlette.types import ASGIApp
 
 from pacos.server.call import Call
 from pacos.server.problem import Problem
+
+if TYPE_CHECKING:
+    from pacos.server.metrics import Metrics
+    from pacos.server.residency import Residency
+    from pacos.settings.serve import ServeOptions
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +44,22 @@ class Operation:
 
 
 @dataclass(frozen=True, slots=True)
+class Parts:
+    """What requests need of a server."""
+
+    app: Starlette
+    residency: Residency
+    options: ServeOptions
+    metrics: Metrics
+
+
+@dataclass(frozen=True, slots=True)
 class Dialect:
     """A way that clients speak: its operations, and `render`, which gives a problem the shape of its errors.
 
     `names` says by which of a request's fields an option of ours is known there, so that errors name that field.
-    `prefixes` are paths whose unknown rest is answered in this dialect's shape too.
+    `prefixes` are paths whose unknown rest is answered in this dialect's shape too. `background` is entered when the
+    server starts and left when it ends.
     """
 
     name: str
@@ -49,6 +67,7 @@ class Dialect:
     render: Callable[[Problem], Any]
     names: dict[str, str]
     prefixes: tuple[str, ...] = ()
+    background: Callable[[Parts], AbstractAsyncContextManager[None]] | None = None
 
 
 def dialects() -> tuple[Dialect, ...]:
