@@ -51,8 +51,9 @@ class Store:
         self._drop_remains()
 
     def close(self) -> None:
-        """Leave the folder to others."""
-        self._held.close()
+        """Leave the folder to others, once what is being written is."""
+        with self._turn:
+            self._held.close()
 
     def path(self, name: str) -> Path:
         """Where a file's data lies."""
