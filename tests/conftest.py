@@ -19,6 +19,14 @@ def pytest_sessionstart(session: pytest.Session) -> None:
         pytest.exit(f"the native library is needed by the tests: {error}", returncode=3)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def state_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep the state of servers apart from the user's, and from that of tests beside these."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PACOS_STATE", str(tmp_path_factory.mktemp("state")))
+        yield
+
+
 @pytest.fixture(autouse=True)
 def messages_stay_in_their_test() -> Iterator[None]:
     """Undo what a command that ran inside this process did to the package's logger."""
