@@ -51,7 +51,7 @@ def llama(server: Server) -> Iterator[Any]:
 
 
 def test_anthropic_message_and_stream(claude: Any) -> None:
-    options: Any = {**MODEL, "temperature": 0, "max_tokens": 20}
+    options: Any = {**MODEL, "extra_body": {"temperature": 0}, "max_tokens": 20}
     whole = claude.messages.create(**options)
     assert whole.content[0].text.startswith("Once upon a time")
     assert (whole.stop_reason, whole.usage.output_tokens) == ("max_tokens", 20)
@@ -94,7 +94,7 @@ def test_anthropic_errors(claude: Any) -> None:
     with pytest.raises(anthropic.NotFoundError):
         claude.messages.create(**{**MODEL, "model": "nobody"})
     with pytest.raises(anthropic.BadRequestError, match="temperature"):
-        claude.messages.create(**MODEL, temperature=-1)
+        claude.messages.create(**MODEL, extra_body={"temperature": -1})
 
 
 def test_ollama_chat_and_stream(llama: Any) -> None:
@@ -127,7 +127,7 @@ def test_ollama_embeddings(llama: Any) -> None:
 def test_ollama_models_and_errors(llama: Any) -> None:
     import ollama
 
-    assert [one.model for one in llama.list().models] == ["storyteller:latest"]
+    assert [one.model for one in llama.list().models] == ["storyteller"]
     assert "completion" in llama.show("storyteller").capabilities
     with pytest.raises(ollama.ResponseError, match="nobody"):
         llama.chat(model="nobody", messages=STORY)
