@@ -70,6 +70,7 @@ def test_anthropic_count(claude: Any) -> None:
 def test_anthropic_tools(claude: Any) -> None:
     options: Any = {
         **MODEL,
+        "max_tokens": 400,
         "tools": [ROLL],
         "tool_choice": {"type": "tool", "name": "roll", "disable_parallel_tool_use": True},
     }
