@@ -116,18 +116,6 @@ class FakeStream:
         await self._events.aclose()
 
 
-class FakeEngine:
-    """Tells what a fake model does."""
-
-    def __init__(self, llm: FakeLLM) -> None:
-        self.llm = llm
-
-    def statistics(self) -> Statistics:
-        open_ones = [stream for stream in self.llm.streams if not stream.closed]
-        values = dict.fromkeys((field.name for field in fields(Statistics)), 0)
-        return Statistics(**{**values, "running": len(open_ones), "tokens_generated": self.llm.generated})
-
-
 class FakeLLM:
     """A model that repeats what it is told."""
 
@@ -143,7 +131,6 @@ class FakeLLM:
         self.held = False  # nothing gets its turn
         self.streams: list[FakeStream] = []
         self.closed = False
-        self.engine = FakeEngine(self)
 
     def tokenize(self, text: str | bytes, add_special: bool = True, parse_special: bool = False) -> list[int]:
         return list(text.encode() if isinstance(text, str) else text)
@@ -208,7 +195,9 @@ class FakeLLM:
     def statistics(self) -> Statistics:
         going = [stream for stream in self.streams if not stream.closed]
         running = sum(stream.started for stream in going)
-        return Statistics(running, len(going) - running, CONTEXT_TOKENS, *[0] * (len(fields(Statistics)) - 3))
+        values = dict.fromkeys((field.name for field in fields(Statistics)), 0)
+        known = {"running": running, "waiting": len(going) - running, "tokens_generated": self.generated}
+        return Statistics(**{**values, **known, "context_tokens": CONTEXT_TOKENS})
 
     def rerank(self, query: str, documents: Sequence[str], **options: Any) -> Ranks:
         read((InputOptions,), options)

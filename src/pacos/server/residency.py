@@ -16,7 +16,7 @@ from pacos.log import logger
 from pacos.server.model_file import ModelSpec, file_bytes
 
 DEFAULT_NAMES = ("", "default")
-_QUEUE_SIZE = 128  # sequences that wait at a model, where its settings name no number
+_QUEUE_SIZE = 256  # sequences that wait at a model, where its settings name no number
 _ROOM_SECONDS = 30.0  # a request waits so long for other models to become idle
 
 

@@ -132,7 +132,7 @@ class LoadOptions:
         flags=("--queue-size",),
         minimum=0,
         maximum=1_000_000,
-        help="Most sequences that wait to start; 0 is no bound, 128 in a server.",
+        help="Most sequences that wait to start; 0 is no bound, 256 in a server.",
     )
     prompt_cache_dir: str = option(
         "", flags=("--prompt-cache-dir",), help="Folder where computed prompts outlive the program; none by default."
