@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import msgspec
+from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from pacos.log import logger
@@ -24,6 +25,11 @@ DONE = b"data: [DONE]\n\n"
 def json_bytes(value: Any) -> bytes:
     """A value as JSON; msgspec types, dicts, lists and dataclasses."""
     return _encode(value)
+
+
+def json_response(call: Call[Any], value: Any, status: int = 200) -> Response:
+    """A value as the response to a call."""
+    return Response(json_bytes(value), status, call.headers, "application/json")
 
 
 def error_bytes(value: Any) -> bytes:

@@ -13,7 +13,7 @@ from pacos.server.call import Call
 from pacos.server.dialects import Dialect, Operation
 from pacos.server.dialects.openai import shapes
 from pacos.server.problem import RequestError
-from pacos.server.stream import json_bytes
+from pacos.server.stream import json_response
 
 
 class Health(msgspec.Struct, omit_defaults=True):
@@ -35,7 +35,7 @@ async def health(call: Call[None]) -> ASGIApp:
         found, status = Health("error", failed=dict(residency.failed)), 503
     else:
         found, status = Health("ok", list(residency.open), failed=dict(residency.failed) or None), 200
-    return Response(json_bytes(found), status, media_type="application/json")
+    return json_response(call, found, status)
 
 
 async def numbers(call: Call[None]) -> ASGIApp:
@@ -48,7 +48,7 @@ async def numbers(call: Call[None]) -> ASGIApp:
 
 async def openapi_document(call: Call[None]) -> ASGIApp:
     """The OpenAPI document."""
-    return Response(json_bytes(openapi.document()), media_type="application/json")
+    return json_response(call, openapi.document())
 
 
 async def docs_page(call: Call[None]) -> ASGIApp:

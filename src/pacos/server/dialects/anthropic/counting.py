@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import msgspec
-from starlette.responses import Response
 from starlette.types import ASGIApp
 
 from pacos.server.call import Call
 from pacos.server.dialects.anthropic.prompt import Prompt, chat_messages, chat_options
-from pacos.server.stream import json_bytes
+from pacos.server.stream import json_response
 
 
 class Count(msgspec.Struct):
@@ -25,4 +24,4 @@ async def run(call: Call[Prompt]) -> ASGIApp:
     size = sum(len(str(message)) for message in messages)
     options = chat_options(body)
     tokens = await call.prepared(size, lambda: resident.llm.prompt_tokens(messages, **options))
-    return Response(json_bytes(Count(len(tokens))), headers=call.headers, media_type="application/json")
+    return json_response(call, Count(len(tokens)))

@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing
 from typing import Any, Literal
 
-from starlette.responses import Response
 from starlette.types import ASGIApp
 
 from pacos.server import answers
@@ -15,7 +14,7 @@ from pacos.server.dialects.anthropic import shapes
 from pacos.server.dialects.anthropic.prompt import Prompt, chat_messages, chat_options
 from pacos.server.dialects.anthropic.shapes import Block, StreamEvent
 from pacos.server.fields import option_values, with_options
-from pacos.server.stream import event, json_bytes, server_sent_events
+from pacos.server.stream import event, json_response, server_sent_events
 from pacos.settings import GenerateOptions, SamplingOptions
 from pacos.types import Event, Timings
 
@@ -61,7 +60,7 @@ async def run(call: Call[MessagesFields]) -> ASGIApp:
         stop_sequence=stop,
         usage=shapes.usage(len(found.prompt_token_ids), len(found.token_ids), found.timings),
     )
-    return Response(json_bytes(reply), headers=call.headers, media_type="application/json")
+    return json_response(call, reply)
 
 
 def _error(rendered: Any) -> bytes:

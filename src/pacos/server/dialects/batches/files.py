@@ -11,12 +11,13 @@ from starlette.responses import FileResponse
 from starlette.types import ASGIApp
 
 from pacos.server.call import Call
-from pacos.server.dialects.batches.pages import answer, page
+from pacos.server.dialects.batches.pages import page
 from pacos.server.dialects.batches.service import opened
 from pacos.server.dialects.batches.shapes import KEPT_SECONDS, Deleted
 from pacos.server.dialects.batches.store import FILE_BYTES_MAX
 from pacos.server.guard import body_pieces
 from pacos.server.problem import RequestError
+from pacos.server.stream import json_response
 
 PURPOSES = ("batch", "assistants", "fine-tune", "vision", "user_data", "evals")
 _FIELDS = {"file", "purpose", "expires_after[anchor]", "expires_after[seconds]"}
@@ -43,7 +44,7 @@ async def upload(call: Call[None]) -> ASGIApp:
     file, purpose, seconds = _fields(form)
     name = (file.filename or "file").rpartition("/")[2].rpartition("\\")[2][:255]
     kept = await call.in_thread(lambda: store.add(file.file, name, purpose, call.owner, seconds))
-    return answer(call, kept)
+    return json_response(call, kept)
 
 
 def _fields(form: Mapping[str, Any]) -> tuple[UploadFile, str, int | None]:
@@ -93,7 +94,7 @@ async def list_files(call: Call[None]) -> ASGIApp:
 async def show(call: Call[None]) -> ASGIApp:
     """Describe a file."""
     store, _ = await opened(call)
-    return answer(call, store.file(call.request.path_params["file"], call.owner))
+    return json_response(call, store.file(call.request.path_params["file"], call.owner))
 
 
 async def content(call: Call[None]) -> ASGIApp:
@@ -110,4 +111,4 @@ async def delete(call: Call[None]) -> ASGIApp:
     store, _ = await opened(call)
     name = call.request.path_params["file"]
     await call.in_thread(lambda: store.delete(name, call.owner))
-    return answer(call, Deleted(name))
+    return json_response(call, Deleted(name))

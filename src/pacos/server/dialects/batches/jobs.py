@@ -8,10 +8,11 @@ from starlette.types import ASGIApp
 
 from pacos.server.call import Call
 from pacos.server.dialects.batches.files import check_seconds
-from pacos.server.dialects.batches.pages import answer, page
+from pacos.server.dialects.batches.pages import page
 from pacos.server.dialects.batches.service import opened
 from pacos.server.dialects.batches.shapes import Batch, BatchRequest, KeptBatch, new_id, now
 from pacos.server.problem import RequestError
+from pacos.server.stream import json_response
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _WINDOW_SECONDS_MAX = 30 * 86400
@@ -42,7 +43,7 @@ async def create(call: Call[BatchRequest]) -> ASGIApp:
     kept = KeptBatch(batch, call.owner, new_id("file-"), new_id("file-"), kept_seconds)
     await call.in_thread(lambda: store.add_batch(kept))
     runner.begin(kept)
-    return answer(call, batch)
+    return json_response(call, batch)
 
 
 def _window_seconds(text: str) -> int:
@@ -64,7 +65,7 @@ async def list_batches(call: Call[None]) -> ASGIApp:
 async def show(call: Call[None]) -> ASGIApp:
     """Tell how far a batch is."""
     store, _ = await opened(call)
-    return answer(call, store.batch(call.request.path_params["batch"], call.owner).batch)
+    return json_response(call, store.batch(call.request.path_params["batch"], call.owner).batch)
 
 
 async def cancel(call: Call[None]) -> ASGIApp:
@@ -72,8 +73,8 @@ async def cancel(call: Call[None]) -> ASGIApp:
     store, runner = await opened(call)
     kept = store.batch(call.request.path_params["batch"], call.owner)
     if kept.batch.status == "cancelling":
-        return answer(call, kept.batch)
+        return json_response(call, kept.batch)
     if kept.ended or kept.ending is not None:
         raise RequestError(f"the batch is {kept.batch.status}", status=409, code="batch_ended")
     await runner.cancel(kept)
-    return answer(call, kept.batch)
+    return json_response(call, kept.batch)

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from starlette.responses import Response
 from starlette.types import ASGIApp
 
 from pacos.server.call import Call
 from pacos.server.dialects.batches.shapes import Page
 from pacos.server.problem import RequestError
-from pacos.server.stream import json_bytes
+from pacos.server.stream import json_response
 
 
 def page(call: Call[Any], found: Sequence[Any], *, limit: int, most: int) -> ASGIApp:
@@ -29,9 +28,4 @@ def page(call: Call[Any], found: Sequence[Any], *, limit: int, most: int) -> ASG
         found = found[places[0] + 1 :]
     shown = list(found[:limit])
     first, last = (shown[0].id, shown[-1].id) if shown else (None, None)
-    return answer(call, Page(shown, first, last, has_more=len(found) > limit))
-
-
-def answer(call: Call[Any], value: Any) -> ASGIApp:
-    """A value as the response."""
-    return Response(json_bytes(value), headers=call.headers, media_type="application/json")
+    return json_response(call, Page(shown, first, last, has_more=len(found) > limit))

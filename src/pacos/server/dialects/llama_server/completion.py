@@ -7,7 +7,6 @@ from contextlib import aclosing
 from typing import Any
 
 import msgspec
-from starlette.responses import Response
 from starlette.types import ASGIApp
 
 from pacos.server import answers
@@ -17,7 +16,7 @@ from pacos.server.dialects.llama_server.scores import probabilities
 from pacos.server.dialects.openai.shapes import timings_of
 from pacos.server.fields import with_options
 from pacos.server.residency import Resident
-from pacos.server.stream import event, json_bytes, server_sent_events
+from pacos.server.stream import event, json_response, server_sent_events
 from pacos.types import Completion, Event, TokenScore
 
 _NO_SLOT = -1
@@ -152,7 +151,7 @@ async def answer(
         for index, one in enumerate(await answers.completions(call, streams))
     ]
     value = found if several or choices > 1 else found[0]
-    return Response(json_bytes(value), headers=call.headers, media_type="application/json")
+    return json_response(call, value)
 
 
 async def _pieces(call: Call[Any], streams: Sequence[answers.Answer], asked: Asked) -> AsyncIterator[bytes]:

@@ -5,13 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
-from starlette.responses import Response
 from starlette.types import ASGIApp
 
 from pacos import __version__
 from pacos.server.call import Call
 from pacos.server.dialects.llama_server import shapes
-from pacos.server.stream import json_bytes
+from pacos.server.stream import json_response
 
 
 class Properties(msgspec.Struct):
@@ -46,9 +45,9 @@ async def run(call: Call[None]) -> ASGIApp:
         modalities={"vision": False, "audio": False},
         build_info=f"pacos {__version__}",
     )
-    return Response(json_bytes(found), headers=call.headers, media_type="application/json")
+    return json_response(call, found)
 
 
 async def adapters(call: Call[None]) -> ASGIApp:
     """The adapters that are loaded: none."""
-    return Response(json_bytes([]), media_type="application/json")
+    return json_response(call, [])

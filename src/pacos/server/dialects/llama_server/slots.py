@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import msgspec
-from starlette.responses import Response
 from starlette.types import ASGIApp
 
 from pacos.server.call import Call
 from pacos.server.problem import RequestError
-from pacos.server.stream import json_bytes
+from pacos.server.stream import json_response
 
 
 class Slot(msgspec.Struct):
@@ -33,7 +32,7 @@ async def run(call: Call[None]) -> ASGIApp:
         problem = f"no slot is free: {now.running} sequences run, {now.waiting} wait"
         raise RequestError(problem, status=503, code="server_busy")
     found = [Slot(index, now.context_tokens, index < now.running) for index in range(places)]
-    return Response(json_bytes(found), headers=call.headers, media_type="application/json")
+    return json_response(call, found)
 
 
 async def act(call: Call[None]) -> ASGIApp:

@@ -6,13 +6,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgspec
-from starlette.responses import Response
 from starlette.types import ASGIApp
 
 from pacos.llm import LLM
 from pacos.server.call import Call
 from pacos.server.fields import Fields
-from pacos.server.stream import json_bytes
+from pacos.server.stream import json_response
 
 
 class TokenizeRequest(Fields):
@@ -67,10 +66,6 @@ class Prompt(msgspec.Struct):
     prompt: str
 
 
-def _json(call: Call[Any], value: Any) -> ASGIApp:
-    return Response(json_bytes(value), headers=call.headers, media_type="application/json")
-
-
 async def tokenize(call: Call[TokenizeRequest]) -> ASGIApp:
     """Turn a text into token ids."""
     body = call.body
@@ -79,7 +74,7 @@ async def tokenize(call: Call[TokenizeRequest]) -> ASGIApp:
         len(body.content),
         lambda: llm.tokenize(body.content, add_special=body.add_special, parse_special=body.parse_special),
     )
-    return _json(call, Tokens([_piece(llm, token) for token in ids] if body.with_pieces else ids))
+    return json_response(call, Tokens([_piece(llm, token) for token in ids] if body.with_pieces else ids))
 
 
 def _piece(llm: LLM, token: int) -> PieceOfText:
@@ -95,7 +90,7 @@ async def detokenize(call: Call[DetokenizeRequest]) -> ASGIApp:
     body = call.body
     llm = (await call.resident(body.model)).llm
     text = await call.prepared(len(body.tokens), lambda: llm.detokenize(body.tokens, special=True))
-    return _json(call, Text(text))
+    return json_response(call, Text(text))
 
 
 async def apply_template(call: Call[TemplateRequest]) -> ASGIApp:
@@ -109,4 +104,4 @@ async def apply_template(call: Call[TemplateRequest]) -> ASGIApp:
         return "".join(segment.text for segment in llm.template.render(messages, tools=tools, **options))
 
     prompt = await call.prepared(sum(len(str(message)) for message in body.messages), written)
-    return _json(call, Prompt(prompt))
+    return json_response(call, Prompt(prompt))

@@ -6,7 +6,6 @@ from array import array
 from typing import Any, Literal
 
 import msgspec
-from starlette.responses import Response
 from starlette.types import ASGIApp
 
 from pacos.server.call import Call
@@ -14,7 +13,7 @@ from pacos.server.dialects.llama_server import shapes
 from pacos.server.dialects.openai.embeddings import INPUTS_MAX
 from pacos.server.fields import Fields, option_values, with_options
 from pacos.server.problem import RequestError
-from pacos.server.stream import json_bytes
+from pacos.server.stream import json_response
 from pacos.settings.embed import EmbedOptions, InputOptions
 
 _GROUPS = (EmbedOptions, InputOptions)
@@ -90,7 +89,7 @@ async def embed(call: Call[EmbeddingFields]) -> ASGIApp:
     options = option_values(body, _GROUPS, NAMES)
     found = await call.while_connected(call.in_thread(lambda: resident.llm.embed(prompts, **options)))
     call.count(prompt_tokens=sum(found.token_counts))
-    return _json(call, [Vectors(index, _rows(one, found.width)) for index, one in enumerate(found.vectors)])
+    return json_response(call, [Vectors(index, _rows(one, found.width)) for index, one in enumerate(found.vectors)])
 
 
 def _rows(vector: array[float], width: int) -> list[list[float]]:
@@ -118,10 +117,6 @@ async def rerank(call: Call[RerankFields]) -> ASGIApp:
     if body.texts is not None:
         text = [{"text": documents[place]} if body.return_text else {} for place in places]
         scored = zip(places, text, strict=True)
-        return _json(call, [{"index": place, "score": found.scores[place], **more} for place, more in scored])
+        return json_response(call, [{"index": place, "score": found.scores[place], **more} for place, more in scored])
     ranks = [Rank(place, found.scores[place]) for place in places]
-    return _json(call, RerankReply(resident.name, "list", RankUsage(tokens, tokens), ranks))
-
-
-def _json(call: Call[Any], value: Any) -> ASGIApp:
-    return Response(json_bytes(value), headers=call.headers, media_type="application/json")
+    return json_response(call, RerankReply(resident.name, "list", RankUsage(tokens, tokens), ranks))

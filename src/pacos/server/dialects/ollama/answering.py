@@ -7,14 +7,13 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
-from starlette.responses import Response
 from starlette.types import ASGIApp
 
 from pacos.server import answers
 from pacos.server.call import Call
 from pacos.server.dialects.ollama import shapes
 from pacos.server.dialects.openai.scores import token_scores
-from pacos.server.stream import json_bytes, json_lines, line
+from pacos.server.stream import json_lines, json_response, line
 from pacos.types import Completion, Event
 
 if TYPE_CHECKING:
@@ -39,7 +38,7 @@ async def reply(
     (found,) = await answers.completions(call, [stream])
     spent = shapes.costs(found.timings, time.monotonic() - began, load_seconds)
     last = {"done": True, "done_reason": shapes.done_reason(found.finish_reason), **spent}
-    return Response(json_bytes(rendered(found, **last)), headers=call.headers, media_type="application/json")
+    return json_response(call, rendered(found, **last))
 
 
 async def _lines(
@@ -63,4 +62,4 @@ async def only_open(call: Call[Any], render: Render, began: float) -> ASGIApp:
     spent = {"total_duration": round((time.monotonic() - began) * 1e9)}
     fields = {"done": True, "done_reason": "unload" if unload else "load", **spent}
     value = render(Event(""), {"model": call.body.model, "created_at": shapes.now(), **fields})
-    return Response(json_bytes(value), headers=call.headers, media_type="application/json")
+    return json_response(call, value)

@@ -6,7 +6,6 @@ import time
 from typing import Any
 
 import msgspec
-from starlette.responses import Response
 from starlette.types import ASGIApp
 
 from pacos.server.call import Call
@@ -14,7 +13,7 @@ from pacos.server.dialects.ollama import shapes
 from pacos.server.dialects.openai.embeddings import INPUTS_MAX
 from pacos.server.fields import Fields, text_or_tokens
 from pacos.server.problem import RequestError
-from pacos.server.stream import json_bytes
+from pacos.server.stream import json_response
 
 
 class Embedding(Fields):
@@ -76,7 +75,7 @@ async def run(call: Call[EmbedRequest]) -> ASGIApp:
         round(load_seconds * 1e9),
         tokens,
     )
-    return Response(json_bytes(reply), headers=call.headers, media_type="application/json")
+    return json_response(call, reply)
 
 
 async def run_old(call: Call[OldRequest]) -> ASGIApp:
@@ -87,4 +86,4 @@ async def run_old(call: Call[OldRequest]) -> ASGIApp:
     found = await call.while_connected(call.in_thread(lambda: resident.llm.embed([body.prompt], **options)))
     call.count(prompt_tokens=sum(found.token_counts))
     reply = OldReply(found.vectors[0].tolist())
-    return Response(json_bytes(reply), headers=call.headers, media_type="application/json")
+    return json_response(call, reply)

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from starlette.responses import Response
 from starlette.types import ASGIApp
 
 from pacos import __version__
@@ -23,7 +22,7 @@ from pacos.server.dialects.ollama.shapes import model_name
 from pacos.server.fields import Fields
 from pacos.server.model_file import ModelSpec, file_bytes
 from pacos.server.residency import Resident
-from pacos.server.stream import json_bytes
+from pacos.server.stream import json_response
 
 _SCALAR = (str, int, float, bool)
 _FOR_EVER = datetime(9999, 12, 31, tzinfo=UTC)
@@ -87,31 +86,27 @@ class Version(msgspec.Struct):
     version: str
 
 
-def _json(value: Any) -> ASGIApp:
-    return Response(json_bytes(value), media_type="application/json")
-
-
 async def version(call: Call[None]) -> ASGIApp:
     """The version of the server."""
-    return _json(Version(__version__))
+    return json_response(call, Version(__version__))
 
 
 async def tags(call: Call[None]) -> ASGIApp:
     """Every model that is served, open or not."""
     specs = list(call.residency.specs.values())
-    return _json(await asyncio.to_thread(lambda: ModelList([_listed(spec) for spec in specs])))
+    return json_response(call, await asyncio.to_thread(lambda: ModelList([_listed(spec) for spec in specs])))
 
 
 async def running(call: Call[None]) -> ASGIApp:
     """The open models, and until when they stay."""
     residents = list(call.residency.open.values())
-    return _json(await asyncio.to_thread(lambda: ModelList([_open(resident) for resident in residents])))
+    return json_response(call, await asyncio.to_thread(lambda: ModelList([_open(resident) for resident in residents])))
 
 
 async def show(call: Call[ShowRequest]) -> ASGIApp:
     """A model's facts, read from its file."""
     spec = call.residency.spec(model_name(call.body.model or call.body.name or ""))
-    return _json(await asyncio.to_thread(_shown, spec, verbose=bool(call.body.verbose)))
+    return json_response(call, await asyncio.to_thread(_shown, spec, verbose=bool(call.body.verbose)))
 
 
 def _facts(spec: ModelSpec) -> tuple[Details, dict[str, Any]]:

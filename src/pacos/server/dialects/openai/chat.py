@@ -7,7 +7,6 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
-from starlette.responses import Response
 from starlette.types import ASGIApp
 
 from pacos.server import answers
@@ -17,7 +16,7 @@ from pacos.server.dialects.openai.scores import chat_scores
 from pacos.server.dialects.openai.shapes import FINGERPRINT, Usage, context_of, new_id, now
 from pacos.server.dialects.openai.wishes import Wishing, scores_wanted, wishes
 from pacos.server.fields import Fields, with_options
-from pacos.server.stream import DONE, event, json_bytes, server_sent_events
+from pacos.server.stream import DONE, event, json_response, server_sent_events
 from pacos.settings.constraint import ConstraintOptions, ReasoningOptions
 from pacos.types import Completion, ContextUse, Event, ToolCallDelta
 
@@ -169,7 +168,7 @@ async def run(call: Call[ChatFields]) -> ASGIApp:
         usage=_usage(found),
         timings=shapes.timings_of(found[-1].timings),
     )
-    return Response(json_bytes(reply), headers=call.headers, media_type="application/json")
+    return json_response(call, reply)
 
 
 def _plain(message: Message) -> dict[str, Any]:

@@ -7,7 +7,6 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from starlette.responses import Response
 from starlette.types import ASGIApp
 
 from pacos.llm.choices import likeliest
@@ -20,7 +19,7 @@ from pacos.server.dialects.openai.wishes import TOP_SCORES_MAX
 from pacos.server.fields import option_values, text_or_tokens, with_options
 from pacos.server.problem import RequestError
 from pacos.server.residency import Resident
-from pacos.server.stream import DONE, event, json_bytes, server_sent_events
+from pacos.server.stream import DONE, event, json_response, server_sent_events
 from pacos.settings.constraint import ConstraintOptions
 from pacos.types import Completion, ContextUse, TokenScore
 
@@ -106,7 +105,7 @@ async def run(call: Call[CompletionFields]) -> ASGIApp:
         _usage(every, tried),
         shapes.timings_of(found[-1].timings),
     )
-    return Response(json_bytes(reply), headers=call.headers, media_type="application/json")
+    return json_response(call, reply)
 
 
 def _counts(body: CompletionFields) -> tuple[int, int]:

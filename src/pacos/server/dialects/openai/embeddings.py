@@ -8,14 +8,13 @@ from array import array
 from typing import Literal
 
 import msgspec
-from starlette.responses import Response
 from starlette.types import ASGIApp
 
 from pacos.server.call import Call
 from pacos.server.dialects.openai.shapes import User
 from pacos.server.fields import Fields, option_values, text_or_tokens, with_options
 from pacos.server.problem import RequestError
-from pacos.server.stream import json_bytes
+from pacos.server.stream import json_response
 from pacos.settings.embed import EmbedOptions, InputOptions
 
 INPUTS_MAX = 2048
@@ -78,7 +77,7 @@ async def run(call: Call[EmbeddingFields]) -> ASGIApp:
         EmbeddingUsage(tokens, tokens),
         list(found.truncated),
     )
-    return Response(json_bytes(reply), headers=call.headers, media_type="application/json")
+    return json_response(call, reply)
 
 
 def _numbers(vector: array[float]) -> list[float]:

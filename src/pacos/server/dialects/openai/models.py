@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import msgspec
-from starlette.responses import Response
 from starlette.types import ASGIApp
 
 from pacos.server.call import Call
 from pacos.server.model_file import ModelSpec
-from pacos.server.stream import json_bytes
+from pacos.server.stream import json_response
 
 
 class Model(msgspec.Struct):
@@ -32,13 +31,13 @@ class ModelList(msgspec.Struct):
 async def list_models(call: Call[None]) -> ASGIApp:
     """Every model by name."""
     found = [_model(call, spec) for spec in call.residency.specs.values()]
-    return Response(json_bytes(ModelList(found)), media_type="application/json")
+    return json_response(call, ModelList(found))
 
 
 async def show_model(call: Call[None]) -> ASGIApp:
     """One model. Errors: ModelNotFound."""
     spec = call.residency.spec(call.request.path_params["model"])
-    return Response(json_bytes(_model(call, spec)), media_type="application/json")
+    return json_response(call, _model(call, spec))
 
 
 def _model(call: Call[None], spec: ModelSpec) -> Model:

@@ -7,7 +7,6 @@ from contextlib import aclosing
 from typing import Any
 
 import msgspec
-from starlette.responses import Response as HttpResponse
 from starlette.types import ASGIApp
 
 from pacos.server import answers
@@ -25,7 +24,7 @@ from pacos.server.dialects.responses.request import (
 )
 from pacos.server.dialects.responses.streamed import Items
 from pacos.server.problem import RequestError
-from pacos.server.stream import event, json_bytes, server_sent_events
+from pacos.server.stream import event, json_response, server_sent_events
 
 
 async def run(call: Call[ResponsesFields]) -> ASGIApp:
@@ -57,7 +56,7 @@ async def run(call: Call[ResponsesFields]) -> ASGIApp:
         found.timings,
     )
     _keep(call, response, inputs)
-    return HttpResponse(json_bytes(response), headers=call.headers, media_type="application/json")
+    return json_response(call, response)
 
 
 def _items(body: ResponsesFields) -> list[dict[str, Any]]:

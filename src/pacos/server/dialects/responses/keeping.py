@@ -7,13 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgspec
-from starlette.responses import Response as HttpResponse
 from starlette.types import ASGIApp
 
 from pacos.server.call import Call
 from pacos.server.dialects.responses.reply import Response
 from pacos.server.problem import RequestError
-from pacos.server.stream import json_bytes
+from pacos.server.stream import json_bytes, json_response
 
 KEPT_MAX = 4096
 KEPT_BYTES_MAX = 256 << 20
@@ -85,28 +84,24 @@ class Keeper:
         del self._kept[name]
 
 
-def _json(value: Any) -> ASGIApp:
-    return HttpResponse(json_bytes(value), media_type="application/json")
-
-
 def _found(call: Call[None]) -> Kept:
     return Keeper.of(call).find(call.request.path_params["response"], call.owner)
 
 
 async def show(call: Call[None]) -> ASGIApp:
     """A kept response."""
-    return _json(_found(call).response)
+    return json_response(call, _found(call).response)
 
 
 async def delete(call: Call[None]) -> ASGIApp:
     """Forget a response."""
     name = call.request.path_params["response"]
     Keeper.of(call).forget(name, call.owner)
-    return _json(Deleted(name))
+    return json_response(call, Deleted(name))
 
 
 async def inputs(call: Call[None]) -> ASGIApp:
     """What a kept response answered, the latest first."""
     items = list(reversed(_found(call).inputs))
     ids = [one.get("id") for one in items]
-    return _json(Items(items, *((ids[0], ids[-1]) if ids else (None, None))))
+    return json_response(call, Items(items, *((ids[0], ids[-1]) if ids else (None, None))))
