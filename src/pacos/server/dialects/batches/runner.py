@@ -76,14 +76,15 @@ class Runner:
                 return "failed"
             kept.enter("in_progress")
             await asyncio.to_thread(self._store.save, kept)
-        answers = await asyncio.to_thread(self._answers, kept)
+        opening = asyncio.ensure_future(asyncio.to_thread(self._answers, kept))
         try:
+            answers = await asyncio.shield(opening)
             source, turn = lines.read_lines(path), asyncio.Lock()
             async with asyncio.TaskGroup() as group:
                 for _ in range(LINES_AT_ONCE):
                     group.create_task(self._follow(kept, source, turn, answers))
         finally:
-            answers.close()
+            (await opening).close()  # also when the batch is stopped while its files are being opened
         return "completed"
 
     def _answers(self, kept: KeptBatch) -> lines.Answers:
