@@ -105,10 +105,13 @@ class _Shared:
 
     def dialect_of(self, path: str) -> Dialect:
         """The dialect in whose shape a path that nobody knows is answered."""
-        for dialect in self.dialects.values():
-            if any(path.startswith(prefix) for prefix in dialect.prefixes):
-                return dialect
-        return self.dialects[FALLBACK]
+        fitting = [
+            (len(prefix), name)
+            for name, dialect in self.dialects.items()
+            for prefix in dialect.prefixes
+            if path.startswith(prefix)
+        ]
+        return self.dialects[max(fitting)[1] if fitting else FALLBACK]
 
 
 class _Intake:
