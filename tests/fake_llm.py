@@ -141,6 +141,12 @@ class FakeLLM:
     def detokenize(self, token_ids: Sequence[int], special: bool = False) -> str:
         return bytes(token_ids).decode(errors="replace")
 
+    def stream_many(self, prompt: str | Sequence[int], count: int, **options: Any) -> list[FakeStream]:
+        return [self.stream(prompt, **own) for own in _seeded(options, count)]
+
+    def stream_chat_many(self, messages: Sequence[Mapping[str, Any]], count: int, **options: Any) -> list[FakeStream]:
+        return [self.stream_chat(messages, **own) for own in _seeded(options, count)]
+
     def stream(self, prompt: str | Sequence[int], **options: Any) -> FakeStream:
         tokens = self.tokenize(prompt) if isinstance(prompt, str) else list(prompt)
         return self._start(self.detokenize(tokens), tokens, options)
@@ -213,6 +219,12 @@ class FakeLLM:
         stream.owner, stream.cache_salt, stream.priority = queue.owner, queue.cache_salt, queue.priority
         self.streams.append(stream)
         return stream
+
+
+def _seeded(options: Mapping[str, Any], count: int) -> list[dict[str, Any]]:
+    """The options of each of several answers: number i has the seed `seed + i`, where one is given."""
+    seed = options.get("seed", -1)
+    return [{**options, **({} if seed < 0 else {"seed": (seed + number) % 2**64})} for number in range(count)]
 
 
 def fake_spec(name: str = "fake", **more: Any) -> ModelSpec:

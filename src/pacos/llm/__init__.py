@@ -184,7 +184,9 @@ class LLM:
 
     def prompt_tokens(self, messages: Sequence[Message], **options: Any) -> list[int]:
         """Token ids that `stream_chat`, given the same, begins from. Errors: as there, but for the queue's."""
-        return self._planner.plan(messages, _wish(**options)[1]).tokens
+        plan = self._planner.plan(messages, _wish(**options)[1])
+        plan.limit()  # what cannot be enforced there is refused here too
+        return plan.tokens
 
     def generate(self, prompt: Prompt, **options: Any) -> Completion:
         """Continue a text or token ids; `options` are fields of the groups in TEXT_GROUPS."""
@@ -244,9 +246,7 @@ class LLM:
         """
         groups, wish = _wish(**options)
         plan = self._planner.plan(messages, wish)
-        limits = [plan.limit]
-        while len(limits) < checked_count(count):  # each answer needs a constraint of its own
-            limits.append(None if plan.limit is None else self._planner.plan(messages, wish).limit)
+        limits = [plan.limit() for _ in range(checked_count(count))]
         return self._start(plan.tokens, groups, limits, plan.decoder, self.template.stops)
 
     def embed(self, inputs: Prompt | Sequence[Prompt], **options: Any) -> Embeddings:

@@ -68,10 +68,13 @@ class Wish:
 
 @dataclass(frozen=True, slots=True)
 class ChatPlan:
-    """A conversation made ready: its tokens, the limit of what its answer may be, and how to read the answer."""
+    """A conversation made ready: its tokens, and for each answer the limit of what it may be and how to read it.
+
+    `limit` raises UsageError for what cannot be enforced.
+    """
 
     tokens: list[int]
-    limit: Constraint | None
+    limit: Callable[[], Constraint | None]
     decoder: Callable[[tuple[str, ...]], Decoder]
 
 
@@ -127,10 +130,9 @@ class ChatPlanner:
         elif thinking is not None and thinking.name == "harmony":
             form = named_format("harmony")
         wanted = Wanted(thinking, opened, form, choice.tools, choice.required, wish.parallel_tool_calls, answer)
-        limit = self._limit(wanted, reasoning)
         return ChatPlan(
             self._tokenizer.encode_segments(segments),
-            limit,
+            lambda: self._limit(wanted, reasoning),
             lambda stop: self._decoder(wanted, reasoning, stop),
         )
 

@@ -20,7 +20,6 @@ from pacos.types import Completion, Event, Timings
 
 __all__ = ("Answer", "completions", "events", "start")
 
-_SEEDS = 2**64
 _REASONING = {one.name for one in options_of(ReasoningOptions)}
 _COMPILED = {"tools", "grammar", "json_schema", "regex", "lark", "choice"}  # take their time, however short
 
@@ -37,12 +36,11 @@ async def start(
 ) -> list[Answer]:
     """Begin answers to one prompt; they are closed when the request ends.
 
-    `begin` is `llm.stream` or `llm.stream_chat`. `options` win over the model's own defaults. Of several choices each
-    has the seed after the one before, so that the first is what it is alone. What was computed is shared only among
-    requests of one API key. Errors: what `begin` raises.
+    `begin` is `llm.stream_many` or `llm.stream_chat_many`. `options` win over the model's own defaults. What was
+    computed is shared only among requests of one API key. Errors: what `begin` raises.
     """
     defaults = dict(resident.spec.defaults)
-    if begin == resident.llm.stream:  # where nothing thinks before it speaks
+    if begin == resident.llm.stream_many:  # where nothing thinks before it speaks
         for name in _REASONING & defaults.keys():
             del defaults[name]
     whole = {**defaults, **options, "owner": call.owner}
@@ -50,15 +48,11 @@ async def start(
         whole["priority"] = call.priority
     if call.owner:
         whole["cache_salt"] = f"{call.owner}/{whole.get('cache_salt') or ''}"
-    seed = whole.get("seed", -1)
     size = math.inf if _COMPILED & whole.keys() else size_characters
-    streams: list[Answer] = []
-    for index in range(choices):
-        own = whole if seed < 0 else {**whole, "seed": (seed + index) % _SEEDS}
-        stream = await call.prepared(size, lambda own=own: begin(prompt, **own))  # type: ignore[misc]
+    streams: list[Answer] = await call.prepared(size, lambda: begin(prompt, choices, **whole))
+    for stream in streams:
         call.cleanup.push_async_callback(stream.aclose)
-        call.streams.append(stream)
-        streams.append(stream)
+    call.streams += streams
     if position := max(stream.queue_position for stream in streams):
         call.headers["X-Queue-Position"] = str(position)
     return streams

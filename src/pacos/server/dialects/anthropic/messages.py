@@ -43,7 +43,7 @@ async def run(call: Call[MessagesFields]) -> ASGIApp:
     streams = await answers.start(
         call,
         resident,
-        resident.llm.stream_chat,
+        resident.llm.stream_chat_many,
         messages,
         {**option_values(body, GROUPS, shapes.NAMES), **chat_options(body)},
         size_characters=sum(len(str(message)) for message in messages),

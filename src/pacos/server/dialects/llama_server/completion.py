@@ -135,7 +135,7 @@ async def answer(
     streams: list[answers.Answer] = []
     for ids in prompts:
         streams += await answers.start(
-            call, resident, resident.llm.stream, ids, options, size_characters=0, choices=choices
+            call, resident, resident.llm.stream_many, ids, options, size_characters=0, choices=choices
         )
     texts = [resident.llm.detokenize(ids, special=True) for ids in prompts for _ in range(choices)]
     asked = Asked(call, resident, options, texts)

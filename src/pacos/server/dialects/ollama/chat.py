@@ -99,7 +99,7 @@ async def run(call: Call[ChatRequest]) -> ASGIApp:
     (stream,) = await answers.start(
         call,
         resident,
-        resident.llm.stream_chat,
+        resident.llm.stream_chat_many,
         messages,
         options,
         size_characters=sum(len(message["content"]) for message in messages),

@@ -66,9 +66,9 @@ def _beginning(body: GenerateRequest, resident: Resident) -> tuple[Any, Any]:
         if body.think is not None:
             problem = "think needs a chat template"
             raise RequestError(problem, field="think", code="invalid_value", hint="leave out think, or raw")
-        return resident.llm.stream, body.prompt
+        return resident.llm.stream_many, body.prompt
     system = [{"role": "system", "content": body.system}] if body.system else []
-    return resident.llm.stream_chat, [*system, {"role": "user", "content": body.prompt}]
+    return resident.llm.stream_chat_many, [*system, {"role": "user", "content": body.prompt}]
 
 
 def _rendered(one: Event | Completion, fields: dict[str, Any]) -> GenerateReply:

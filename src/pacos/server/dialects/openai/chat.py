@@ -151,7 +151,7 @@ async def run(call: Call[ChatFields]) -> ASGIApp:
     streams = await answers.start(
         call,
         resident,
-        resident.llm.stream_chat,
+        resident.llm.stream_chat_many,
         messages,
         options,
         size_characters=sum(len(str(message["content"])) for message in messages),

@@ -82,7 +82,7 @@ async def run(call: Call[CompletionFields]) -> ASGIApp:
     streams = []
     for prompt in prompts:
         streams += await answers.start(
-            call, resident, resident.llm.stream, prompt, options, size_characters=len(prompt), choices=tried
+            call, resident, resident.llm.stream_many, prompt, options, size_characters=len(prompt), choices=tried
         )
     said = [_said(resident, prompt) if body.echo else "" for prompt in prompts for _ in range(choices)]
     if body.stream:

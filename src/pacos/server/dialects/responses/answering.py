@@ -38,7 +38,7 @@ async def run(call: Call[ResponsesFields]) -> ASGIApp:
     (stream,) = await answers.start(
         call,
         resident,
-        resident.llm.stream_chat,
+        resident.llm.stream_chat_many,
         messages,
         chat_options(body),
         size_characters=sum(len(str(message)) for message in messages),
