@@ -24,7 +24,7 @@ from pacos.server.model_file import ModelSpec
 from pacos.settings import GenerateOptions, QueueOptions, SamplingOptions, read
 from pacos.settings.constraint import ConstraintOptions, ReasoningOptions
 from pacos.settings.embed import EmbedOptions, InputOptions
-from pacos.types import Event, Timings, TokenScore, ToolCallDelta
+from pacos.types import Event, PromptProgress, Timings, TokenScore, ToolCallDelta
 
 CONTEXT_TOKENS = 4096
 FAILING = "fail"
@@ -50,6 +50,7 @@ class FakeStream:
         self._llm = llm
         self._text = text
         self._options = options
+        self._made = 0
         self._events = self._run() if called is None else self._call(called)
         self.given: dict[str, Any] = {}
 
@@ -57,14 +58,19 @@ class FakeStream:
     def queue_position(self) -> int:
         return 0 if self.started else 1
 
+    def timings(self) -> Timings:
+        return Timings(len(self.prompt_token_ids), 0, 0.01, self._made, 0.01)
+
     def cancel(self) -> None:
         self.cancelled = True
 
     async def _run(self) -> AsyncIterator[Event]:
         words = [word + " " for word in self._text.split(" ")]
         words[-1] = words[-1][:-1]
+        count = len(self.prompt_token_ids)
+        for done in (0, count) if self._options.return_progress else ():
+            yield Event("", progress=PromptProgress(count, 0, done, 0.01))
         limit = self._options.n_predict if self._options.n_predict >= 0 else CONTEXT_TOKENS
-        made = 0
         for word in words:
             while self._llm.held and not self.cancelled:  # noqa: ASYNC110
                 await asyncio.sleep(0.005)
@@ -73,13 +79,13 @@ class FakeStream:
                 yield Event("", (), "cancelled")
                 return
             self.started = True
-            if self._text == FAILING and made:
+            if self._text == FAILING and self._made:
                 raise NumericalError("the logits of a sequence are not finite")
-            tokens = tuple(word.encode())[: limit - made]
-            made += len(tokens)
+            tokens = tuple(word.encode())[: limit - self._made]
+            self._made += len(tokens)
             self._llm.generated += len(tokens)
-            reason = "length" if made >= limit else None
-            timings = Timings(len(self.prompt_token_ids), 0, 0.01, made, 0.01) if reason else None
+            reason = "length" if self._made >= limit else None
+            timings = self.timings() if reason else None
             scores = tuple(map(self._score, tokens)) if self._options.scores >= 0 else ()
             yield Event(bytes(tokens).decode(errors="replace"), tokens, reason, timings=timings, scores=scores)
             if reason:
@@ -88,7 +94,7 @@ class FakeStream:
                 await asyncio.sleep(0)
         if self._text == FAILING:
             raise NumericalError("the logits of a sequence are not finite")
-        yield Event("", (), "stop", timings=Timings(len(self.prompt_token_ids), 0, 0.01, made, 0.01))
+        yield Event("", (), "stop", timings=self.timings())
 
     def _score(self, token: int) -> TokenScore:
         """Every token has the probability one half, and the likeliest ones are itself and its neighbours."""

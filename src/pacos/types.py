@@ -144,11 +144,25 @@ class ContextUse:
 
 
 @dataclass(frozen=True, slots=True)
+class PromptProgress:
+    """How far a prompt is computed.
+
+    Units: tokens, of which `cached_tokens` came from the cache; seconds since it began.
+    """
+
+    total_tokens: int
+    cached_tokens: int
+    computed_tokens: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class Event:
     """A piece of a streamed answer: its text, its token ids; the last one says why it ended, and has all that is known.
 
     Reasons are "stop" (an end token or a stop string), "length", "tool_calls", "deadline" and "cancelled".
     `reasoning` is what the model thinks and does not say. `scores` belong to `token_ids`, when they were asked for.
+    With `progress` there is nothing else: the prompt is being computed.
     """
 
     text: str
@@ -160,6 +174,7 @@ class Event:
     tool_calls: tuple[ToolCallDelta, ...] = ()
     scores: tuple[TokenScore, ...] = ()
     context: ContextUse | None = None
+    progress: PromptProgress | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ TRANSLATED = {
     "a file for a template": (["--chat-template-file", "t.jinja"], ["--chat-template", "t.jinja"]),
     "switched off": (["--no-cache-prompt", "--no-webui", "--no-context-shift"], ["--no-cache-prompt"]),
     "a value that looks like an argument": (["-m", "-c"], ["--model", "-c"]),
+    "answers": (["--reasoning-budget", "0", "-j", "{}"], ["--reasoning-budget", "0", "--json-schema", "{}"]),
     "ours": (["storyteller", "--memory-limit", "8"], ["storyteller", "--memory-limit", "8"]),
     "what follows two dashes": (["--", "-ngl"], ["--", "-ngl"]),
     "another form of log": (["--log-jsonl"], ["--log-format=json"]),
@@ -35,7 +36,7 @@ def test_what_changes_nothing_is_told() -> None:
     assert translated(["-ngl", "99"], {})[1] == ["-ngl has no effect: there is nothing to offload to"]
 
 
-@pytest.mark.parametrize("flag", ["--lora", "-md", "--mmproj", "--tools", "--rpc", "--slot-save-path"])
+@pytest.mark.parametrize("flag", ["--lora", "-md", "--mmproj", "--tools", "--rpc", "--control-vector"])
 def test_refused(flag: str) -> None:
     with pytest.raises(UsageError, match=f"{flag} cannot be used"):
         translated([flag, "x"], {})
@@ -51,8 +52,10 @@ def test_switches_in_variables() -> None:
     assert translated([], {"LLAMA_ARG_CACHE_PROMPT": "0"})[0] == ["--no-cache-prompt"]
     assert translated([], {"LLAMA_ARG_CACHE_PROMPT": "on"})[0] == ["--cache-prompt"]
     assert translated([], {"LLAMA_ARG_CONTEXT_SHIFT": "false"})[0] == []
-    with pytest.raises(UsageError, match="LLAMA_ARG_CONTEXT_SHIFT"):
-        translated([], {"LLAMA_ARG_CONTEXT_SHIFT": "1"})
+    assert translated([], {"LLAMA_ARG_CONTEXT_SHIFT": "1"})[0] == ["--context-policy=shift"]
+    assert translated([], {"LLAMA_ARG_AGENT": "false"})[0] == []
+    with pytest.raises(UsageError, match="LLAMA_ARG_AGENT"):
+        translated([], {"LLAMA_ARG_AGENT": "1"})
 
 
 def test_every_argument_that_is_ours_exists() -> None:

@@ -19,6 +19,12 @@ from pacos.server.residency import Residency
 TEXT = "hello my dear world"
 
 
+def events_of(reply: httpx.Response) -> list[Any]:
+    """What a stream of events says."""
+    lines = [line[6:] for line in reply.text.split("\n") if line.startswith("data: ")]
+    return [json.loads(line) for line in lines if line != "[DONE]"]
+
+
 @asynccontextmanager
 async def storyteller() -> AsyncIterator[httpx.AsyncClient]:
     residency = Residency([ModelSpec("storyteller", str(resolve("storyteller")))])
@@ -44,11 +50,65 @@ async def test_whole_completion() -> None:
 async def test_streamed_completion() -> None:
     async with client_of() as client:
         reply = await client.post("/completion", json={"prompt": TEXT, "stream": True, "n_predict": 7})
-    found = [json.loads(line[6:]) for line in reply.text.split("\n") if line.startswith("data: ")]
+    found = events_of(reply)
     assert "".join(one["content"] for one in found) == TEXT[:7]
     assert [one["stop"] for one in found] == [False] * (len(found) - 1) + [True]
     assert found[-1]["stop_type"] == "limit"
     assert [token for one in found for token in one["tokens"]] == list(TEXT[:7].encode())
+
+
+@asynchronous
+async def test_stream_tells_progress_and_timings() -> None:
+    body = {"prompt": TEXT, "stream": True, "return_progress": True, "timings_per_token": True}
+    async with client_of() as client:
+        found = events_of(await client.post("/completion", json=body))
+        whole = (await client.post("/completion", json={**body, "stream": False})).json()
+        chat = {"messages": [{"role": "user", "content": TEXT}], **body}
+        del chat["prompt"]
+        chunks = events_of(await client.post("/v1/chat/completions", json=chat))
+        texts = events_of(await client.post("/v1/completions", json=body))
+    for pieces in (found, chunks, texts):
+        told = [one["prompt_progress"] for one in pieces if "prompt_progress" in one]
+        assert [one["processed"] for one in told] == [0, told[-1]["total"]]
+        assert set(told[0]) == {"total", "cache", "processed", "time_ms"}
+        counts = [one["timings"]["predicted_n"] for one in pieces if "timings" in one]
+        assert counts == sorted(counts) and len(set(counts)) > 3
+    assert whole["content"] == TEXT
+
+
+@pytest.mark.parametrize("value", [0, -2])
+@asynchronous
+async def test_ping_interval_that_is_none(value: int) -> None:
+    async with client_of() as client:
+        reply = await client.post("/completion", json={"prompt": "x", "stream": True, "sse_ping_interval": value})
+        chat = {"messages": [{"role": "user", "content": "x"}], "sse_ping_interval": value}
+        assert (await client.post("/v1/chat/completions", json=chat)).status_code == 400
+    assert reply.status_code == 400
+    assert "sse_ping_interval" in reply.json()["error"]["message"]
+
+
+@asynchronous
+async def test_lines_and_context_in_its_names() -> None:
+    body = {"prompt": "Once upon a time", "n_predict": 8, "n_keep": 2, "n_discard": 3, "t_max_predict_ms": -1}
+    async with client_of() as client:
+        found = (await client.post("/completion", json={**body, "prompt": "a\n  b\nc"})).json()
+        short = (await client.post("/completion", json={"prompt": "a b", "n_predict": -2})).json()
+    settings = found["generation_settings"]
+    assert [settings[name] for name in ("n_keep", "n_discard", "n_indent", "t_max_predict_ms")] == [2, 3, 0, 0]
+    assert "n_predict" in short["error"]["message"]
+
+
+@asynchronous
+async def test_counts_of_prompts() -> None:
+    messages = [{"role": "user", "content": TEXT}]
+    async with client_of() as client:
+        chat = (await client.post("/v1/chat/completions/input_tokens", json={"messages": messages})).json()
+        answer = (await client.post("/v1/chat/completions", json={"messages": messages})).json()
+        response = (await client.post("/v1/responses/input_tokens", json={"input": TEXT})).json()
+        bad = await client.post("/v1/responses/input_tokens", json={"input": []})
+    assert chat == {"object": "response.input_tokens", "input_tokens": answer["usage"]["prompt_tokens"]}
+    assert response == chat
+    assert bad.status_code == 400
 
 
 PROMPTS: dict[str, tuple[Any, Any]] = {
@@ -181,8 +241,8 @@ class _Marked:
     ("special", "wanted"),
     [
         ({}, "^E[P]pre[S]suf[M]go"),
-        ({"fim_sep": 303}, "^[F]a.py\nE\n[F]here\n[P]pre[S]suf[M]go"),
-        ({"fim_sep": 303, "fim_rep": 304}, "^[R]project\n[F]a.py\nE\n[F]here\n[P]pre[S]suf[M]go"),
+        ({"fim_sep": 303}, "^[F]a.py\nE\n[F]filename\n[P]pre[S]suf[M]go"),
+        ({"fim_sep": 303, "fim_rep": 304}, "^[R]myproject\n[F]a.py\nE\n[F]filename\n[P]pre[S]suf[M]go"),
     ],
     ids=["plain", "files", "repository"],
 )

@@ -186,6 +186,23 @@ async def test_model_defaults_yield_to_the_request() -> None:
     assert [stream.seed for stream in models.opened["m"].streams] == [5, 9]
 
 
+@asynchronous
+async def test_defaults_of_chats_and_of_constraints() -> None:
+    given = {"reasoning": "off", "json_schema": '{"type": "object"}', "template_options": {"a": 1, "b": 2}}
+    models = FakeModels()
+    residency = Residency([fake_spec(defaults=given)], open_model=models.open)  # type: ignore[arg-type]
+    messages = [{"role": "user", "content": "x"}]
+    async with client_of(residency) as client:
+        for more in ({}, {"chat_template_kwargs": {"b": 3}, "grammar": 'root ::= "x"', "reasoning": "on"}):
+            assert (await client.post("/v1/chat/completions", json={"messages": messages, **more})).status_code == 200
+        assert (await client.post("/v1/completions", json={"prompt": "x"})).status_code == 200
+    chat, other, _ = (stream.given for stream in models.opened["fake"].streams)
+    assert (chat["reasoning"], chat["template_options"]) == ("off", {"a": 1, "b": 2})
+    assert chat["json_schema"] == given["json_schema"]
+    assert (other["reasoning"], other["template_options"]) == ("on", {"a": 1, "b": 3})
+    assert "json_schema" not in other
+
+
 def test_names() -> None:
     residency, _ = _residency(2)
     residency.add(fake_spec("org/model", aliases=("gpt-4o",)))

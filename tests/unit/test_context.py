@@ -152,3 +152,11 @@ def test_statistics_count(toy: Toy) -> None:
     assert (found.tokens_computed, found.tokens_generated) == (toy.program.tokens_run, 22)
     assert found.steps == len(toy.program.steps)
     assert (found.preemptions, found.shifts) == (0, 0)
+
+
+def test_a_shift_drops_as_much_as_was_asked(toy: Toy) -> None:
+    sequence = toy.submit(prompt_of(40), SEEDED, n_predict=120, context_policy="shift", discard=10)
+    sequence.wait()
+    use = sequence.context_use()
+    assert use.shifted_tokens == 10 * use.shifts
+    assert use.shifts == (40 + 120 - CONTEXT) // 10 + 1

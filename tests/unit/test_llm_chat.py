@@ -151,6 +151,27 @@ def test_thought_is_ended_by_its_budget(thinker: pacos.LLM) -> None:
     assert found.text and "think>" not in found.text
 
 
+def test_budget_that_is_spent_says_so(thinker: pacos.LLM) -> None:
+    said = " That will do.\n"
+    found = thinker.chat(CHAT, reasoning_budget=6, reasoning_budget_message=said, n_predict=40, seed=1)
+    assert found.reasoning.endswith(said.rstrip()) or found.reasoning.endswith(said)
+    assert found.text and "think>" not in found.text
+    natural = thinker.chat(CHAT, reasoning_budget=100_000, reasoning_budget_message=said, n_predict=40, seed=1)
+    assert said.strip() not in natural.reasoning
+
+
+def test_effort_reaches_the_template_and_none_is_off(tmp_path: Path) -> None:
+    path = tmp_path / "effort.jinja"
+    path.write_text("{{ reasoning_effort }}|{{ enable_thinking }}|{{ messages[0].content }}<think></think>")
+    with pacos.load("storyteller", chat_template=str(path)) as llm:
+        said = {
+            effort: llm.detokenize(llm.prompt_tokens(CHAT, reasoning_effort=effort)).split("|")[:2]
+            for effort in ("high", "none")
+        }
+    assert said["high"][0].strip() == "high"
+    assert said["none"][1] == "False"
+
+
 def test_thoughts_on_off_and_where_they_go(thinker: pacos.LLM) -> None:
     limits: dict[str, Any] = {"reasoning_budget": 6, "n_predict": 30, "seed": 1}
     apart = thinker.chat(CHAT, **limits)

@@ -6,8 +6,7 @@ from typing import Any
 
 import click
 
-from pacos.cli.options import groups_from, with_options
-from pacos.cli.serve import GROUPS, defaults_of, ours, run_server
+from pacos.cli.serve import groups_of, ours, run_server, with_answers
 from pacos.errors import UsageError
 
 
@@ -25,7 +24,7 @@ class _Api(click.Command):
 @click.option("-m", "--model", "model_option", metavar="MODEL", help="The model, as an option.")
 @click.option("--chat-template", metavar="NAME|FILE", help="Use this chat template instead of the model's own.")
 @click.option("--no-think", is_flag=True, help="Let the model not think where a request says nothing.")
-@with_options(*GROUPS)
+@with_answers
 def command(**given: Any) -> None:
     """Serve one model over HTTP until Ctrl-C or SIGTERM.
 
@@ -33,8 +32,8 @@ def command(**given: Any) -> None:
 
     Example:  pacos api storyteller --port 3000
     """
-    serving, opening, *answering = groups_from(GROUPS, given)
+    serving, opening, defaults = groups_of(given)
     if (given["model"] is None) == (given["model_option"] is None):
         raise UsageError("give one model", hint="pacos api MODEL")
-    defaults = {**defaults_of(answering), **({"reasoning": "off"} if given["no_think"] else {})}
+    defaults |= {"reasoning": "off"} if given["no_think"] else {}
     run_server([given["model"] or given["model_option"]], serving, opening, given["chat_template"], defaults)

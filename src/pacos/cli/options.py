@@ -153,6 +153,24 @@ def read_text_option(path: str, option: str) -> str:
         raise UsageError(f"{option} {path} is not UTF-8 text (byte {error.start})", hint="convert it first") from error
 
 
+def with_constraint_files(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add options that name files of long constraints."""
+    schema = click.option("--json-schema-file", "-jf", metavar="FILE", help="Read --json-schema from a file.")
+    return click.option("--grammar-file", metavar="FILE", help="Read --grammar from a file.")(schema(function))
+
+
+def read_constraint_files(given: dict[str, Any]) -> None:
+    """Take constraints from the files that those options name. Errors: UsageError; as `read_text_option`."""
+    for name in ("grammar", "json_schema"):
+        path = given[f"{name}_file"]
+        if path is None:
+            continue
+        flag = "--" + name.replace("_", "-")
+        if given[name] is not None:
+            raise UsageError(f"{flag} and {flag}-file are both given", hint="drop one of them")
+        given[name] = read_text_option(path, f"{flag}-file")
+
+
 def given_texts(texts: Sequence[str], file: str | None, name: str) -> list[str]:
     """Texts from the command line, or else the lines of a file or of standard input.
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pacos.cli import render
-from pacos.cli.options import groups_from, read_text_option, with_options
+from pacos.cli.options import groups_from, read_constraint_files, read_text_option, with_constraint_files, with_options
 from pacos.errors import ModelNotFound, UsageError
 from pacos.settings import GenerateOptions, LoadOptions, SamplingOptions
 from pacos.settings.constraint import ConstraintOptions, ReasoningOptions
@@ -40,8 +40,7 @@ _GROUPS = (SamplingOptions, GenerateOptions, ConstraintOptions, ReasoningOptions
 @click.option("--chat-template", metavar="NAME|FILE", help="Use this chat template instead of the model's own.")
 @click.option("--timings", is_flag=True, help="Print speeds to standard error, also without a terminal.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object at the end instead of streaming text.")
-@click.option("--grammar-file", metavar="FILE", help="Read --grammar from a file.")
-@click.option("--json-schema-file", "-jf", metavar="FILE", help="Read --json-schema from a file.")
+@with_constraint_files
 @with_options(SamplingOptions, GenerateOptions, ConstraintOptions, ReasoningOptions, LoadOptions)
 def command(**given: Any) -> None:
     """Generate text from a prompt.
@@ -56,8 +55,7 @@ def command(**given: Any) -> None:
 
     if given["raw"] and given["chat_template"] is not None:
         raise UsageError("--chat-template has no effect with --raw", hint="drop one of them")
-    for option in ("grammar", "json_schema"):
-        _read_file_of(option, given)
+    read_constraint_files(given)
     *groups, reasoning, opening = groups_from(_GROUPS, given)
     if given["raw"] and reasoning != ReasoningOptions():
         raise UsageError("--reasoning and its like have no effect with --raw", hint="drop one of them")
@@ -81,17 +79,6 @@ def command(**given: Any) -> None:
             render.note(f"the context of {llm.context_tokens} tokens is full; --ctx-size makes it larger")
     if finish == "cancelled":
         sys.exit(130)
-
-
-def _read_file_of(option: str, given: dict[str, Any]) -> None:
-    """Take a long option from the file that another option names."""
-    path = given[f"{option}_file"]
-    if path is None:
-        return
-    flag = "--" + option.replace("_", "-")
-    if given[option] is not None:
-        raise UsageError(f"{flag} and {flag}-file are both given", hint="drop one of them")
-    given[option] = read_text_option(path, f"{flag}-file")
 
 
 def _model_and_words(given: dict[str, Any]) -> tuple[str, str | None]:

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from pacos.cli.options import groups_from, with_options
+from pacos.cli.options import groups_from, read_constraint_files, with_constraint_files, with_options
 from pacos.errors import UsageError
 from pacos.settings import GenerateOptions, LoadOptions, SamplingOptions, options_of
+from pacos.settings.constraint import ConstraintOptions, ReasoningOptions
 from pacos.settings.serve import ServeOptions
 
 if TYPE_CHECKING:
     from pacos.server.model_file import ModelSpec
 
 DEFAULT_MODEL = "storyteller"
-GROUPS = (ServeOptions, LoadOptions, SamplingOptions, GenerateOptions)
+GROUPS = (ServeOptions, LoadOptions, SamplingOptions, GenerateOptions, ConstraintOptions, ReasoningOptions)
 RUN = "run"  # the subcommand that has no name on the command line
 
 
@@ -58,6 +59,13 @@ def llama_server() -> None:
     main(["serve", *sys.argv[1:]])
 
 
+def with_answers(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options of a server and of its models' answers."""
+    with_groups = with_constraint_files(with_options(*GROUPS)(function))
+    said = "JSON object of variables for the chat template."
+    return click.option("--chat-template-kwargs", metavar="JSON", help=said)(with_groups)
+
+
 @click.group(cls=_Serve)
 def command() -> None:
     """Serve models over HTTP."""
@@ -68,7 +76,7 @@ def command() -> None:
 @click.option("-m", "--model", "model_option", metavar="MODEL", help="The model, as an option.")
 @click.option("--chat-template", metavar="NAME|FILE", help="Use this chat template instead of the models' own.")
 @click.option("--background", is_flag=True, hidden=True)
-@with_options(*GROUPS)
+@with_answers
 def run(**given: Any) -> None:
     """Serve models over HTTP until Ctrl-C or SIGTERM.
 
@@ -79,26 +87,48 @@ def run(**given: Any) -> None:
 
     Example:  pacos serve storyteller --port 8080
     """
-    serving, opening, *answering = groups_from(GROUPS, given)
+    serving, opening, defaults = groups_of(given)
     names = [*given["models"], *([given["model_option"]] if given["model_option"] is not None else [])]
     run_server(
         names,
         serving,
         opening,
         given["chat_template"],
-        defaults_of(answering),
+        defaults,
         background=given["background"],
     )
 
 
-def defaults_of(groups: Sequence[Any]) -> dict[str, Any]:
-    """What was said of an answer's options, for requests that say nothing of them."""
-    return {
+def groups_of(given: dict[str, Any]) -> tuple[ServeOptions, LoadOptions, dict[str, Any]]:
+    """How to serve and to open models, and what was said of answers, for requests that say nothing of them.
+
+    Errors: UsageError.
+    """
+    read_constraint_files(given)
+    serving, opening, *answering = groups_from(GROUPS, given)
+    found = {
         one.name: value
-        for group in groups
+        for group in answering
         for one in options_of(type(group))
         if (value := getattr(group, one.name)) != one.default
     }
+    if given["chat_template_kwargs"] is not None:
+        found["template_options"] = _object(given["chat_template_kwargs"])
+    return serving, opening, found
+
+
+def _object(text: str) -> dict[str, Any]:
+    import json
+
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        value = None
+    if not isinstance(value, dict):
+        raise UsageError(
+            f"--chat-template-kwargs is {text[:80]!a}", hint='give a JSON object: {"enable_thinking": true}'
+        )
+    return value
 
 
 def run_server(
@@ -165,7 +195,7 @@ def start(context: click.Context, wait: float) -> None:
 
     arguments = ours(list(context.args))
     given = run.make_context(RUN, list(arguments)).params  # what cannot be read is said here, not in a log
-    groups_from(GROUPS, given)
+    groups_of(given)
     found = background.start(arguments, wait)
     click.echo(f"serving at {found.url} (pid {found.pid}); the log is {background.log_path()}")
 

@@ -34,6 +34,7 @@ class Window:
         self.policy = generate.context_policy
         self._keep = generate.keep
         self._n_predict = generate.n_predict
+        self._discard = generate.discard
         self._cut = self._shifts = self._shifted = 0
 
     @property
@@ -72,8 +73,9 @@ class Window:
             raise ContextFull(problem, hint=f"use at most {most}")
 
     def shift(self, tokens: array[int]) -> array[int]:
-        """Leave out half of what follows the kept tokens, the older half."""
-        dropped = (len(tokens) - self._keep + 1) // 2
+        """Leave out half of what follows the kept tokens, the older half, or as many of these as were asked for."""
+        movable = len(tokens) - self._keep
+        dropped = min(self._discard, movable - 1) if self._discard else (movable + 1) // 2
         self._shifts += 1
         self._shifted += dropped
         return tokens[: self._keep] + tokens[self._keep + dropped :]

@@ -327,6 +327,7 @@ class Engine:
         for (sequence, count), row_count in zip(parts, rows, strict=True):
             try:
                 self._scheduler.computed(sequence, count)
+                sequence.tell_progress()
                 if row_count and sequence.sampler is not None:
                     self._choose(sequence, sequence.sampler, address + row * row_bytes)
                 else:

@@ -17,7 +17,7 @@ from pacos.engine.delivery import Delivery, Listener
 from pacos.engine.sampler import Sampler
 from pacos.models import LOGITS
 from pacos.settings import GenerateOptions, QueueOptions, SamplingOptions
-from pacos.types import ContextUse, Timings, TokenScore
+from pacos.types import ContextUse, PromptProgress, Timings, TokenScore
 
 
 class Constraint(Protocol):
@@ -56,11 +56,15 @@ class SequenceRequest:
 
 @dataclass(frozen=True, slots=True)
 class TokenEvent:
-    """One more token, or the end: then `finish_reason` is "stop", "length", "deadline" or "cancelled"."""
+    """One more token, or the end: then `finish_reason` is "stop", "length", "deadline" or "cancelled".
+
+    One with `progress` has neither.
+    """
 
     tokens: tuple[int, ...]
     finish_reason: str | None = None
     scores: tuple[TokenScore, ...] = ()
+    progress: PromptProgress | None = None
 
 
 class RowSink(Protocol):
@@ -96,7 +100,7 @@ class Sequence:
         *("computed", "constraint", "deadline", "delivery", "end_ids", "finish_reason", "interrupted"),
         *("last_tokens", "leader", "line", "listener", "owner", "page_keys", "pages", "parent", "post_sampling_scores"),
         *("prompt_tokens", "published", "rank", "result", "reuse", "rows_done", "salt", "sampler", "scores"),
-        *("second", "sink", "text", "tokens", "window"),
+        *("second", "sink", "tells_progress", "text", "tokens", "window"),
     )
 
     def __init__(
@@ -126,6 +130,7 @@ class Sequence:
         self.reuse = generate.cache_prompt
         self.scores = generate.scores
         self.post_sampling_scores = generate.post_sampling_scores
+        self.tells_progress = generate.return_progress
         self.owner = queue.owner
         self.rank = queue.priority  # the scheduler lifts it when the wait becomes long
         self.arrival = 0
@@ -241,6 +246,14 @@ class Sequence:
     def started(self) -> None:
         """Note when it first got pages."""
         self._start_time = self._start_time or time.perf_counter()
+        self.tell_progress()
+
+    def tell_progress(self) -> None:
+        """Give out how far the prompt is computed, where that is wanted."""
+        if self.tells_progress and not self.answered:
+            spent = time.perf_counter() - self._start_time
+            counts = (self.prompt_tokens, self.cached_tokens, self.computed)
+            self._give(TokenEvent((), progress=PromptProgress(*counts, spent)))
 
     def append(self, token: int, score: TokenScore | None = None) -> None:
         """Take the chosen token: give it out, or end."""

@@ -16,6 +16,7 @@ import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,7 @@ from pacos.lazy import need_numpy, np
 from pacos.llm.chat import ChatPlanner, Wish, open_template
 from pacos.llm.choices import best, checked_count, seeded
 from pacos.llm.embed import Embeddings, embed, pooling_of, read_inputs
+from pacos.llm.lines import within_lines
 from pacos.llm.prompt import Prompt, seen
 from pacos.llm.prompt import token_ids as to_token_ids
 from pacos.llm.rerank import Ranks, rerank
@@ -352,7 +354,8 @@ class LLM:
             replace(request, sampling=own, constraint=constraint)
             for own, constraint in zip(seeded(sampling, len(constraints)), constraints, strict=True)
         ]
-        decoders = [decoder(stops) if decoder is not None else TextDecoder(self.tokenizer, stops) for _ in requests]
+        made = decoder if decoder is not None else partial(TextDecoder, self.tokenizer)
+        decoders = [within_lines(made(stops), generate) for _ in requests]
         sequences = self.engine.submit_together(requests)
         return [Stream(self, *pair) for pair in zip(sequences, decoders, strict=True)]
 

@@ -151,6 +151,7 @@ class ChatPlanner:
             closes=self._marker_ids(wanted.thinking.closes[0]),
             opened=wanted.opened,
             pieces=lambda tokens: b"".join(self._tokenizer.piece(token, special=True) for token in tokens),
+            message=self._tokenizer.encode(reasoning.reasoning_budget_message, add_special=False),
         )
 
     def _decoder(self, wanted: Wanted, reasoning: ReasoningOptions, stop: tuple[str, ...]) -> Decoder:
@@ -211,10 +212,12 @@ class AnswerDecoder:
 
 def _thinking_options(reasoning: ReasoningOptions) -> dict[str, Any]:
     """What templates call the choice to think."""
+    effort = reasoning.reasoning_effort
+    found = {"reasoning_effort": effort} if effort not in ("", "none") else {}
     if reasoning.reasoning == "auto" and reasoning.reasoning_budget != 0:
-        return {}
+        return found
     on = reasoning.reasoning == "on"
-    return {"enable_thinking": on, "thinking": on}
+    return {**found, "enable_thinking": on, "thinking": on}
 
 
 def _closing(thinking: Thinking) -> Segment:

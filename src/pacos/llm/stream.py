@@ -77,6 +77,10 @@ class Stream:
         """Its place among those that wait, 1 is next; 0 once it started."""
         return self._sequence.queue_position()
 
+    def timings(self) -> Timings:
+        """What it cost so far."""
+        return self._sequence.timings()
+
     def cancel(self) -> None:
         """Have the answer end soon with a last event "cancelled"; from any thread."""
         self._sequence.cancel()
@@ -111,6 +115,8 @@ class Stream:
     def _event(self) -> Event:
         try:
             found = self._sequence.take()
+            if found.progress is not None:
+                return Event("", progress=found.progress)
             event = self._decoder.push(found.tokens, found.finish_reason)
         except BaseException:
             self.close()

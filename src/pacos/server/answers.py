@@ -15,13 +15,14 @@ from pacos.server.call import Answer, Call
 from pacos.server.problem import RequestError
 from pacos.server.residency import Resident
 from pacos.settings import options_of
-from pacos.settings.constraint import ReasoningOptions
+from pacos.settings.constraint import ConstraintOptions, ReasoningOptions
 from pacos.types import Completion, Event, Timings
 
 __all__ = ("Answer", "completions", "events", "start")
 
 _REASONING = {one.name for one in options_of(ReasoningOptions)}
-_COMPILED = {"tools", "grammar", "json_schema", "regex", "lark", "choice"}  # take their time, however short
+_CONSTRAINTS = {one.name for one in options_of(ConstraintOptions)}
+_COMPILED = {"tools"} | _CONSTRAINTS  # take their time, however short
 
 
 async def start(
@@ -36,14 +37,11 @@ async def start(
 ) -> list[Answer]:
     """Begin answers to one prompt; they are closed when the request ends.
 
-    `begin` is `llm.stream_many` or `llm.stream_chat_many`. `options` win over the model's own defaults. What was
+    `begin` is `llm.stream_many` or `llm.stream_chat_many`. `options` win over the server's for the model. What was
     computed is shared only among requests of one API key. Errors: what `begin` raises.
     """
-    defaults = dict(resident.spec.defaults)
-    if begin == resident.llm.stream_many:  # where nothing thinks before it speaks
-        for name in _REASONING & defaults.keys():
-            del defaults[name]
-    whole = {**defaults, **options, "owner": call.owner}
+    chats = begin != resident.llm.stream_many
+    whole = {**with_defaults(resident, options, chats=chats), "owner": call.owner}
     if call.priority is not None:
         whole["priority"] = call.priority
     if call.owner:
@@ -56,6 +54,23 @@ async def start(
     if position := max(stream.queue_position for stream in streams):
         call.headers["X-Queue-Position"] = str(position)
     return streams
+
+
+def with_defaults(resident: Resident, options: Mapping[str, Any], *, chats: bool = True) -> dict[str, Any]:
+    """A request's options, and the server's for its model where they fit and the request says nothing."""
+    left_out = set() if chats else _REASONING | {"template_options"}  # a text is no chat: nothing thinks first
+    if _CONSTRAINTS & options.keys():
+        left_out |= _CONSTRAINTS
+    found = {name: value for name, value in resident.spec.defaults.items() if name not in left_out}
+    template = {**found.get("template_options", {}), **options.get("template_options", {})}
+    return {**found, **options, **({"template_options": template} if template else {})}
+
+
+async def prompt_tokens(call: Call[Any], resident: Resident, messages: Any, options: Mapping[str, Any]) -> int:
+    """How many tokens a conversation has. Errors: as `llm.prompt_tokens`."""
+    whole = with_defaults(resident, options)
+    size = sum(len(str(message)) for message in messages)
+    return len(await call.prepared(size, lambda: resident.llm.prompt_tokens(messages, **whole)))
 
 
 async def events(call: Call[Any], streams: Sequence[Answer]) -> AsyncGenerator[tuple[int, Event], None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 from starlette.requests import Request
 
 from pacos.server.problem import Problem, RequestError, problem_of
-from pacos.types import Event
+from pacos.types import Event, Timings
 
 if TYPE_CHECKING:
     from pacos.server.dialects import Dialect
@@ -35,6 +36,9 @@ class Answer(Protocol):
 
     def __aiter__(self) -> AsyncIterator[Event]:
         """The events, the last one with its finish_reason."""
+
+    def timings(self) -> Timings:
+        """What it cost so far."""
 
     def cancel(self) -> None:
         """Have it end soon with a last event "cancelled"."""
@@ -65,6 +69,7 @@ class Call(Generic[Body]):
         self.body: Body
         self.id: str = request.scope["state"]["request_id"]
         self.headers: dict[str, str] = {}
+        self.ping_seconds = options.stream_ping_seconds
         self.model_name = ""
         self.streams: list[Answer] = []  # what the engine computes for it
         self.stopped: RequestError | None = None
@@ -96,6 +101,15 @@ class Call(Generic[Body]):
     def waits(self) -> bool:
         """Whether nothing has been computed for it yet."""
         return not self.streams or all(stream.queue_position > 0 for stream in self.streams)
+
+    def ping(self, seconds: int | None) -> None:
+        """Have a silent stream send a comment that often; -1 is never. Errors: RequestError."""
+        if seconds is None:
+            return
+        if seconds != -1 and seconds < 1:
+            problem, hint = f"sse_ping_interval is {seconds}", "use 1 or more seconds, or -1 for never"
+            raise RequestError(problem, field="sse_ping_interval", code="invalid_value", hint=hint)
+        self.ping_seconds = float(seconds) if seconds > 0 else math.inf
 
     def stop(self, reason: RequestError) -> None:
         """End its answers soon; the client hears the reason."""

@@ -17,6 +17,7 @@ from pacos.settings import Option, options_of
 DEPTH_MAX = 64
 VALUES_MAX = 1_000_000
 TEXT_CHARACTERS_MAX = 8 << 20
+OWN = ("owner", "scores", "post_sampling_scores", "return_progress")  # options that a dialect asks for in its own words
 DIGITS_MAX = 400  # of one number; the largest float has 309
 _PATH = re.compile(r"(.*?)(?: - at `(?:key in )?\$\.?(.*)`)?", re.DOTALL)
 _UNKNOWN = re.compile(r"Object contains unknown field `(.*)`", re.DOTALL)

@@ -86,8 +86,10 @@ def _add(one: LlamaFlag, flag: str, values: list[str], found: list[str], notes: 
     if one.kind == "same":
         if one.word in _AUTOMATIC:
             values = ["0" if value == "-1" else value for value in values]
-        on = one.word if not _is_off(flag) else flag
-        found += [on, *values]
+        if not _is_off(flag):
+            found += [one.word, *values]
+        elif "=" not in one.word:  # else it is off anyway
+            found += [flag, *values]
     elif one.kind == "none" or _is_off(flag):
         notes.append(f"{flag} has no effect: {one.word}")
     else:

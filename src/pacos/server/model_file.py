@@ -22,6 +22,7 @@ from typing import Any
 from pacos.errors import UsageError
 from pacos.hub.names import resolve
 from pacos.settings import GenerateOptions, LoadOptions, SamplingOptions, options_of, read
+from pacos.settings.constraint import ConstraintOptions, ReasoningOptions
 
 NAME_CHARACTERS_MAX = 200
 _OWN_KEYS = ("model", "aliases", "chat_template", "keep_alive_seconds", "defaults", "ahead")
@@ -117,7 +118,7 @@ def _spec(file: Path, name: str, entry: Any) -> ModelSpec:
         defaults = entry.get("defaults", {})
         if not isinstance(defaults, dict):
             raise UsageError("defaults is no table", hint="write defaults = {temp = 0.5}")
-        read((SamplingOptions, GenerateOptions), defaults)
+        read((SamplingOptions, GenerateOptions, ConstraintOptions, ReasoningOptions), defaults)
         return ModelSpec(
             _named(name),
             str(resolve(_placed(file, entry["model"]))),

@@ -110,7 +110,7 @@ class Streamed:
         options = self._call.options
         if self._sending_since is not None:
             return max(0.05, self._sending_since + options.slow_client_seconds - loop.time())
-        return min(options.slow_client_seconds, options.stream_ping_seconds)
+        return min(options.slow_client_seconds, self._call.ping_seconds)
 
     async def _check_progress(self, send: Send, loop: asyncio.AbstractEventLoop, writing: asyncio.Future[None]) -> None:
         """Drop a client that takes nothing; tell one that waits for long that we are still here."""
@@ -120,7 +120,7 @@ class Streamed:
                 logger(__name__).info("request %s: the client reads too slowly and is dropped", self._call.id)
                 self._dropped = True
                 writing.cancel()
-        elif self._keep_alive and not writing.done() and now - self._last_sent >= options.stream_ping_seconds:
+        elif self._keep_alive and not writing.done() and now - self._last_sent >= self._call.ping_seconds:
             self._last_sent = now
             await send({"type": "http.response.body", "body": self._keep_alive, "more_body": True})
 

@@ -89,6 +89,19 @@ class GenerateOptions:
     cache_prompt: bool = option(
         True, flags=("--cache-prompt",), off_flags=("--no-cache-prompt",), help="Reuse what earlier prompts computed."
     )
+    discard: int = option(
+        0,
+        minimum=0,
+        maximum=INT_MAX,
+        help="Tokens that a shift drops; 0 is half of those that may go.",
+    )
+    n_indent: int = option(
+        0, minimum=0, maximum=INT_MAX, help="The answer ends before a line that begins with fewer blanks; 0 is off."
+    )
+    t_max_predict_ms: int = option(
+        0, minimum=0, maximum=INT_MAX, help="Milliseconds after which the answer ends with its line; 0 is off."
+    )
+    return_progress: bool = option(False, help="Tell how far the prompt is computed, step by step.")
     scores: int = option(
         -1,
         minimum=-1,

@@ -73,6 +73,17 @@ class ReasoningOptions:
         maximum=INT_MAX,
         help="Tokens to think before thinking is ended; -1 is no limit.",
     )
+    reasoning_budget_message: str = option(
+        "", flags=("--reasoning-budget-message",), help="What a thought says before its budget ends it."
+    )
+    reasoning_effort: str = option(
+        "",
+        flags=("--reasoning-effort",),
+        choices=("", "none", "minimal", "low", "medium", "high", "xhigh", "max"),
+        help="How hard to think, for chat templates that ask; none is not at all.",
+    )
 
     def __post_init__(self) -> None:
         check(self)
+        if self.reasoning_effort == "none" and self.reasoning == "auto":
+            object.__setattr__(self, "reasoning", "off")

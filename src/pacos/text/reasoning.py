@@ -96,7 +96,8 @@ class Constraint(Protocol):
 class ThinkingBudget:
     """Ends a thought after so many tokens, by allowing nothing but its end; below that an inner constraint decides.
 
-    opens, closes: token ids of the markers. `pieces` gives the bytes of tokens, control tokens by name. The end waits
+    opens, closes: token ids of the markers; `message` comes before the end that is written here. `pieces` gives
+    the bytes of tokens, control tokens by name. The end waits
     while the inner constraint does not allow it, or while a character is unfinished.
     """
 
@@ -110,11 +111,12 @@ class ThinkingBudget:
         closes: Sequence[int],
         opened: bool,
         pieces: Callable[[Sequence[int]], bytes],
+        message: Sequence[int] = (),
     ) -> None:
         self._inner = inner
         self._left = budget
         self._opens = tuple(pieces(ids).lstrip() for ids in opens)
-        self._closes = tuple(closes)
+        self._closes = (*message, *closes)
         self._close = pieces(closes)
         self._pieces = pieces
         self._words = -(-vocab_size // 32)

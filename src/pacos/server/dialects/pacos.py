@@ -17,12 +17,21 @@ from pacos.server.stream import json_response
 
 
 class Health(msgspec.Struct, omit_defaults=True):
-    """Whether requests are taken, and the open models; while models are being opened, how far that is."""
+    """Whether requests are taken, and the open models; while models are being opened, how far that is.
+
+    `error` says the same as llama-server does.
+    """
 
     status: str
     models: list[str] = []
     progress: dict[str, Any] | None = None
     failed: dict[str, str] | None = None
+    error: dict[str, Any] | None = None
+
+
+def _unready(status: str, **more: Any) -> Health:
+    error = {"code": 503, "message": status.capitalize(), "type": "unavailable_error"}
+    return Health(status, error=error, **more)
 
 
 async def health(call: Call[None]) -> ASGIApp:
@@ -30,9 +39,9 @@ async def health(call: Call[None]) -> ASGIApp:
     residency = call.residency
     progress = residency.progress()
     if progress["ready"] < progress["of"]:
-        found, status = Health("loading model", progress=progress), 503
+        found, status = _unready("loading model", progress=progress), 503
     elif residency.failed and len(residency.failed) == progress["of"]:
-        found, status = Health("error", failed=dict(residency.failed)), 503
+        found, status = _unready("error", failed=dict(residency.failed)), 503
     else:
         found, status = Health("ok", list(residency.open), failed=dict(residency.failed) or None), 200
     return json_response(call, found, status)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 from starlette.types import ASGIApp
 
+from pacos.server import answers
 from pacos.server.call import Call
 from pacos.server.dialects.anthropic.prompt import Prompt, chat_messages, chat_options
 from pacos.server.stream import json_response
@@ -20,8 +21,6 @@ async def run(call: Call[Prompt]) -> ASGIApp:
     """Count the tokens that a conversation would cost."""
     body = call.body
     resident = await call.resident(body.model)
-    messages = chat_messages(body)
-    size = sum(len(str(message)) for message in messages)
-    options = chat_options(body)
-    tokens = await call.prepared(size, lambda: resident.llm.prompt_tokens(messages, **options))
-    return json_response(call, Count(len(tokens)))
+    return json_response(
+        call, Count(await answers.prompt_tokens(call, resident, chat_messages(body), chat_options(body)))
+    )

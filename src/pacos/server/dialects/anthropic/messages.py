@@ -13,7 +13,7 @@ from pacos.server.call import Call
 from pacos.server.dialects.anthropic import shapes
 from pacos.server.dialects.anthropic.prompt import Prompt, chat_messages, chat_options
 from pacos.server.dialects.anthropic.shapes import Block, StreamEvent
-from pacos.server.fields import option_values, with_options
+from pacos.server.fields import OWN, option_values, with_options
 from pacos.server.stream import event, json_response, server_sent_events
 from pacos.settings import GenerateOptions, SamplingOptions
 from pacos.types import Event, Timings
@@ -32,7 +32,7 @@ class MessagesFields(Prompt, kw_only=True):
     service_tier: Literal["auto", "standard_only"] | None = None
 
 
-MessagesRequest = with_options(MessagesFields, GROUPS, names=shapes.NAMES)
+MessagesRequest = with_options(MessagesFields, GROUPS, without=OWN, names=shapes.NAMES)
 
 
 async def run(call: Call[MessagesFields]) -> ASGIApp:

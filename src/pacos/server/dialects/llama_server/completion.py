@@ -13,7 +13,7 @@ from pacos.server import answers
 from pacos.server.call import Call
 from pacos.server.dialects.llama_server import shapes
 from pacos.server.dialects.llama_server.scores import probabilities
-from pacos.server.dialects.openai.shapes import timings_of
+from pacos.server.dialects.openai.shapes import progress_of, timings_of
 from pacos.server.fields import with_options
 from pacos.server.residency import Resident
 from pacos.server.stream import event, json_response, server_sent_events
@@ -44,6 +44,7 @@ class Piece(msgspec.Struct, omit_defaults=True):
     id_slot: int | msgspec.UnsetType = msgspec.UNSET
     completion_probabilities: list[dict[str, Any]] | None = None
     timings: dict[str, Any] | None = None
+    prompt_progress: dict[str, Any] | None = None
 
 
 class Result(msgspec.Struct, kw_only=True):
@@ -132,6 +133,7 @@ async def answer(
 ) -> ASGIApp:
     """Continue token ids, and give the results as llama-server does: a list where there may be several."""
     options = shapes.run_options(call.body, resident.llm)
+    call.ping(call.body.sse_ping_interval)
     streams: list[answers.Answer] = []
     for ids in prompts:
         streams += await answers.start(
@@ -165,6 +167,11 @@ async def _pieces(call: Call[Any], streams: Sequence[answers.Answer], asked: Ask
             if one.finish_reason is None:
                 told = asked.probabilities(one.scores) or None
                 counts = (generated[index], prompt_tokens)
-                yield event(Piece(index, one.text, list(one.token_ids), False, *counts, _NO_SLOT, told))
+                piece = Piece(index, one.text, list(one.token_ids), False, *counts, _NO_SLOT, told)
+                if asked.body.timings_per_token:
+                    piece.timings = timings_of(streams[index].timings())
+                if one.progress is not None:
+                    piece.prompt_progress = progress_of(one.progress)
+                yield event(piece)
                 continue
             yield event(asked.result(index, one, (prompt_tokens, generated[index]), new_line[index]))

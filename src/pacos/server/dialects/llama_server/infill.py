@@ -72,7 +72,7 @@ def _extras(extras: list[Extra], marks: Mapping[str, int], plain: Callable[[str]
     separator, repository = marks.get("fim_sep"), marks.get("fim_rep")
     if separator is None or not extras:
         return [token for one in extras for token in plain(one.text)]
-    ids = [repository, *plain("project\n")] if repository is not None else []
+    ids = [repository, *plain("myproject\n")] if repository is not None else []
     for one in extras:
-        ids += [separator, *plain(f"{one.filename or 'file'}\n{one.text}\n")]
-    return [*ids, separator, *plain("here\n")]
+        ids += [separator, *plain(f"{one.filename or 'tmp'}\n{one.text}\n")]
+    return [*ids, separator, *plain("filename\n")]

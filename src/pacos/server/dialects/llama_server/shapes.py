@@ -13,7 +13,10 @@ from pacos.settings import GenerateOptions, SamplingOptions, options_of
 from pacos.settings.constraint import ConstraintOptions
 
 GROUPS = (SamplingOptions, GenerateOptions, ConstraintOptions)
-NAMES = {"temp": "temperature", "scores": "n_probs", "post_sampling_scores": "post_sampling_probs"}
+NAMES = {
+    **{"temp": "temperature", "scores": "n_probs", "post_sampling_scores": "post_sampling_probs"},
+    **{"keep": "n_keep", "discard": "n_discard"},
+}
 PROMPTS_MAX = 256
 
 _TYPES = {
@@ -49,14 +52,16 @@ class Generating(Fields):
     json_schema: dict[str, Any] | str | None = None
     n_probs: int | None = None
     post_sampling_probs: bool | None = None
+    t_max_predict_ms: int | None = None
     return_tokens: bool | None = None
     timings_per_token: bool | None = None
     response_fields: list[str] | None = None
     id_slot: int | None = None
     n_cache_reuse: int | None = None
-    n_indent: int | None = None
-    t_max_predict_ms: int | None = None
+    n_keep: int | None = None
+    n_discard: int | None = None
     return_progress: bool | None = None
+    sse_ping_interval: int | None = None
     lora: list[dict[str, Any]] | None = None
 
 
@@ -65,13 +70,16 @@ def run_options(body: Generating, llm: LLM) -> dict[str, Any]:
 
     Errors: RequestError for fields that contradict each other or mean what is not there.
     """
-    for name in ("n_indent", "t_max_predict_ms", "timings_per_token", "return_progress", "lora"):
-        if getattr(body, name):
-            raise RequestError(f"{name} is not supported", field=name, status=501, code="unsupported", hint="drop it")
+    if body.lora:
+        raise RequestError("lora is not supported", field="lora", status=501, code="unsupported", hint="drop it")
     found = option_values(body, GROUPS, NAMES)
     if not found.get("scores"):
         found.pop("scores", None)  # 0 is off here
         found.pop("post_sampling_scores", None)
+    if not body.stream:
+        found.pop("return_progress", None)  # only a stream can tell
+    if body.t_max_predict_ms is not None:
+        found["t_max_predict_ms"] = max(0, body.t_max_predict_ms)  # -1 is off there
     if body.max_tokens is not None and found.setdefault("n_predict", body.max_tokens) != body.max_tokens:
         problem = f"max_tokens is {body.max_tokens} and n_predict {found['n_predict']}"
         raise RequestError(problem, field="max_tokens", code="invalid_value", hint="give one of them")

@@ -11,7 +11,7 @@ import msgspec
 
 from pacos.server.call import Call
 from pacos.server.dialects.openai.wishes import TOP_SCORES_MAX
-from pacos.server.fields import Fields, option_values, with_options
+from pacos.server.fields import OWN, Fields, option_values, with_options
 from pacos.server.problem import Problem, RequestError
 from pacos.server.residency import Resident
 from pacos.settings import GenerateOptions, SamplingOptions
@@ -52,7 +52,7 @@ class RunOptions(Fields):
     use_mlock: bool | None = None
 
 
-Options = with_options(RunOptions, GROUPS, names=NAMES)
+Options = with_options(RunOptions, GROUPS, without=OWN, names=NAMES)
 
 
 class Generating(Fields):

@@ -19,6 +19,14 @@ DIALECT = Dialect(
         ),
         Operation(
             "POST",
+            "/v1/chat/completions/input_tokens",
+            chat.count,
+            "Count the tokens of a conversation.",
+            body=chat.ChatRequest,
+            reply=shapes.InputTokens,
+        ),
+        Operation(
+            "POST",
             "/v1/completions",
             completions.run,
             "Go on with a text.",

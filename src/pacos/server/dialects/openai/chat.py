@@ -15,7 +15,8 @@ from pacos.server.dialects.openai import shapes
 from pacos.server.dialects.openai.scores import chat_scores
 from pacos.server.dialects.openai.shapes import FINGERPRINT, Usage, context_of, new_id, now
 from pacos.server.dialects.openai.wishes import Wishing, scores_wanted, wishes
-from pacos.server.fields import Fields, with_options
+from pacos.server.fields import OWN, Fields, with_options
+from pacos.server.residency import Resident
 from pacos.server.stream import DONE, event, json_response, server_sent_events
 from pacos.settings.constraint import ConstraintOptions, ReasoningOptions
 from pacos.types import Completion, ContextUse, Event, ToolCallDelta
@@ -65,7 +66,7 @@ class ChatFields(Wishing, kw_only=True):
 
 
 _GROUPS = (*shapes.GROUPS, ConstraintOptions, ReasoningOptions)
-ChatRequest = with_options(ChatFields, _GROUPS, without=shapes.HIDDEN, names={"temp": "temperature"})
+ChatRequest = with_options(ChatFields, _GROUPS, without=OWN, names={"temp": "temperature"})
 
 
 class FunctionText(msgspec.Struct, omit_defaults=True):
@@ -137,16 +138,14 @@ class ChatChunk(msgspec.Struct, omit_defaults=True):
     choices: list[ChunkChoice]
     usage: Usage | msgspec.UnsetType | None = msgspec.UNSET
     timings: dict[str, Any] | None = None
+    prompt_progress: dict[str, Any] | None = None
 
 
 async def run(call: Call[ChatFields]) -> ASGIApp:
     """Answer a conversation."""
     body = call.body
     resident = await call.resident(body.model)
-    options = shapes.options_of_body(body, resident)
-    options |= wishes(body)
-    if (top := scores_wanted(body)) >= 0:
-        options["scores"] = top
+    options = _options(call, resident)
     messages = [_plain(message) for message in body.messages]
     streams = await answers.start(
         call,
@@ -169,6 +168,20 @@ async def run(call: Call[ChatFields]) -> ASGIApp:
         timings=shapes.timings_of(found[-1].timings),
     )
     return json_response(call, reply)
+
+
+def _options(call: Call[ChatFields], resident: Resident) -> dict[str, Any]:
+    options = shapes.options_of_body(call, resident) | wishes(call.body)
+    top = scores_wanted(call.body)
+    return options if top < 0 else {**options, "scores": top}
+
+
+async def count(call: Call[ChatFields]) -> ASGIApp:
+    """Count the tokens of a conversation."""
+    resident = await call.resident(call.body.model)
+    messages = [_plain(message) for message in call.body.messages]
+    counted = await answers.prompt_tokens(call, resident, messages, _options(call, resident))
+    return json_response(call, shapes.InputTokens(counted))
 
 
 def _plain(message: Message) -> dict[str, Any]:
@@ -201,9 +214,12 @@ async def _chunks(call: Call[ChatFields], llm: LLM, streams: Sequence[answers.An
     async with aclosing(answers.events(call, streams)) as found:
         async for index, one in found:
             generated += len(one.token_ids)
+            if one.progress is not None:
+                yield event(ChatChunk(*head, [], missing, prompt_progress=shapes.progress_of(one.progress)))
             if one.text or one.reasoning or one.tool_calls or one.scores:
                 piece = ChunkChoice(index, _delta(one), None, chat_scores(llm, one.scores))
-                yield event(ChatChunk(*head, [piece], missing))
+                spent = streams[index].timings() if body.timings_per_token else None
+                yield event(ChatChunk(*head, [piece], missing, shapes.timings_of(spent)))
             if one.finish_reason is not None:
                 cached = one.timings.cached_tokens if one.timings is not None and index == 0 else cached
                 last = [ChunkChoice(index, ReplyMessage(), shapes.finish_reason(one), None, context_of(one))]

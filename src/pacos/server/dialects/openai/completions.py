@@ -16,7 +16,7 @@ from pacos.server.dialects.openai import shapes
 from pacos.server.dialects.openai.scores import text_scores
 from pacos.server.dialects.openai.shapes import FINGERPRINT, Generating, Usage, new_id, now
 from pacos.server.dialects.openai.wishes import TOP_SCORES_MAX
-from pacos.server.fields import option_values, text_or_tokens, with_options
+from pacos.server.fields import OWN, option_values, text_or_tokens, with_options
 from pacos.server.problem import RequestError
 from pacos.server.residency import Resident
 from pacos.server.stream import DONE, event, json_response, server_sent_events
@@ -40,7 +40,7 @@ class CompletionFields(Generating, kw_only=True):
 
 
 CompletionRequest = with_options(
-    CompletionFields, (*shapes.GROUPS, ConstraintOptions), without=shapes.HIDDEN, names={"temp": "temperature"}
+    CompletionFields, (*shapes.GROUPS, ConstraintOptions), without=OWN, names={"temp": "temperature"}
 )
 
 
@@ -65,13 +65,14 @@ class CompletionReply(msgspec.Struct, omit_defaults=True):
     choices: list[TextChoice]
     usage: Usage | msgspec.UnsetType | None = msgspec.UNSET
     timings: dict[str, Any] | None = None
+    prompt_progress: dict[str, Any] | None = None
 
 
 async def run(call: Call[CompletionFields]) -> ASGIApp:
     """Go on with texts."""
     body = call.body
     resident = await call.resident(body.model)
-    options = shapes.options_of_body(body, resident)
+    options = shapes.options_of_body(call, resident)
     options |= option_values(body, (ConstraintOptions,))
     if body.suffix is not None:
         raise shapes.not_yet("suffix")
@@ -187,11 +188,14 @@ async def _chunks(
             generated += len(one.token_ids)
             if one.finish_reason is not None and one.timings is not None and index % choices == 0:
                 cached += one.timings.cached_tokens
+            if one.progress is not None:
+                yield event(CompletionReply(*head, [], missing, prompt_progress=shapes.progress_of(one.progress)))
             if one.text or one.scores or one.finish_reason is not None:
                 told = None if body.logprobs is None else text_scores(llm, one.scores, one.token_ids, lengths[index])
                 lengths[index] += len(one.text)
                 piece = [TextChoice(index, one.text, shapes.finish_reason(one), told, shapes.context_of(one))]
-                yield event(CompletionReply(*head, piece, missing, shapes.timings_of(one.timings)))
+                spent = one.timings or (streams[index].timings() if body.timings_per_token else None)
+                yield event(CompletionReply(*head, piece, missing, shapes.timings_of(spent)))
     if with_usage:
         prompt = sum(len(stream.prompt_token_ids) for stream in streams[::choices])
         yield event(CompletionReply(*head, [], shapes.usage(prompt, generated, cached)))

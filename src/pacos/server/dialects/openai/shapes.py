@@ -9,16 +9,16 @@ from typing import Annotated, Any
 import msgspec
 
 from pacos import __version__
+from pacos.server.call import Call
 from pacos.server.fields import Fields, option_values
 from pacos.server.problem import Problem, RequestError
 from pacos.server.residency import Resident
 from pacos.settings import GenerateOptions, QueueOptions, SamplingOptions
-from pacos.types import Completion, ContextUse, Event, Timings
+from pacos.types import Completion, ContextUse, Event, PromptProgress, Timings
 
 FINGERPRINT = f"pacos-{__version__}"
 NAMES = {"temp": "temperature", "n_predict": "max_tokens", "stop_ids": "stop"}
 GROUPS = (SamplingOptions, GenerateOptions, QueueOptions)
-HIDDEN = ("owner", "scores", "post_sampling_scores")  # of these options, what a request does not say itself
 CHOICES_MAX = 16
 User = Annotated[str, msgspec.Meta(max_length=512, pattern=r"^[^\x00]*$")]
 Metadata = Annotated[dict[Annotated[str, msgspec.Meta(max_length=64)], User], msgspec.Meta(max_length=16)]
@@ -56,6 +56,9 @@ class Generating(Fields):
     metadata: Metadata | None = None
     service_tier: str | None = None
     store: bool | None = None
+    timings_per_token: bool | None = None
+    return_progress: bool | None = None
+    sse_ping_interval: int | None = None
 
 
 class PromptDetails(msgspec.Struct):
@@ -71,6 +74,13 @@ class Usage(msgspec.Struct):
     completion_tokens: int
     total_tokens: int
     prompt_tokens_details: PromptDetails
+
+
+class InputTokens(msgspec.Struct):
+    """How many tokens a request's prompt has."""
+
+    input_tokens: int
+    object: str = "response.input_tokens"
 
 
 def usage(prompt_tokens: int, generated_tokens: int, cached_tokens: int) -> Usage:
@@ -95,6 +105,16 @@ def timings_of(timings: Timings | None) -> dict[str, Any] | None:
         "predicted_ms": round(generate_ms, 3),
         "predicted_per_token_ms": round(generate_ms / generated, 3) if generated else 0.0,
         "predicted_per_second": round(timings.generate_rate, 3),
+    }
+
+
+def progress_of(progress: PromptProgress) -> dict[str, Any]:
+    """How far a prompt is computed, in llama-server's names."""
+    return {
+        "total": progress.total_tokens,
+        "cache": progress.cached_tokens,
+        "processed": progress.computed_tokens,
+        "time_ms": round(progress.seconds * 1000),
     }
 
 
@@ -132,13 +152,19 @@ def choices_of(body: Generating) -> int:
     return n
 
 
-def options_of_body(body: Generating, resident: Resident) -> dict[str, Any]:
+def options_of_body(call: Call[Any], resident: Resident) -> dict[str, Any]:
     """The options that a request gives, under our names.
 
     Errors: RequestError for fields that contradict each other or mean what is not there.
     """
+    body = call.body
     _check_service(body)
+    call.ping(body.sse_ping_interval)
     values = option_values(body, GROUPS, {"temp": "temperature"})
+    if body.return_progress and body.stream:  # only a stream can tell
+        values["return_progress"] = True
+    else:
+        values.pop("return_progress", None)
     limit = _limit(body)
     if limit is not None:
         values["n_predict"] = limit

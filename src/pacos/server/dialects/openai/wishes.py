@@ -91,13 +91,8 @@ def wishes(body: Wishing) -> dict[str, Any]:
     schema = _schema(body)
     if schema is not None:
         found["json_schema"] = schema
-    template = dict(body.chat_template_kwargs or {})
-    if body.reasoning_effort == "none":
-        found.setdefault("reasoning", "off")
-    elif body.reasoning_effort is not None:
-        template.setdefault("reasoning_effort", body.reasoning_effort)
-    if template:
-        found["template_options"] = template
+    if body.chat_template_kwargs:
+        found["template_options"] = body.chat_template_kwargs
     return found
 
 

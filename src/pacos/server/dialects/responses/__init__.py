@@ -21,6 +21,14 @@ DIALECT = Dialect(
             streamed=StreamEvent,
         ),
         Operation(
+            "POST",
+            "/v1/responses/input_tokens",
+            answering.count,
+            "Count the tokens of an input.",
+            body=ResponsesRequest,
+            reply=shapes.InputTokens,
+        ),
+        Operation(
             "GET", "/v1/responses/{response}", keeping.show, "Give a response again.", reply=Response, light=True
         ),
         Operation(

@@ -12,6 +12,7 @@ from starlette.types import ASGIApp
 from pacos.server import answers
 from pacos.server.call import Call
 from pacos.server.dialects.openai.scores import token_scores
+from pacos.server.dialects.openai.shapes import InputTokens
 from pacos.server.dialects.responses import reply
 from pacos.server.dialects.responses.keeping import Keeper
 from pacos.server.dialects.responses.reply import Response, StreamEvent
@@ -31,10 +32,7 @@ async def run(call: Call[ResponsesFields]) -> ASGIApp:
     """Answer an input, and what came before it."""
     body = call.body
     resident = await call.resident(body.model)
-    inputs = [*_before(call), *({**one, "id": one.get("id") or reply.new_id("item")} for one in _items(body))]
-    messages = chat_messages(body.instructions, read_items(inputs))
-    if not messages:
-        raise RequestError("input is empty", field="input", code="invalid_value", hint="give a text or items")
+    inputs, messages = _messages(call)
     (stream,) = await answers.start(
         call,
         resident,
@@ -57,6 +55,23 @@ async def run(call: Call[ResponsesFields]) -> ASGIApp:
     )
     _keep(call, response, inputs)
     return json_response(call, response)
+
+
+async def count(call: Call[ResponsesFields]) -> ASGIApp:
+    """Count the tokens of an input, and of what came before it."""
+    resident = await call.resident(call.body.model)
+    counted = await answers.prompt_tokens(call, resident, _messages(call)[1], chat_options(call.body))
+    return json_response(call, InputTokens(counted))
+
+
+def _messages(call: Call[ResponsesFields]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """All items up to this input, and the same as chat templates take them. Errors: RequestError for no input."""
+    body = call.body
+    inputs = [*_before(call), *({**one, "id": one.get("id") or reply.new_id("item")} for one in _items(body))]
+    messages = chat_messages(body.instructions, read_items(inputs))
+    if not messages:
+        raise RequestError("input is empty", field="input", code="invalid_value", hint="give a text or items")
+    return inputs, messages
 
 
 def _items(body: ResponsesFields) -> list[dict[str, Any]]:

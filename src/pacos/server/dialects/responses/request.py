@@ -8,7 +8,7 @@ from typing import Any, Literal
 import msgspec
 
 from pacos.server.dialects.openai.wishes import TOP_SCORES_MAX
-from pacos.server.fields import Fields, option_values, with_options
+from pacos.server.fields import OWN, Fields, option_values, with_options
 from pacos.server.problem import RequestError
 from pacos.settings import GenerateOptions, SamplingOptions
 
@@ -129,7 +129,7 @@ class ResponsesFields(Fields):
     top_logprobs: int | None = None
 
 
-ResponsesRequest = with_options(ResponsesFields, GROUPS, names=NAMES)
+ResponsesRequest = with_options(ResponsesFields, GROUPS, without=OWN, names=NAMES)
 
 
 def items_of(given: str | Sequence[Any]) -> list[Any]:
