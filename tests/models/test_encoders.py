@@ -57,7 +57,7 @@ def dense(x: np.ndarray, t: dict[str, np.ndarray], name: str) -> np.ndarray:
 
 def by_hand(case: str, ids: list[int]) -> np.ndarray:
     """BERT's hidden states in double precision, after arXiv:1810.04805 and arXiv:1706.03762."""
-    config, t = tiny.ENCODERS[case], {name: one.astype(np.float64) for name, one in tiny.weights(case).items()}
+    config, t = tiny.ENCODERS[case].config, {name: one.astype(np.float64) for name, one in tiny.weights(case).items()}
     eps, width = config["layer_norm_eps"], config["hidden_size"] // config["num_attention_heads"]
     first = config["pad_token_id"] + 1 if config["model_type"] == "xlm-roberta" else 0
     x = t["embeddings.word_embeddings.weight"][ids] + t["embeddings.token_type_embeddings.weight"][0]

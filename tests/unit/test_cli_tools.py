@@ -200,7 +200,7 @@ def rewrite_one(source: Path, target: Path, name: str, kind: str) -> None:
 
 
 def test_show_of_folders(folder: Path, tmp_path: Path) -> None:
-    assert good("show", folder, "--json").data["model"]["layers"] == CASES["llama"]["num_hidden_layers"]
+    assert good("show", folder, "--json").data["model"]["layers"] == CASES["llama"].config["num_hidden_layers"]
     alien = tmp_path / "alien-hf"
     alien.mkdir()
     for file in folder.iterdir():

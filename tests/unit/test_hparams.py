@@ -147,7 +147,7 @@ def test_unknown_architectures_are_refused_with_the_list(name: Any) -> None:
 
 
 def test_unknown_classes_are_refused_with_the_list() -> None:
-    assert model_for_class("MistralForCausalLM").name == "llama"
+    assert model_for_class("MistralForCausalLM")[0].name == "llama"
     with pytest.raises(UnsupportedModel, match="LlamaForCausalLM"):
         model_for_class("BartModel")
 

@@ -19,8 +19,10 @@ from pacos.formats.gguf import read_gguf
 from pacos.hub.adopt import open_model
 from pacos.hub.convert import convert, paired_rows
 from pacos.hub.describe import describe, metadata_rows, shown, tensor_rows
-from pacos.hub.hf_config import llama3_factors, metadata_of
-from pacos.models.names import NAMES, from_gguf, from_hf
+from pacos.models import HuggingFace, architectures
+from pacos.models.gemma3 import GEMMA3
+from pacos.models.hf_config import llama3_factors
+from pacos.models.llama import LLAMA
 
 
 @pytest.fixture
@@ -192,14 +194,15 @@ def test_unknown_output_types_are_refused(folder: Path, tmp_path: Path) -> None:
         convert(folder, tmp_path / "m.gguf", "q9")
 
 
-@pytest.mark.parametrize("architecture", NAMES)
-def test_names_lead_there_and_back(architecture: str) -> None:
-    for one in NAMES[architecture]:
-        there = from_gguf(architecture, one.gguf.replace("{i}", "12"))
-        assert there is not None
-        back = from_hf(architecture, "model." + there.hf)
-        assert back == there
-    assert from_hf(architecture, "model.layers.12345.mlp.up_proj.weight") is None
+@pytest.mark.parametrize("hf", [hf for entry in architectures() for hf in entry.hf], ids=lambda hf: hf.classes[0])
+def test_every_name_leads_to_its_tensor_and_no_other(hf: HuggingFace) -> None:
+    table = hf.table()
+    for row in hf.names:
+        name = row.hf.replace("{i}", "12").replace("{e}", "3")
+        found = [one for one in table.find(hf.prefixes[0] + name) if one.name.gguf == row.gguf.replace("{i}", "12")]
+        assert [(one.name.hf, one.expert) for one in found] == [(name, 3 if "{e}" in row.hf else None)]
+        assert "{" not in found[0].name.gguf
+    assert table.find("model.layers.12345.mlp.up_proj.weight") == []
 
 
 def test_older_configs_mean_the_same() -> None:
@@ -210,25 +213,24 @@ def test_older_configs_mean_the_same() -> None:
         "num_attention_heads": 4,
     }
     new = {"rope_parameters": {"rope_type": "linear", "factor": 4, "rope_theta": 500000}} | dict(list(old.items())[2:])
-    assert metadata_of("llama", old) == metadata_of("llama", new)
-    assert metadata_of("llama", old)["llama.rope.scaling.factor"] == 4.0
+    assert LLAMA.metadata_of("llama", old) == LLAMA.metadata_of("llama", new)
+    assert LLAMA.metadata_of("llama", old)["llama.rope.scaling.factor"] == 4.0
     gemma = {"rope_theta": 1e6, "rope_local_base_freq": 1e4}
-    assert metadata_of("gemma3", gemma)["gemma3.rope.freq_base_swa"] == 1e4
+    assert GEMMA3.metadata_of("gemma3", gemma)["gemma3.rope.freq_base_swa"] == 1e4
 
 
 def test_yarn_takes_the_files_own_attention_factor() -> None:
     settings = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 64, "attention_factor": 1.0}
-    factor = metadata_of("llama", {"rope_parameters": settings})["llama.rope.scaling.yarn_attn_factor"]
+    factor = LLAMA.metadata_of("llama", {"rope_parameters": settings})["llama.rope.scaling.yarn_attn_factor"]
     assert factor == pytest.approx(1 / (0.1 * np.log(4.0) + 1))
 
 
 def test_llama3_factors_are_one_at_the_fast_end_and_full_at_the_slow() -> None:
-    rope = {**tiny.CASES["llama-factors"]["rope_parameters"]}
-    factors = llama3_factors({"rope_parameters": rope}, 64)
-    assert factors is not None
+    rope = {**tiny.CASES["llama-factors"].config["rope_parameters"]}
+    factors = llama3_factors(rope, 64)
     assert (factors[0], factors[-1], factors == sorted(factors)) == (1.0, 8.0, True)
     with pytest.raises(FormatError, match="not below"):
-        llama3_factors({"rope_parameters": {**rope, "low_freq_factor": 4.0}}, 64)
+        llama3_factors({**rope, "low_freq_factor": 4.0}, 64)
 
 
 def test_facts_are_plain_data(folder: Path, tmp_path: Path) -> None:

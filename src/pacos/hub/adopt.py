@@ -1,37 +1,40 @@
 """Open a model whatever its form: GGUF as it is, a Hugging Face folder presented in GGUF's vocabulary.
 
 Nothing is converted on disk. Matrices stay where they are, mapped; vectors (small) are widened to F32 in memory, and
-what GGUF stores otherwise (norms plus one, GPT-2's transposed matrices) is made in memory at first use. Rows of
-queries and keys stay in Hugging Face's order, so metadata says `pacos.rope.style` "halves" where GGUF's is "pairs".
+what GGUF stores otherwise (norms plus one, GPT-2's transposed matrices, experts in one stack) is made in memory at
+first use. Rows of queries and keys stay in Hugging Face's order, so metadata says `pacos.rope.style` "halves" where
+GGUF's is "pairs".
 """
 
 from __future__ import annotations
 
-import functools
 import os
 import struct
 from array import array
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pacos import quants
 from pacos.errors import FormatError, UnsupportedModel
 from pacos.formats import open_archive
 from pacos.formats.safetensors import SafetensorsArchive, read_safetensors
-from pacos.hub.hf_config import first_position, is_tied, llama3_factors, metadata_of
 from pacos.hub.hf_files import read_json, well_formed
 from pacos.hub.hf_pooling import pooling_metadata
 from pacos.hub.hf_tokenizer import tokenizer_metadata
 from pacos.lazy import np
-from pacos.models import Architecture, model_for_class
+from pacos.models import HuggingFace, model_for_class
 from pacos.models.hparams import ROPE_STYLE_KEY
-from pacos.models.names import FROM_FIRST, NEEDLESS, PLUS_ONE, TRANSPOSE, TensorName, from_hf
+from pacos.models.tensor_names import PLUS_ONE, TensorName
 from pacos.native import address_of
 from pacos.types import Archive, TensorEntry
 
 CONFIG_NAME = "config.json"
 _MATRIX_TYPES = ("F32", "F16", "BF16")
 _MADE_IN_MEMORY = -1  # `part` of tensors that lie in no file
+
+Config = Mapping[str, Any]
 
 
 def open_model(path: str | os.PathLike[str]) -> Archive:
@@ -43,49 +46,118 @@ def open_model(path: str | os.PathLike[str]) -> Archive:
     return adopt_folder(given) if (given / CONFIG_NAME).is_file() else open_archive(given)
 
 
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a tensor comes from: its names and changes, and the tensor of the folder, or one for each expert."""
+
+    name: TensorName
+    sources: tuple[str, ...]
+    stacked: bool
+
+
 class AdoptedArchive:
-    """A Hugging Face folder in GGUF's words; `changes` says what GGUF files would hold otherwise."""
+    """A Hugging Face folder in GGUF's words; `origins` says where each tensor comes from."""
 
     def __init__(
         self,
         source: SafetensorsArchive,
+        config: Config,
         metadata: dict[str, Any],
-        tensors: dict[str, TensorEntry],
-        origins: Mapping[str, str],
-        made: Mapping[str, Callable[[], Any]],
-        changes: Mapping[str, str],
+        origins: Mapping[str, Origin],
+        vectors: Mapping[str, list[float]],
     ) -> None:
         self.path: Path = source.path
         self.metadata: Mapping[str, Any] = metadata
-        self.tensors: Mapping[str, TensorEntry] = tensors
-        self.changes = changes
+        self.origins = origins
         self.warnings: list[str] = list(source.warnings)
         self._source = source
-        self._origins = origins
-        self._makers = made
+        self._config = config
+        self._vectors = vectors
         self._made: dict[str, Any] = {}
+        self.tensors: Mapping[str, TensorEntry] = {
+            **{gguf: self._entry(gguf, origin) for gguf, origin in origins.items()},
+            **{name: _made_entry(name, (len(values),), "F32") for name, values in vectors.items()},
+        }
+
+    def _entry(self, gguf: str, origin: Origin) -> TensorEntry:
+        found = [self._source.tensors[name] for name in origin.sources]
+        for one in found:
+            if one.type not in _MATRIX_TYPES:
+                raise UnsupportedModel(
+                    f"tensor '{one.name}' is of type {one.type}, supported: {', '.join(_MATRIX_TYPES)}"
+                )
+            if (one.shape, one.type) != (found[0].shape, found[0].type):
+                raise FormatError(f"{self.path}: tensors '{found[0].name}' and '{one.name}' differ in form")
+        first, name = found[0], origin.name
+        try:
+            shape = name.shape(first.shape, self._config)
+        except (LookupError, ValueError, TypeError, ArithmeticError) as error:
+            raise FormatError(
+                f"{self.path}: tensor '{first.name}' of shape {first.shape} is not as expected"
+            ) from error
+        shape = (len(found), *shape) if origin.stacked else shape
+        if len(shape) == 1 or not name.moves:
+            return _made_entry(gguf, shape, "F32")
+        if origin.stacked or name.changes:
+            return _made_entry(gguf, shape, first.type)
+        return TensorEntry(gguf, shape, first.type, first.part, first.offset, first.nbytes)
 
     def data(self, name: str) -> memoryview:
         """Raw bytes of a tensor. Errors: FormatError when the model has no such tensor."""
-        if name in self._makers:
-            if name not in self._made:
-                self._made[name] = self._makers[name]()
-            return memoryview(self._made[name]).cast("B").toreadonly()
-        return self._source.data(self._origin(name))
+        if name not in self.tensors:
+            raise FormatError(f"{self.path}: the model has no tensor {name!a}")
+        if self.tensors[name].part != _MADE_IN_MEMORY:
+            return self._source.data(self.origins[name].sources[0])
+        if name not in self._made:
+            self._made[name] = self._make(name)
+        return memoryview(self._made[name]).cast("B").toreadonly()
+
+    def _make(self, name: str) -> Any:
+        if name in self._vectors:
+            return array("f", self._vectors[name])
+        origin = self.origins[name]
+        changes = origin.name.changes
+        if len(self.tensors[name].shape) == 1 and changes in {(), (PLUS_ONE,)}:  # most vectors; without numpy
+            source = origin.sources[0]
+            values = _as_f32(self._source.data(source), self._source.tensors[source].type)
+            return array("f", (value + 1 for value in values)) if changes else values
+        pieces = list(self.pieces(name))
+        return np.ascontiguousarray(np.stack(pieces) if origin.stacked else pieces[0])
+
+    def pieces(self, name: str) -> Iterator[Any]:
+        """What a tensor is made of, one expert's matrix at a time, with its changes: cells as stored, or f32.
+
+        Shapes: as the entry says, without the axis of experts.
+        """
+        origin, entry = self.origins[name], self.tensors[name]
+        for source in origin.sources:
+            there = self._source.tensors[source]
+            x: Any
+            if there.type == "F32" or entry.type != there.type:
+                x = quants.dequantize(there.type, self._source.data(source), there.shape)
+            else:
+                x = np.frombuffer(self._source.data(source), np.uint16).reshape(there.shape)
+            for change in origin.name.changes:
+                x = change.values(x, self._config)
+            yield x
 
     def address(self, name: str) -> int:
         """Address of a tensor's first byte, valid until close()."""
-        return address_of(self.data(name)) if name in self._makers else self._source.address(self._origin(name))
-
-    def _origin(self, name: str) -> str:
-        if name not in self._origins:
-            raise FormatError(f"{self.path}: the model has no tensor {name!a}")
-        return self._origins[name]
+        if name in self.tensors and self.tensors[name].part != _MADE_IN_MEMORY:
+            return self._source.address(self.origins[name].sources[0])
+        return address_of(self.data(name))
 
     def close(self) -> None:
         """Release the files and what was made in memory."""
         self._made.clear()
         self._source.close()
+
+
+def _made_entry(name: str, shape: tuple[int, ...], kind: str) -> TensorEntry:
+    count = 1
+    for size in shape:
+        count *= size
+    return TensorEntry(name, shape, kind, _MADE_IN_MEMORY, 0, count * (4 if kind == "F32" else 2))
 
 
 def adopt_folder(folder: Path) -> AdoptedArchive:
@@ -97,94 +169,60 @@ def adopt_folder(folder: Path) -> AdoptedArchive:
     classes = config.get("architectures")
     if not isinstance(classes, list) or not classes or not isinstance(classes[0], str):
         raise FormatError(f"{folder / CONFIG_NAME}: architectures is {classes!a}, needed: a list with a class name")
-    entry = model_for_class(classes[0])
+    entry, hf = model_for_class(classes[0])
     metadata = {"general.architecture": entry.name, "general.name": folder.resolve().name.removesuffix("-hf")}
     with well_formed(str(folder / CONFIG_NAME)):
-        metadata |= metadata_of(entry.name, config)
-    if entry.rope == "pairs":
+        metadata |= hf.metadata_of(entry.name, config)
+        vectors = hf.vectors(hf.filled(config))
+    if hf.turns and entry.rope == "pairs":
         metadata[ROPE_STYLE_KEY] = "halves"
     metadata |= pooling_metadata(folder, entry.name)
     with well_formed(str(folder / "tokenizer.json")):
         metadata |= tokenizer_metadata(folder, config)
     source = read_safetensors(folder)
     try:
-        return _present(source, entry, config, metadata)
+        return AdoptedArchive(source, hf.filled(config), metadata, _origins(source, entry.name, hf, config), vectors)
     except BaseException:
         source.close()
         raise
 
 
-def _present(
-    source: SafetensorsArchive, entry: Architecture, config: Mapping[str, Any], metadata: dict[str, Any]
-) -> AdoptedArchive:
-    names = _names(source, entry, config)
-    tensors: dict[str, TensorEntry] = {}
-    made: dict[str, Callable[[], Any]] = {}
-    for gguf, (hf, name) in names.items():
-        there = source.tensors[hf]
-        if there.type not in _MATRIX_TYPES:
-            raise UnsupportedModel(f"tensor '{hf}' is of type {there.type}, supported: {', '.join(_MATRIX_TYPES)}")
-        if len(there.shape) == 1:
-            tensors[gguf] = TensorEntry(gguf, there.shape, "F32", _MADE_IN_MEMORY, 0, 4 * there.shape[0])
-            made[gguf] = _vector_maker(source, hf, 1.0 if name.change == PLUS_ONE else 0.0)
-        elif name.change == TRANSPOSE:
-            shape = tuple(reversed(there.shape))
-            tensors[gguf] = TensorEntry(gguf, shape, there.type, _MADE_IN_MEMORY, 0, there.nbytes)
-            made[gguf] = _transposed_maker(source, hf)
-        elif name.change == FROM_FIRST and (skipped := first_position(config)):
-            row = there.nbytes // there.shape[0]
-            shape = (max(0, there.shape[0] - skipped), *there.shape[1:])
-            tensors[gguf] = TensorEntry(gguf, shape, there.type, _MADE_IN_MEMORY, 0, row * shape[0])
-            made[gguf] = functools.partial(_later_rows, source, hf, row * skipped)
-        else:
-            tensors[gguf] = TensorEntry(gguf, there.shape, there.type, there.part, there.offset, there.nbytes)
-    with well_formed(str(source.path / CONFIG_NAME)):
-        factors = llama3_factors(config, metadata.get(f"{entry.name}.rope.dimension_count", 0)) if entry.rope else None
-    if factors:
-        tensors["rope_freqs.weight"] = TensorEntry(
-            "rope_freqs.weight", (len(factors),), "F32", _MADE_IN_MEMORY, 0, 4 * len(factors)
-        )
-        made["rope_freqs.weight"] = lambda: array("f", factors)
-    origins = {gguf: hf for gguf, (hf, _) in names.items()}
-    changes = {gguf: name.change for gguf, (_, name) in names.items()}
-    return AdoptedArchive(source, metadata, tensors, origins, made, changes)
-
-
-def _names(
-    source: SafetensorsArchive, entry: Architecture, config: Mapping[str, Any]
-) -> dict[str, tuple[str, TensorName]]:
-    """GGUF name -> (name in the file, both names and the change); with tied weights one tensor stands for both."""
-    names: dict[str, tuple[str, TensorName]] = {}
-    classifies = any(hf.startswith("classifier.") for hf in source.tensors)
-    for hf in source.tensors:
-        if NEEDLESS.search(hf) or (not classifies and "pooler." in hf):
+def _origins(source: SafetensorsArchive, family: str, hf: HuggingFace, config: Config) -> dict[str, Origin]:
+    """Where every tensor comes from; with tied weights one of the folder stands for both."""
+    found: dict[str, dict[int | None, tuple[str, TensorName]]] = {}
+    table = hf.table()
+    classifies = any(name.startswith("classifier.") for name in source.tensors)
+    for name in source.tensors:
+        if hf.is_needless(name) or (not classifies and "pooler." in name):
             continue
-        name = from_hf(entry.name, hf)
-        if name is None:
-            source.warnings.append(f"{source.path}: tensor '{hf}' is not used by {entry.name}")
-        elif name.gguf in names:
-            raise FormatError(f"{source.path}: tensors '{names[name.gguf][0]}' and '{hf}' are the same weight")
-        else:
-            names[name.gguf] = (hf, name)
-    if is_tied(entry.name, config) and "output.weight" in names:
-        output = names.pop("output.weight")
-        names.setdefault("token_embd.weight", output)
-    if "output.weight" not in names and not is_tied(entry.name, config):
+        rows = table.find(name)
+        if not rows:
+            source.warnings.append(f"{source.path}: tensor '{name}' is not used by {family}")
+        for row in rows:
+            experts = found.setdefault(row.name.gguf, {})
+            if row.expert in experts:
+                raise FormatError(f"{source.path}: tensors '{experts[row.expert][0]}' and '{name}' are the same weight")
+            experts[row.expert] = (name, row.name)
+    origins = {gguf: _origin(source, gguf, experts) for gguf, experts in found.items()}
+    if hf.is_tied(config) and "output.weight" in origins:
+        output = origins.pop("output.weight")
+        origins.setdefault("token_embd.weight", output)
+    if "output.weight" not in origins and not hf.is_tied(config):
         hint = "the folder is incomplete, or config.json should say tie_word_embeddings"
         raise FormatError(f"{source.path}: tensor 'lm_head.weight' is missing", hint=hint)
-    return names
+    return origins
 
 
-def _later_rows(source: SafetensorsArchive, name: str, skipped_bytes: int) -> memoryview:
-    return source.data(name)[skipped_bytes:]
-
-
-def _vector_maker(source: SafetensorsArchive, name: str, plus: float) -> Callable[[], array[float]]:
-    def make() -> array[float]:
-        values = _as_f32(source.data(name), source.tensors[name].type)
-        return array("f", (value + plus for value in values)) if plus else values
-
-    return make
+def _origin(source: SafetensorsArchive, gguf: str, experts: Mapping[int | None, tuple[str, TensorName]]) -> Origin:
+    stacked = None not in experts
+    if stacked:
+        missing = next((n for n in range(len(experts)) if n not in experts), None)
+        if missing is not None:
+            raise FormatError(f"{source.path}: tensor '{gguf}' lacks the part of expert {missing}", hint="incomplete?")
+        ordered = [experts[n] for n in range(len(experts))]
+    else:
+        ordered = [experts[None]]
+    return Origin(ordered[0][1], tuple(name for name, _ in ordered), stacked)
 
 
 def _as_f32(data: memoryview, kind: str) -> array[float]:
@@ -198,12 +236,3 @@ def _as_f32(data: memoryview, kind: str) -> array[float]:
         halves.frombytes(data)
         values.frombytes(array("I", (half << 16 for half in halves)).tobytes())
     return values
-
-
-def _transposed_maker(source: SafetensorsArchive, name: str) -> Callable[[], Any]:
-    def make() -> Any:
-        entry = source.tensors[name]
-        cells = np.frombuffer(source.data(name), np.uint32 if entry.type == "F32" else np.uint16)
-        return np.ascontiguousarray(cells.reshape(entry.shape).T)
-
-    return make

@@ -5,6 +5,7 @@ Source: llama.cpp's convert_hf_to_gguf.py: which tensors stay F32, and the order
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -19,7 +20,7 @@ from pacos.hub.file_types import FILE_TYPES, file_type_metadata
 from pacos.lazy import np
 from pacos.models import Hparams
 from pacos.models.hparams import ROPE_STYLE_KEY
-from pacos.models.names import KEY_ROWS, QUERY_ROWS
+from pacos.models.tensor_names import QUERIES
 from pacos.types import TensorEntry
 
 OUTPUT_TYPES = ("F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1")
@@ -31,6 +32,8 @@ _TYPED_LISTS = {
     "tokenizer.ggml.scores": F32,
     "tokenizer.ggml.token_type": I32,
 }
+
+_PIECE_VALUES = 1 << 24
 
 Progress = Callable[[float], object]
 
@@ -94,20 +97,33 @@ def _pieces(
     archive: AdoptedArchive, hp: Hparams, name: str, target: str, share: float, progress: Progress | None
 ) -> Callable[[], Any]:
     def make() -> Iterator[Any]:
-        entry = archive.tensors[name]
-        change = archive.changes.get(name)
-        if change in (QUERY_ROWS, KEY_ROWS) and archive.metadata.get(ROPE_STYLE_KEY) == "halves":
-            layer = int(name.split(".")[1])
-            heads = (hp.heads if change == QUERY_ROWS else hp.key_heads)[layer]
-            yield encoded(paired_rows(_array(archive, entry), heads, hp.rope.width), target)
-        elif entry.type == target:
+        entry, origin = archive.tensors[name], archive.origins.get(name)
+        rotary = origin.name.rotary if origin is not None and archive.metadata.get(ROPE_STYLE_KEY) == "halves" else ""
+        if entry.type == target and not rotary and (origin is None or not (origin.stacked or origin.name.changes)):
             yield archive.data(name)
-        else:
-            yield encoded(_array(archive, entry), target)
+        elif origin is not None:
+            for part in archive.pieces(name):
+                rows = part
+                if rotary:
+                    layer = int(name.split(".")[1])
+                    heads = (hp.heads if rotary == QUERIES else hp.key_heads)[layer]
+                    rows = paired_rows(part, heads, hp.rope.width)
+                yield from _encoded_rows(rows, entry.type, target)
         if progress is not None:
             progress(share)
 
     return make
+
+
+def _encoded_rows(rows: Any, kind: str, target: str) -> Iterator[bytes]:
+    """The rows in the type's bytes, so many at a time that their f32 values stay small; cells are of type `kind`."""
+    step = max(1, _PIECE_VALUES // max(1, math.prod(rows.shape[1:]))) if rows.ndim > 1 else len(rows)
+    for begin in range(0, len(rows), max(1, step)):
+        piece: Any = np.ascontiguousarray(rows[begin : begin + step])
+        values = (
+            piece if piece.dtype == np.float32 else quants.dequantize(kind, memoryview(piece).cast("B"), piece.shape)
+        )
+        yield quants.quantize(target, values)
 
 
 def paired_rows(rows: Any, heads: int, width: int) -> Any:
@@ -120,12 +136,3 @@ def paired_rows(rows: Any, heads: int, width: int) -> Any:
     return np.concatenate([turned.reshape(heads, width, *rows.shape[1:]), by_head[:, width:]], axis=1).reshape(
         rows.shape
     )
-
-
-def _array(archive: AdoptedArchive, entry: TensorEntry) -> Any:
-    return quants.dequantize(entry.type, archive.data(entry.name), entry.shape)
-
-
-def encoded(values: Any, target: str) -> bytes:
-    """f32 values in a type's bytes."""
-    return quants.quantize(target, values)

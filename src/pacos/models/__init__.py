@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pacos.models.build import HIDDEN, LOGITS, RANK, build_plan, page_layout
 from pacos.models.hparams import Hparams, RopeOverrides
+from pacos.models.huggingface import HuggingFace
 from pacos.models.registry import Architecture, architecture, architectures, model_for, model_for_class
 
 __all__ = [
@@ -12,6 +13,7 @@ __all__ = [
     "RANK",
     "Architecture",
     "Hparams",
+    "HuggingFace",
     "RopeOverrides",
     "architecture",
     "architectures",

@@ -8,11 +8,15 @@ Shapes: T tokens in the step, R rows wanted, D model width, H heads, E head widt
 
 from __future__ import annotations
 
+from pacos.errors import FormatError
 from pacos.ir import ops
 from pacos.ir.graph import Inputs, Tensor, WeightTable
 from pacos.models.blocks import project, silu_feed_forward
+from pacos.models.hf_config import Config, Metadata, sizes
 from pacos.models.hparams import Hparams
+from pacos.models.huggingface import SILU, HuggingFace
 from pacos.models.registry import architecture
+from pacos.models.tensor_names import TensorName, in_layers, outside, pair, picked
 
 CLASSES = tuple(
     f"{family}{use}"
@@ -20,10 +24,109 @@ CLASSES = tuple(
     for use in ("Model", "ForMaskedLM", "ForSequenceClassification")
 )
 ENCODER = {"attention.causal": False}
+POSITIONS_SKIPPED_MAX = 8
 _MAX_BIAS = 8.0  # of ALiBi
+_ROBERTA = ("roberta", "xlm-roberta", "camembert")
 
 
-@architecture("bert", hf=CLASSES, rope="", defaults=ENCODER)
+def first_position(config: Config) -> int:
+    """The row of learned positions that the first token takes: RoBERTa's begin behind that of padding."""
+    if config.get("model_type") not in _ROBERTA:
+        return 0
+    padding = config.get("pad_token_id", 1)
+    if not isinstance(padding, int) or not 0 <= padding < POSITIONS_SKIPPED_MAX:
+        raise FormatError(f"config.json: pad_token_id is {padding!a}, needed: 0 to {POSITIONS_SKIPPED_MAX - 1}")
+    return padding + 1
+
+
+def _read_bert(config: Config) -> Metadata:
+    context = config.get("max_position_embeddings")
+    return {
+        **sizes(config),
+        "context_length": context - first_position(config) if isinstance(context, int) else None,
+        "attention.layer_norm_epsilon": config.get("layer_norm_eps"),
+        "attention.causal": False,
+    }
+
+
+def _read_nomic(config: Config) -> Metadata:
+    """In the words of the published files, or in those of transformers."""
+    width, heads = (config.get(new, config.get(old)) for new, old in (("hidden_size", "n_embd"), _HEADS))
+    head_width = width // heads if isinstance(width, int) and isinstance(heads, int) and heads > 0 else None
+    fraction = config.get("rotary_emb_fraction", 1.0)
+    return {
+        "block_count": config.get("num_hidden_layers", config.get("n_layer")),
+        "context_length": config.get("max_position_embeddings", config.get("n_positions")),
+        "embedding_length": width,
+        "feed_forward_length": config.get("intermediate_size", config.get("n_inner")),
+        "attention.head_count": heads,
+        "attention.layer_norm_epsilon": config.get("layer_norm_eps", config.get("layer_norm_epsilon")),
+        "attention.causal": False,
+        "rope.freq_base": (config.get("rope_parameters") or {}).get("rope_theta") or config.get("rotary_emb_base"),
+        "rope.dimension_count": int(head_width * fraction) if head_width else None,
+        "vocab_size": config.get("vocab_size"),
+    }
+
+
+_HEADS = ("num_attention_heads", "n_head")
+_FROM_FIRST = picked("from first", lambda rows, config: (range(min(rows, first_position(config)), rows),))
+_HEAD = "^cls\\.(predictions|seq_relationship)\\."  # of training, in whole checkpoints
+
+BERT = HuggingFace(
+    classes=CLASSES,
+    names=(
+        *outside(token_embd="embeddings.word_embeddings", token_types="embeddings.token_type_embeddings"),
+        TensorName("position_embd.weight", "embeddings.position_embeddings.weight", (_FROM_FIRST,)),
+        *outside(token_embd_norm="embeddings.LayerNorm", cls="pooler.dense"),
+        *in_layers(
+            "encoder.layer.{i}",
+            attn_q="attention.self.query",
+            attn_k="attention.self.key",
+            attn_v="attention.self.value",
+            attn_output="attention.output.dense",
+            attn_output_norm="attention.output.LayerNorm",
+            ffn_up="intermediate.dense",
+            ffn_down="output.dense",
+            layer_output_norm="output.LayerNorm",
+        ),
+        *pair("cls.output", "classifier"),
+        *pair("cls", "classifier.dense"),
+        *pair("cls.output", "classifier.out_proj"),
+    ),
+    metadata=_read_bert,
+    defaults={
+        **{"layer_norm_eps": 1e-12, "tie_word_embeddings": True, "hidden_act": "gelu", "pad_token_id": 0},
+        **{"max_position_embeddings": 512},
+    },
+    activations=("gelu",),
+    prefixes=("bert.", "roberta."),
+    needless=rf"embeddings\.position_ids$|{_HEAD}",
+)
+NOMIC_BERT = HuggingFace(
+    classes=("NomicBertModel",),
+    names=(
+        *outside(token_embd="embeddings.word_embeddings", token_types="embeddings.token_type_embeddings"),
+        *outside(token_embd_norm="emb_ln"),
+        *in_layers(
+            "encoder.layers.{i}",
+            attn_qkv="attn.Wqkv",
+            attn_output="attn.out_proj",
+            attn_output_norm="norm1",
+            ffn_up="mlp.fc11",
+            ffn_gate="mlp.fc12",
+            ffn_down="mlp.fc2",
+            layer_output_norm="norm2",
+        ),
+    ),
+    metadata=_read_nomic,
+    defaults={"layer_norm_epsilon": 1e-12, "tie_word_embeddings": True, "rotary_emb_base": 1000.0},
+    activations=(*SILU, "swiglu"),
+    prefixes=("bert.",),
+    needless=_HEAD,
+)
+
+
+@architecture("bert", hf=BERT, rope="", defaults=ENCODER)
 def bert(inputs: Inputs, weights: WeightTable, hp: Hparams) -> Tensor:
     """Hidden states [R, D] of the rows wanted."""
     x = _embedded(inputs, weights) + ops.embed(inputs.positions, weights["position_embd"])  # [T, D]
@@ -39,7 +142,7 @@ def bert(inputs: Inputs, weights: WeightTable, hp: Hparams) -> Tensor:
     return y
 
 
-@architecture("nomic-bert", hf=("NomicBertModel",), defaults=ENCODER)
+@architecture("nomic-bert", hf=NOMIC_BERT, defaults=ENCODER)
 def nomic_bert(inputs: Inputs, weights: WeightTable, hp: Hparams) -> Tensor:
     """Hidden states [R, D]: rotary positions, gated SiLU."""
     x = norm(_embedded(inputs, weights), weights, "token_embd_norm", hp)  # [T, D]
@@ -54,7 +157,7 @@ def nomic_bert(inputs: Inputs, weights: WeightTable, hp: Hparams) -> Tensor:
     return y
 
 
-@architecture("jina-bert-v2", hf=(), rope="", defaults=ENCODER)
+@architecture("jina-bert-v2", rope="", defaults=ENCODER)
 def jina_bert_v2(inputs: Inputs, weights: WeightTable, hp: Hparams) -> Tensor:
     """Hidden states [R, D]: no positions but ALiBi's bias, gated GELU; some have more norms."""
     x = norm(_embedded(inputs, weights), weights, "token_embd_norm", hp)  # [T, D]

@@ -9,11 +9,24 @@ from __future__ import annotations
 from pacos.ir import ops
 from pacos.ir.graph import Inputs, Tensor, WeightTable
 from pacos.models.blocks import gelu_feed_forward, logits, project, project_heads
+from pacos.models.hf_config import decoder
 from pacos.models.hparams import Hparams
+from pacos.models.huggingface import HuggingFace
 from pacos.models.registry import architecture
+from pacos.models.tensor_names import ATTENTION, ENDS, GATED, PLUS_ONE, TWO_NORMS, changed
+
+DEFAULTS = {"rms_norm_eps": 1e-6, "head_dim": 256, "tie_word_embeddings": True}
+ACTIVATIONS = ("gelu_pytorch_tanh", "gelu")  # old files say "gelu" and mean its tanh form
+GEMMA = HuggingFace(
+    classes=("GemmaForCausalLM",),
+    names=changed((*ENDS, *TWO_NORMS, *ATTENTION, *GATED), PLUS_ONE, "norm.weight"),
+    metadata=decoder,
+    defaults=DEFAULTS,
+    activations=ACTIVATIONS,
+)
 
 
-@architecture("gemma", hf=("GemmaForCausalLM",))
+@architecture("gemma", hf=GEMMA)
 def gemma(inputs: Inputs, weights: WeightTable, hp: Hparams) -> Tensor:
     """Logits [R, V] for the rows wanted."""
     x = ops.scale(ops.embed(inputs.tokens, weights["token_embd"]), factor=hp.width**0.5)  # [T, D]

@@ -9,8 +9,13 @@ from __future__ import annotations
 from pacos.ir import ops
 from pacos.ir.graph import Inputs, Tensor, WeightTable
 from pacos.models.blocks import gelu_feed_forward, logits, project, project_heads
+from pacos.models.gemma import ACTIVATIONS
+from pacos.models.gemma import DEFAULTS as GEMMA
+from pacos.models.hf_config import decoder, windows
 from pacos.models.hparams import Hparams
+from pacos.models.huggingface import HuggingFace
 from pacos.models.registry import architecture
+from pacos.models.tensor_names import ATTENTION, ENDS, FOUR_NORMS, GATED, PLUS_ONE, changed
 
 _LAYERS_27B = 46
 
@@ -22,7 +27,19 @@ DEFAULTS = {
 }
 
 
-@architecture("gemma2", hf=("Gemma2ForCausalLM",), defaults=DEFAULTS)
+GEMMA2 = HuggingFace(
+    classes=("Gemma2ForCausalLM",),
+    names=changed((*ENDS, *FOUR_NORMS, *ATTENTION, *GATED), PLUS_ONE, "norm.weight"),
+    metadata=lambda config: decoder(config) | windows(config, 2),
+    defaults={
+        **{**GEMMA, "query_pre_attn_scalar": 256, "sliding_window": 4096},
+        **{"attn_logit_softcapping": 50.0, "final_logit_softcapping": 30.0},
+    },
+    activations=ACTIVATIONS,
+)
+
+
+@architecture("gemma2", hf=GEMMA2, defaults=DEFAULTS)
 def gemma2(inputs: Inputs, weights: WeightTable, hp: Hparams) -> Tensor:
     """Logits [R, V] for the rows wanted."""
     scale = score_scale(hp, _LAYERS_27B)

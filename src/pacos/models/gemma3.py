@@ -9,9 +9,14 @@ from __future__ import annotations
 from pacos.ir import ops
 from pacos.ir.graph import Inputs, Tensor, WeightTable
 from pacos.models.blocks import gelu_feed_forward, logits, project, project_heads
+from pacos.models.gemma import ACTIVATIONS
+from pacos.models.gemma import DEFAULTS as GEMMA
 from pacos.models.gemma2 import score_scale
+from pacos.models.hf_config import decoder, windows
 from pacos.models.hparams import Hparams
+from pacos.models.huggingface import HuggingFace
 from pacos.models.registry import architecture
+from pacos.models.tensor_names import ATTENTION, ENDS, FOUR_NORMS, GATED, HEAD_NORMS, PLUS_ONE, changed
 
 _LAYERS_27B = 62
 
@@ -22,7 +27,19 @@ DEFAULTS = {
 }
 
 
-@architecture("gemma3", hf=("Gemma3ForCausalLM",), defaults=DEFAULTS)
+GEMMA3 = HuggingFace(
+    classes=("Gemma3ForCausalLM",),
+    names=changed((*ENDS, *FOUR_NORMS, *ATTENTION, *HEAD_NORMS, *GATED), PLUS_ONE, "norm.weight"),
+    metadata=lambda config: decoder(config) | windows(config, config["sliding_window_pattern"]),
+    defaults={
+        **{**GEMMA, "query_pre_attn_scalar": 256, "sliding_window": 4096, "sliding_window_pattern": 6},
+        **{"rope_theta": 1e6, "rope_local_base_freq": 1e4},
+    },
+    activations=ACTIVATIONS,
+)
+
+
+@architecture("gemma3", hf=GEMMA3, defaults=DEFAULTS)
 def gemma3(inputs: Inputs, weights: WeightTable, hp: Hparams) -> Tensor:
     """Logits [R, V] for the rows wanted."""
     scale = score_scale(hp, _LAYERS_27B)

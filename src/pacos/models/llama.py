@@ -6,14 +6,29 @@ Shapes: T tokens in the step, R rows wanted, D model width, V vocabulary, H quer
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from pacos.ir import ops
 from pacos.ir.graph import Inputs, Tensor, WeightTable
 from pacos.models.blocks import logits, project, project_heads, silu_feed_forward
+from pacos.models.hf_config import decoder, llama3_vectors, windows
 from pacos.models.hparams import Hparams
+from pacos.models.huggingface import HuggingFace
 from pacos.models.registry import architecture
+from pacos.models.tensor_names import ENDS, GATED, PAIRED_ATTENTION, TWO_NORMS
+
+NAMES = (*ENDS, *TWO_NORMS, *PAIRED_ATTENTION, *GATED)
+LLAMA = HuggingFace(
+    classes=("LlamaForCausalLM", "LLaMAForCausalLM"),
+    names=NAMES,
+    metadata=lambda config: decoder(config) | windows(config),
+    defaults={"rms_norm_eps": 1e-6},
+    vectors=llama3_vectors,
+)
+MISTRAL = replace(LLAMA, classes=("MistralForCausalLM",), defaults={"rms_norm_eps": 1e-6, "sliding_window": 4096})
 
 
-@architecture("llama", hf=("LlamaForCausalLM", "LLaMAForCausalLM", "MistralForCausalLM"), rope="pairs")
+@architecture("llama", hf=(LLAMA, MISTRAL), rope="pairs")
 def llama(inputs: Inputs, weights: WeightTable, hp: Hparams) -> Tensor:
     """Logits [R, V] for the rows wanted."""
     factors = weights.get("rope_freqs")  # Llama 3.1: divide the rotary frequencies

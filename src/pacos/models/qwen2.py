@@ -9,11 +9,33 @@ from __future__ import annotations
 from pacos.ir import ops
 from pacos.ir.graph import Inputs, Tensor, WeightTable
 from pacos.models.blocks import logits, project, project_heads, silu_feed_forward
-from pacos.models.hparams import Hparams
+from pacos.models.hf_config import Config, Metadata, decoder, windows
+from pacos.models.hparams import LAYERS_MAX, Hparams
+from pacos.models.huggingface import HuggingFace
 from pacos.models.registry import architecture
+from pacos.models.tensor_names import ATTENTION, ENDS, GATED, TWO_NORMS
 
 
-@architecture("qwen2", hf=("Qwen2ForCausalLM",))
+def read_config(config: Config) -> Metadata:
+    """The metadata of Qwen 2 and 3: from one layer on, all have a window."""
+    found = decoder(config)
+    layers, first = config.get("num_hidden_layers"), config["max_window_layers"]
+    if "layer_types" in config:
+        return found | windows(config)
+    if config.get("use_sliding_window") and isinstance(layers, int) and layers <= LAYERS_MAX:
+        found |= windows(config, [i >= first for i in range(layers)])
+    return found
+
+
+QWEN2 = HuggingFace(
+    classes=("Qwen2ForCausalLM",),
+    names=(*ENDS, *TWO_NORMS, *ATTENTION, *GATED),
+    metadata=read_config,
+    defaults={"rms_norm_eps": 1e-6, "max_window_layers": 28},
+)
+
+
+@architecture("qwen2", hf=QWEN2)
 def qwen2(inputs: Inputs, weights: WeightTable, hp: Hparams) -> Tensor:
     """Logits [R, V] for the rows wanted."""
     x = ops.embed(inputs.tokens, weights["token_embd"])  # [T, D]

@@ -10,10 +10,20 @@ from pacos.ir import ops
 from pacos.ir.graph import Inputs, Tensor, WeightTable
 from pacos.models.blocks import logits, project, project_heads, silu_feed_forward
 from pacos.models.hparams import Hparams
+from pacos.models.huggingface import HuggingFace
+from pacos.models.qwen2 import read_config
 from pacos.models.registry import architecture
+from pacos.models.tensor_names import ATTENTION, ENDS, GATED, HEAD_NORMS, TWO_NORMS
+
+QWEN3 = HuggingFace(
+    classes=("Qwen3ForCausalLM",),
+    names=(*ENDS, *TWO_NORMS, *ATTENTION, *HEAD_NORMS, *GATED),
+    metadata=read_config,
+    defaults={"rms_norm_eps": 1e-6, "head_dim": 128, "max_window_layers": 28},
+)
 
 
-@architecture("qwen3", hf=("Qwen3ForCausalLM",))
+@architecture("qwen3", hf=QWEN3)
 def qwen3(inputs: Inputs, weights: WeightTable, hp: Hparams) -> Tensor:
     """Logits [R, V] for the rows wanted."""
     x = ops.embed(inputs.tokens, weights["token_embd"])  # [T, D]

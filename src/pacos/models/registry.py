@@ -12,6 +12,7 @@ from typing import Any
 
 from pacos.errors import FormatError, UnsupportedModel
 from pacos.ir.graph import Inputs, Tensor, WeightTable
+from pacos.models.huggingface import HuggingFace
 
 Model = Callable[[Inputs, WeightTable, Any], Tensor]
 
@@ -20,7 +21,7 @@ _SHOWN_CHARACTERS = 64
 
 @dataclass(frozen=True, slots=True)
 class Architecture:
-    """A model family under one GGUF name.
+    """A model family under one GGUF name; `hf` says how folders hold it.
 
     `rope` is the style of its rotary pairs in GGUF files ("" when it has none). `defaults` holds metadata, keys
     without the architecture's prefix, that files of the family may leave out.
@@ -28,7 +29,7 @@ class Architecture:
 
     name: str
     model: Model
-    hf: tuple[str, ...]
+    hf: tuple[HuggingFace, ...]
     rope: str = "halves"
     defaults: Mapping[str, Any] = field(default_factory=dict)
 
@@ -37,13 +38,17 @@ _FOUND: dict[str, Architecture] = {}
 
 
 def architecture(
-    *names: str, hf: tuple[str, ...], rope: str = "halves", defaults: Mapping[str, Any] | None = None
+    *names: str,
+    hf: HuggingFace | tuple[HuggingFace, ...] = (),
+    rope: str = "halves",
+    defaults: Mapping[str, Any] | None = None,
 ) -> Callable[[Model], Model]:
-    """Register a model function under its GGUF names and its Hugging Face class names."""
+    """Register a model function under its GGUF names, for folders of the classes that `hf` names."""
+    folders = hf if isinstance(hf, tuple) else (hf,)
 
     def register(model: Model) -> Model:
         for name in names:
-            _FOUND[name] = Architecture(name, model, hf, rope, dict(defaults or {}))
+            _FOUND[name] = Architecture(name, model, folders, rope, dict(defaults or {}))
         return model
 
     return register
@@ -64,8 +69,9 @@ def model_for(name: object) -> Architecture:
     """
     if not isinstance(name, str) or not name:
         raise FormatError(f"general.architecture is {_shown(name)}, needed: a name", hint=_supported())
-    if name not in _FOUND and name.isidentifier() and importlib.util.find_spec(f"pacos.models.{name}"):
-        importlib.import_module(f"pacos.models.{name}")  # a family's file is named after it: spare the scan
+    file = name.replace("-", "_")
+    if name not in _FOUND and file.isidentifier() and importlib.util.find_spec(f"pacos.models.{file}"):
+        importlib.import_module(f"pacos.models.{file}")  # a family's file is named after it: spare the scan
     found = _FOUND.get(name) or {entry.name: entry for entry in architectures()}.get(name)
     if found is None:
         near = difflib.get_close_matches(name[:_SHOWN_CHARACTERS], sorted(_FOUND), 1)
@@ -74,15 +80,15 @@ def model_for(name: object) -> Architecture:
     return found
 
 
-def model_for_class(name: str) -> Architecture:
-    """The family of a Hugging Face class name, as in config.json's `architectures`.
+def model_for_class(name: str) -> tuple[Architecture, HuggingFace]:
+    """The family of a Hugging Face class name, as in config.json's `architectures`, and how its folders hold it.
 
     Errors: UnsupportedModel listing the class names that exist.
     """
-    for entry in architectures():
-        if name in entry.hf:
-            return entry
-    known = ", ".join(sorted({one for entry in architectures() for one in entry.hf}))
+    folders = {one: (entry, hf) for entry in architectures() for hf in entry.hf for one in hf.classes}
+    if name in folders:
+        return folders[name]
+    known = ", ".join(sorted(folders))
     raise UnsupportedModel(f"model class {_shown(name)} is not supported", hint=f"supported classes: {known}")
 
 

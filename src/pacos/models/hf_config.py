@@ -1,0 +1,179 @@
+"""Say in GGUF's metadata keys what a decoder's config.json says: the parts that families' readers are made of.
+
+Source: transformers 5.24 configuration classes (`rope_parameters`, and `rope_theta` with `rope_scaling` of older
+files); llama.cpp's conversion scripts for the keys.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from pacos.errors import FormatError, UnsupportedModel
+from pacos.models.hparams import HEAD_WIDTH_MAX, LAYERS_MAX
+
+Config = Mapping[str, Any]
+Metadata = dict[str, Any]
+
+
+def decoder(config: Config) -> Metadata:
+    """Sizes and rotary positions of a decoder whose config speaks as Llama's."""
+    return sizes(config) | rotary(config)
+
+
+def sizes(config: Config) -> Metadata:
+    """Sizes, norms, scale and caps, in the words that most configs use."""
+    scalar = config.get("query_pre_attn_scalar")
+    return {
+        "block_count": config.get("num_hidden_layers"),
+        "context_length": config.get("max_position_embeddings"),
+        "embedding_length": config.get("hidden_size"),
+        "feed_forward_length": config.get("intermediate_size"),
+        "attention.head_count": config.get("num_attention_heads"),
+        "attention.head_count_kv": config.get("num_key_value_heads"),
+        "attention.key_length": config.get("head_dim"),
+        "attention.value_length": config.get("head_dim"),
+        "attention.layer_norm_rms_epsilon": config.get("rms_norm_eps"),
+        "attention.scale": positive(config, "query_pre_attn_scalar") ** -0.5 if scalar else None,
+        "attn_logit_softcapping": config.get("attn_logit_softcapping"),
+        "final_logit_softcapping": config.get("final_logit_softcapping"),
+        "vocab_size": config.get("vocab_size"),
+    }
+
+
+def windows(config: Config, pattern: int | Sequence[bool] | None = None) -> Metadata:
+    """The window of attention: of all layers, of those that the pattern or the config's `layer_types` names.
+
+    A number N as the pattern says that the last of every N layers sees all.
+    """
+    window = config.get("sliding_window")
+    layers = config.get("num_hidden_layers")
+    if not window or not isinstance(layers, int) or config.get("use_sliding_window") is False:
+        return {}
+    if layers > LAYERS_MAX:
+        raise FormatError(f"config.json: {layers} layers, at most {LAYERS_MAX} are supported")
+    kinds = config.get("layer_types")
+    if isinstance(kinds, list) and len(kinds) == layers:
+        pattern = [kind == "sliding_attention" for kind in kinds]
+    if isinstance(pattern, list) and not any(pattern):
+        return {}
+    return {"attention.sliding_window": window, "attention.sliding_window_pattern": pattern}
+
+
+def rope_settings(config: Config) -> tuple[dict[str, Any], float | None]:
+    """The rotary settings in one form (`rope_theta`, `rope_type`, ...), and the base of windowed layers if other."""
+    new = config.get("rope_parameters") or {}
+    if not isinstance(new, dict):
+        raise FormatError(f"config.json: rope_parameters is {type(new).__name__}, needed: an object")
+    windowed: float | None = None
+    if isinstance(new.get("full_attention"), dict):
+        windowed = (new.get("sliding_attention") or {}).get("rope_theta")
+        new = new["full_attention"]
+    else:
+        windowed = config.get("rope_local_base_freq")
+    old = config.get("rope_scaling") or {}
+    settings = {"rope_theta": config.get("rope_theta"), **old, **new}
+    settings["rope_type"] = settings.get("rope_type") or settings.get("type") or "default"
+    return settings, windowed
+
+
+def rotary(config: Config) -> Metadata:
+    """Base, rotated width and scaling of rotary positions. Errors: UnsupportedModel for a scaling that is not known."""
+    settings, windowed = rope_settings(config)
+    found = {"rope.freq_base": settings.get("rope_theta") or 10000.0, "rope.freq_base_swa": windowed}
+    width = head_width(config)
+    partial = settings.get("partial_rotary_factor") or config.get("partial_rotary_factor") or 1.0
+    found["rope.dimension_count"] = int(width * partial) if isinstance(width, int) else None
+    kind = settings["rope_type"]
+    scaling = _SCALINGS.get(kind)
+    if scaling is None:
+        known = ", ".join(_SCALINGS)
+        raise UnsupportedModel(f"config.json: rotary scaling {kind!a} is not supported", hint=f"supported: {known}")
+    found.update(scaling(settings, config))
+    return found
+
+
+def head_width(config: Config) -> int | None:
+    """The width of a head, given or by the number of heads."""
+    given = config.get("head_dim")
+    if isinstance(given, int) and given:
+        return given
+    width, heads = config.get("hidden_size"), config.get("num_attention_heads")
+    return width // heads if isinstance(width, int) and isinstance(heads, int) and heads > 0 else None
+
+
+def _linear(settings: Config, _: Config) -> dict[str, Any]:
+    return {"rope.scaling.type": "linear", "rope.scaling.factor": positive(settings, "factor")}
+
+
+def _yarn(settings: Config, config: Config) -> dict[str, Any]:
+    if settings.get("truncate") is False:
+        raise UnsupportedModel("config.json: YaRN with truncate false is not supported")
+    factor = positive(settings, "factor")
+    found = {
+        "rope.scaling.type": "yarn",
+        "rope.scaling.factor": factor,
+        "rope.scaling.original_context_length": settings.get("original_max_position_embeddings")
+        or config.get("max_position_embeddings"),
+        "rope.scaling.yarn_beta_fast": settings.get("beta_fast") or None,
+        "rope.scaling.yarn_beta_slow": settings.get("beta_slow") or None,
+    }
+    attention = settings.get("attention_factor")
+    if attention is None and settings.get("mscale") and settings.get("mscale_all_dim"):
+        attention = _temperature(factor, settings["mscale"]) / _temperature(factor, settings["mscale_all_dim"])
+    if attention is not None:  # the file's factor stands alone; GGUF's multiplies YaRN's own
+        found["rope.scaling.yarn_attn_factor"] = attention / _temperature(factor, 1.0)
+    return found
+
+
+def _temperature(factor: float, mscale: float) -> float:
+    return 0.1 * mscale * math.log(factor) + 1.0 if factor > 1 else 1.0
+
+
+_SCALINGS: Mapping[str, Callable[[Config, Config], dict[str, Any]]] = {
+    "default": lambda settings, config: {},
+    "llama3": lambda settings, config: {},  # its factors are a tensor, see llama3_vectors
+    "dynamic": lambda settings, config: {},  # changes nothing up to the trained context
+    "linear": _linear,
+    "yarn": _yarn,
+}
+
+
+def llama3_vectors(config: Config) -> Mapping[str, list[float]]:
+    """The tensor of Llama 3.1's rotary factors, where the config asks for it."""
+    settings, _ = rope_settings(config)
+    if settings["rope_type"] != "llama3":
+        return {}
+    width = rotary(config)["rope.dimension_count"]
+    return {"rope_freqs.weight": llama3_factors(settings, width if isinstance(width, int) else 0)}
+
+
+def llama3_factors(settings: Config, width: int) -> list[float]:
+    """What Llama 3.1's scaling divides each rotary frequency by. Shapes: width / 2 numbers."""
+    factor, low, high = (positive(settings, key) for key in ("factor", "low_freq_factor", "high_freq_factor"))
+    context = positive(settings, "original_max_position_embeddings")
+    base = positive(settings, "rope_theta")
+    if low >= high:
+        raise FormatError(f"config.json: low_freq_factor {low:g} is not below high_freq_factor {high:g}")
+    if not 0 < width <= HEAD_WIDTH_MAX:
+        raise FormatError(f"config.json: heads of width {width}, at most {HEAD_WIDTH_MAX} are supported")
+    factors = []
+    for i in range(width // 2):
+        wavelength = 2 * math.pi * base ** (2 * i / width)
+        if wavelength < context / high:
+            factors.append(1.0)
+        elif wavelength > context / low:
+            factors.append(factor)
+        else:
+            smooth = (context / wavelength - low) / (high - low)
+            factors.append(1 / ((1 - smooth) / factor + smooth))
+    return factors
+
+
+def positive(settings: Config, key: str) -> float:
+    """The number under a key. Errors: FormatError unless it is above 0."""
+    value = settings.get(key)
+    if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value) or value <= 0:
+        raise FormatError(f"config.json: {key} is {value!a}, needed: a number above 0")
+    return float(value)

@@ -1,0 +1,104 @@
+"""How folders of some Hugging Face classes hold a family: tensor names, and config.json in GGUF's words.
+
+Everything that opening and converting a folder needs to know of a family stands in one of these, beside its model
+function; `hub` does the reading and writing.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pacos.errors import UnsupportedModel
+from pacos.models.tensor_names import Config, Names, NameTable
+
+Reader = Callable[[Config], Mapping[str, Any]]
+
+SILU = ("silu", "swish")
+# What changes the computation in a way that few families have, and the value that is harmless.
+_REFUSED: tuple[tuple[str, Any], ...] = (
+    ("scale_attn_by_inverse_layer_idx", False),
+    ("scale_attn_weights", True),
+    ("add_cross_attention", False),
+    ("use_bidirectional_attention", False),
+    ("num_experts", 0),
+    ("position_embedding_type", "absolute"),
+    ("is_decoder", False),
+    ("num_local_experts", 0),
+)
+_ACTIVATION_KEYS = ("hidden_activation", "hidden_act", "activation_function")
+_NEEDLESS = re.compile(r"rotary_emb\.inv_freq$")
+_FLOATS = ("epsilon", "freq_base", "freq_base_swa", "factor", "softcapping", "scale", "_fast", "_slow")
+
+
+def no_factors(_: Config) -> Mapping[str, list[float]]:
+    """No tensors but those of the files."""
+    return {}
+
+
+@dataclass(frozen=True, slots=True)
+class HuggingFace:
+    """Folders of some classes, as config.json's `architectures` names them.
+
+    `metadata` reads a config whose gaps `defaults` have filled, as transformers' own configuration class would, into
+    GGUF keys without the architecture's prefix; None is left out. `activations` lists what the model function
+    computes; `reads` names keys that this family handles and others refuse. `vectors` makes tensors out of the config,
+    such as rotary factors; `needless` matches buffers that files may hold but nobody needs.
+    """
+
+    classes: tuple[str, ...]
+    names: Names
+    metadata: Reader
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    activations: tuple[str, ...] = SILU
+    reads: tuple[str, ...] = ()
+    vectors: Callable[[Config], Mapping[str, list[float]]] = no_factors
+    prefixes: tuple[str, ...] = ("model.", "transformer.")
+    needless: str = ""
+
+    def filled(self, config: Config) -> dict[str, Any]:
+        """The config with what its class would fill in."""
+        return {**self.defaults, **config}
+
+    def is_tied(self, config: Config) -> bool:
+        """Whether the output shares the embedding's weights."""
+        return bool(self.filled(config).get("tie_word_embeddings"))
+
+    @property
+    def turns(self) -> bool:
+        """Whether rows of queries and keys lie in another order than in GGUF files."""
+        return any(name.rotary for name in self.names)
+
+    def table(self) -> NameTable:
+        """The rows, to be found by the names that files use."""
+        return NameTable(self.names, self.prefixes)
+
+    def is_needless(self, name: str) -> bool:
+        """Whether nobody needs the tensor."""
+        return bool(_NEEDLESS.search(name) or (self.needless and re.search(self.needless, name)))
+
+    def metadata_of(self, architecture: str, given: Config) -> dict[str, Any]:
+        """Metadata, keys with the architecture's prefix; values are checked when hyper-parameters are read.
+
+        Errors: UnsupportedModel for a setting that the family's model function does not compute.
+        """
+        config = self.filled(given)
+        self._refuse(architecture, config)
+        found = self.metadata(config)
+        return {f"{architecture}.{key}": _typed(key, value) for key, value in found.items() if value is not None}
+
+    def _refuse(self, architecture: str, config: Config) -> None:
+        activation = next((config[key] for key in _ACTIVATION_KEYS if config.get(key)), None)
+        if activation is not None and activation not in self.activations:
+            needed = f"needed for {architecture}: {' or '.join(self.activations)}"
+            raise UnsupportedModel(f"config.json: the activation is {activation!a}, {needed}")
+        for key, harmless in _REFUSED:
+            value = config.get(key)
+            if key not in self.reads and value is not None and value != harmless:
+                raise UnsupportedModel(f"config.json: {key} is {value!a}, supported is {harmless!a} alone")
+
+
+def _typed(key: str, value: Any) -> Any:
+    return float(value) if key.endswith(_FLOATS) and type(value) is int else value

@@ -1,0 +1,1 @@
+"""Tiny models, a file for each family: `CASES` of decoders, `ENCODERS` of encoders."""
