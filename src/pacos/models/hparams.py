@@ -6,7 +6,7 @@ Source: GGUF specification and llama.cpp's key names (gguf-py constants); limits
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from pacos.errors import FormatError, UnsupportedModel, UsageError
@@ -66,6 +66,7 @@ class Hparams:
     head_width: int
     value_width: int
     norm_eps: float
+    keys: Keys = field(compare=False, repr=False)  # the metadata itself, for what one family alone has
     rope: RopeSpec
     rope_windowed: RopeSpec  # for layers with a window
     windows: tuple[int, ...]
@@ -111,6 +112,7 @@ class Hparams:
             head_width=head_width,
             value_width=_head_width(keys, "attention.value_length", width, heads),
             norm_eps=_norm_eps(keys),
+            keys=keys,
             rope=rope,
             rope_windowed=_windowed_rope(keys, rope),
             windows=_windows(keys, layers),
