@@ -21,7 +21,7 @@ from pacos.formats.gguf_write import write_gguf
 from pacos.text.tokenizer import Tokenizer
 
 FAMILIES = ("gpt-2", "llama-bpe", "qwen2", "gpt-4o", "deepseek-llm", "deepseek-v3", "falcon", "starcoder", "default")
-VECTORS = ("llama-bpe", "llama-spm", "gpt-2", "qwen2", "falcon", "deepseek-llm")
+VECTORS = ("llama-bpe", "llama-spm", "gpt-2", "qwen2", "falcon", "deepseek-llm", "bert-bge")
 STORYTELLER = Path(pacos.__file__).parent / "data" / "storyteller.gguf"
 
 
@@ -69,7 +69,7 @@ def test_published_vectors(model: str) -> None:
     for text, line in zip(inputs, outputs, strict=True):
         expected = [int(word) for word in line.split()]
         assert ours.encode(text, add_special=False) == expected, ascii(text)
-        assert ours.decode(expected) == text
+        assert model == "bert-bge" or ours.decode(expected) == text  # WordPiece folds text
 
 
 def test_the_bundled_model_tokenizes_as_its_trainer_did() -> None:

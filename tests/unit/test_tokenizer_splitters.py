@@ -5,13 +5,13 @@ from __future__ import annotations
 import itertools
 import re
 import sys
-import time
 import unicodedata
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from linear_time import assert_linear
 from tokenizers import pre_tokenizers
 from vocabularies import POOLS, byte_level, oracle_splits, sentencepiece, texts
 
@@ -121,36 +121,6 @@ def test_words_are_the_text(text: str) -> None:
 RUNS = ["A", "\n", " ", "1", ".", "漢", "us", "\t \r\n", "\u0300", "'s", "1, "]
 
 
-RATIO_MAX = 3.0
-
-
-def seconds(work: object, data: bytes) -> float:
-    """The shortest of several runs, in processor time: other programs slow down the rest."""
-    best = 1e9
-    for _ in range(3):
-        start = time.process_time()
-        work(data)  # type: ignore[operator]
-        best = min(best, time.process_time() - start)
-    return best
-
-
-def assert_linear(work: object, run: str, size_bytes: int) -> None:
-    """time(2 n) <= 3 time(n), in the best of a few attempts on a busy machine; quadratic is 4.
-
-    The goal is 2.3, which caches and page faults break now and then: 2.4 to 2.6 was measured from 50 kB to 100 kB.
-
-    Sizes are such that the buffers of both are large for the allocator.
-    """
-    data = (run * (2 * (size_bytes // len(run.encode())))).encode()
-    size = len(data) // 2
-    ratio = 9.0
-    for _ in range(12):
-        ratio = min(ratio, (seconds(work, data) + 1e-5) / (seconds(work, data[:size]) + 1e-5))
-        if ratio <= RATIO_MAX:
-            return
-    assert ratio <= RATIO_MAX, f"{run!r}: twice the text takes {ratio:.2f} times as long"
-
-
 @pytest.mark.parametrize("name", sorted(EXPRESSIONS))
 def test_words_in_linear_time(name: str) -> None:
     vocabulary = NativeVocabulary(PackedStrings("tokens", ["a", "b"]))
@@ -198,5 +168,5 @@ def test_categories_are_those_of_unicode() -> None:
 
 def test_families_share_no_name() -> None:
     names = [name for row in SPLITTERS for name in row.names]
-    assert len(names) == len(set(names)) == 90
+    assert len(names) == len(set(names)) == 91
     assert find_splitter("llama3") is find_splitter("pixtral")

@@ -38,9 +38,12 @@ enum {
     PACOS_BPE_BYTE_LEVEL = 1,
     PACOS_BPE_WHOLE_WORDS = 2,
     PACOS_BPE_ESCAPE_SPACES = 4,
-    PACOS_BPE_NEWLINE_PIECES = 8
+    PACOS_BPE_NEWLINE_PIECES = 8,
+    PACOS_BPE_DROP_SPACES = 16,
+    PACOS_BPE_LOWER = 32
 };
 enum { PACOS_WORDPIECE_LOWER = 1, PACOS_WORDPIECE_STRIP_MARKS = 2 };
+enum { PACOS_UNIGRAM_ADD_SPACE = 1, PACOS_UNIGRAM_MERGE_SPACES = 2 };
 PACOS_API int32_t pacos_tokenizer_new(const uint8_t *strings, uint64_t size, uint32_t count, pacos_tokenizer **out,
                                       int64_t *where);
 PACOS_API void pacos_tokenizer_free(pacos_tokenizer *t);
@@ -53,6 +56,11 @@ PACOS_API int32_t pacos_tokenizer_splitter(pacos_tokenizer *t, const char *expre
 PACOS_API int32_t pacos_tokenizer_sentencepiece(pacos_tokenizer *t, const float *scores, int32_t add_space,
                                                 int32_t unknown_id);
 PACOS_API int32_t pacos_tokenizer_wordpiece(pacos_tokenizer *t, uint32_t flags, int32_t unknown_id);
+/* charsmap: what characters become, in SentencePiece's precompiled form; empty for none. */
+PACOS_API int32_t pacos_tokenizer_unigram(pacos_tokenizer *t, const float *scores, const uint8_t *charsmap,
+                                          uint64_t size, uint32_t flags, int32_t unknown_id);
+PACOS_API int32_t pacos_tokenizer_rwkv(pacos_tokenizer *t, int32_t unknown_id);
+PACOS_API int32_t pacos_tokenizer_plamo2(pacos_tokenizer *t, const float *scores);
 /* flags: 1 only in markup, 2 swallows white space on the left, 4 on the right. */
 PACOS_API int32_t pacos_tokenizer_special(pacos_tokenizer *t, int32_t id, uint32_t flags);
 /* Using it, from any number of threads. */

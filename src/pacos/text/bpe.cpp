@@ -138,12 +138,34 @@ void Bpe::encode(std::string_view text, bool, std::vector<int32_t>& out) const {
         text = changed;
     }
     Workspace work;
+    rules_.drop_spaces ? parted(text, work, out) : words(text, work, out);
+}
+
+void Bpe::words(std::string_view text, Workspace& work, std::vector<int32_t>& out) const {
     splitter_.split(text, work.ends);
     size_t begin = 0;
     for (const uint32_t end : work.ends) {
         word(text.substr(begin, end - begin), work, out);
         begin = end;
     }
+}
+
+void Bpe::parted(std::string_view text, Workspace& work, std::vector<int32_t>& out) const {
+    std::string part;
+    std::vector<uint32_t> folded;
+    const auto* bytes = reinterpret_cast<const uint8_t*>(text.data());
+    for (size_t at = 0; at < text.size();) {
+        const uint32_t code = decode_valid(bytes, at);
+        if (is_space(code)) {
+            words(part, work, out);
+            part.clear();
+            continue;
+        }
+        folded.clear();
+        fold(code, false, rules_.lower, folded);
+        for (const uint32_t one : folded) append_utf8(part, one);
+    }
+    words(part, work, out);
 }
 
 int32_t Bpe::whole(std::string_view word, Workspace& work) const {

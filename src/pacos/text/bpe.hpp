@@ -12,6 +12,8 @@ struct BpeRules {
     bool whole_words = false;      // a word that is a piece is not merged (ignore_merges)
     bool escape_spaces = false;    // U+2581 stands for a space
     bool newline_pieces = false;   // a word of newlines that is a piece is not merged
+    bool drop_spaces = false;      // white space only parts words
+    bool lower = false;            // small letters, where drop_spaces
 };
 
 class Bpe : public Encoder {
@@ -46,6 +48,8 @@ class Bpe : public Encoder {
         return (h ^ h >> 32) & mask_;
     }
     void add(uint64_t pair, uint32_t rank, uint32_t id);
+    void parted(std::string_view text, Workspace& work, std::vector<int32_t>& out) const;
+    void words(std::string_view text, Workspace& work, std::vector<int32_t>& out) const;
     int32_t whole(std::string_view word, Workspace& work) const;
     void word(std::string_view word, Workspace& work, std::vector<int32_t>& out) const;
     void merge_short(Workspace& work) const;

@@ -10,7 +10,7 @@
 namespace pacos::text {
 
 // How the text of normal pieces stands for bytes.
-enum Spelling : uint8_t { plain = 0, byte_alphabet = 1, meta_space = 2 };
+enum Spelling : uint8_t { plain = 0, byte_alphabet = 1, meta_space = 2, escaped = 3 };
 
 class Encoder {
   public:

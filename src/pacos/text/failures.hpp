@@ -14,6 +14,7 @@ enum Failure : int32_t {
     merge_of_unknown_pieces = -6,
     bad_expression = -7,
     bad_argument = -8,
+    bad_charsmap = -9,
 };
 
 }  // namespace pacos::text

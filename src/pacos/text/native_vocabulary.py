@@ -21,6 +21,7 @@ _MAX_ARRAY_BYTES = (1 << 32) - 1
 # The order of failures.hpp.
 _OUT_OF_MEMORY, _BAD_STRINGS, _PIECE_TOO_LONG, _NO_SPACE = range(-1, -5, -1)
 _TWO_SPACES, _UNKNOWN_PIECES, _BAD_EXPRESSION = range(-5, -8, -1)
+_BAD_CHARSMAP = -9
 
 _POINTER, _SIZE, _COUNT, _ID = ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint32, ctypes.c_int32
 _SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
@@ -31,6 +32,9 @@ _SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
     "pacos_tokenizer_splitter": (_ID, [_POINTER, ctypes.c_char_p, _POINTER, _SIZE]),
     "pacos_tokenizer_sentencepiece": (_ID, [_POINTER, _POINTER, _ID, _ID]),
     "pacos_tokenizer_wordpiece": (_ID, [_POINTER, _COUNT, _ID]),
+    "pacos_tokenizer_unigram": (_ID, [_POINTER, _POINTER, ctypes.c_char_p, _SIZE, _COUNT, _ID]),
+    "pacos_tokenizer_rwkv": (_ID, [_POINTER, _ID]),
+    "pacos_tokenizer_plamo2": (_ID, [_POINTER, _POINTER]),
     "pacos_tokenizer_special": (_ID, [_POINTER, _ID, _COUNT]),
     "pacos_tokenizer_find": (_ID, [_POINTER, ctypes.c_char_p, _SIZE]),
     "pacos_tokenizer_of_type": (ctypes.c_int64, [_POINTER, _ID, _POINTER, _SIZE]),
@@ -123,6 +127,29 @@ class NativeVocabulary:
         """Encode words of folded text by the longest pieces."""
         flags = lower | strip_marks << 1
         _check(_function("pacos_tokenizer_wordpiece")(self._handle, flags, -1 if unknown is None else unknown))
+
+    def use_unigram(
+        self, scores: array[float], charsmap: bytes, *, add_space: bool, merge_spaces: bool, unknown: int | None
+    ) -> None:
+        """Encode by the pieces whose scores add up to the most, after characters became what the charsmap says.
+
+        Errors: FormatError for bytes that are no charsmap.
+        """
+        flags = add_space | merge_spaces << 1
+        code = _function("pacos_tokenizer_unigram")(
+            self._handle, scores.buffer_info()[0], charsmap, len(charsmap), flags, -1 if unknown is None else unknown
+        )
+        if code == _BAD_CHARSMAP:
+            raise FormatError(f"tokenizer.ggml.precompiled_charsmap: {len(charsmap)} bytes that are no charsmap")
+        _check(code)
+
+    def use_rwkv(self, *, unknown: int | None) -> None:
+        """Encode by the longest piece at each place; pieces are written with escapes."""
+        _check(_function("pacos_tokenizer_rwkv")(self._handle, -1 if unknown is None else unknown))
+
+    def use_plamo2(self, scores: array[float]) -> None:
+        """Encode by the pieces whose rounded scores add up to the most, with bytes for what is left over."""
+        _check(_function("pacos_tokenizer_plamo2")(self._handle, scores.buffer_info()[0]))
 
     def add_special(self, token: int, *, markup_only: bool, strip_left: bool, strip_right: bool) -> None:
         """Recognise the text of this token as the token itself."""

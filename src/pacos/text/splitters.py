@@ -176,6 +176,7 @@ SPLITTERS = (
         escape_spaces=True,
         newline_pieces=True,
     ),
+    _row("whitespace", r"\S+", byte_level=False),
     _row("sarvam-moe", r"[^\n]+|[\n]+", byte_level=False, escape_spaces=True),
 )
 

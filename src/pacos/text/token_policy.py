@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from array import array
 from collections.abc import Mapping, Sequence
@@ -67,6 +68,28 @@ def _numbers(metadata: Mapping[str, Any], name: str, count: int, typecodes: str,
         return array(typecodes[0], values)
     except (TypeError, OverflowError):
         raise FormatError(f"{_PREFIX}{name} must be an array of {what}") from None
+
+
+def finite_scores(metadata: Mapping[str, Any], native: NativeVocabulary) -> array[float]:
+    """The score of each token. Errors: FormatError where they are missing, or one is no finite number."""
+    scores = metadata.get(_PREFIX + "scores")
+    if scores is None:
+        raise FormatError("the file has no tokenizer.ggml.scores, which its kind of vocabulary goes by")
+    values = array("f", scores)
+    if not math.isfinite(sum(values)):
+        for token, score in enumerate(values):
+            if not math.isfinite(score):
+                name = native.text(token).decode("utf-8", "replace")
+                raise FormatError(f"the score of token {token} ({name[:80]!r}) is {score}")
+    return values
+
+
+def require_bytes(native: NativeVocabulary, *, all_of_them: bool) -> None:
+    """Errors: FormatError when some of the tokens <0x00> to <0xFF> are missing, or all where they are needed."""
+    names = [f"<0x{byte:02X}>" for byte in range(256)]
+    missing = [name for name in names if native.find(name) is None]
+    if missing and (all_of_them or len(missing) < len(names)):
+        raise FormatError(f"the vocabulary has {256 - len(missing)} of 256 byte tokens; {missing[0]} is missing")
 
 
 def read_special(metadata: Mapping[str, Any], defaults: Mapping[str, int], size: int) -> dict[str, int]:

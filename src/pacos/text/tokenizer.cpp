@@ -8,8 +8,11 @@
 #include "bpe.hpp"
 #include "failures.hpp"
 #include "pacos.h"
+#include "plamo2.hpp"
+#include "rwkv.hpp"
 #include "sentencepiece.hpp"
 #include "specials.hpp"
+#include "unigram.hpp"
 #include "wordpiece.hpp"
 
 using namespace pacos::text;
@@ -40,6 +43,8 @@ auto guarded(const Body& body) -> decltype(body()) {
 void append_spelled(std::string& out, std::string_view text, Spelling spelling) {
     if (spelling == plain) {
         out += text;
+    } else if (spelling == escaped) {
+        append_unescaped(out, text);
     } else if (spelling == meta_space) {
         for (size_t at = 0; at < text.size(); ++at) {
             const bool meta = text.compare(at, 3, "\xE2\x96\x81") == 0;
@@ -81,6 +86,15 @@ void append_piece(const pacos_tokenizer& t, uint32_t id, bool special, std::stri
     }
 }
 
+template <typename Made>
+int32_t use(pacos_tokenizer* t, std::unique_ptr<Made> encoder) {
+    t->encoder = std::move(encoder);
+    t->bpe = nullptr;
+    return ok;
+}
+
+bool is_id(const pacos_tokenizer* t, int32_t id) { return id >= 0 && static_cast<uint32_t>(id) < t->vocabulary.size(); }
+
 int64_t give(const std::string& text, uint8_t* out, uint64_t capacity) {
     if (text.size() <= capacity && !text.empty()) std::memcpy(out, text.data(), text.size());
     return static_cast<int64_t>(text.size());
@@ -115,6 +129,8 @@ int32_t pacos_tokenizer_bpe(pacos_tokenizer* t, const uint8_t* merges, uint64_t 
         rules.whole_words = flags & PACOS_BPE_WHOLE_WORDS;
         rules.escape_spaces = flags & PACOS_BPE_ESCAPE_SPACES;
         rules.newline_pieces = flags & PACOS_BPE_NEWLINE_PIECES;
+        rules.drop_spaces = flags & PACOS_BPE_DROP_SPACES;
+        rules.lower = flags & PACOS_BPE_LOWER;
         auto made = std::make_unique<Bpe>(t->vocabulary, rules);
         const int32_t failure = made->open(merges, size, count, where);
         if (failure != ok) return failure;
@@ -142,32 +158,53 @@ int32_t pacos_tokenizer_splitter(pacos_tokenizer* t, const char* expression, cha
 
 int32_t pacos_tokenizer_sentencepiece(pacos_tokenizer* t, const float* scores, int32_t add_space, int32_t unknown_id) {
     return guarded([&]() -> int32_t {
-        if (unknown_id >= static_cast<int64_t>(t->vocabulary.size())) return bad_argument;
+        if (unknown_id != none && !is_id(t, unknown_id)) return bad_argument;
         SentencePieceRules rules;
         rules.add_space = add_space != 0;
         rules.unknown = unknown_id;
-        t->encoder = std::make_unique<SentencePiece>(t->vocabulary, rules, scores);
-        t->bpe = nullptr;
-        return ok;
+        return use(t, std::make_unique<SentencePiece>(t->vocabulary, rules, scores));
     });
 }
 
 int32_t pacos_tokenizer_wordpiece(pacos_tokenizer* t, uint32_t flags, int32_t unknown_id) {
     return guarded([&]() -> int32_t {
-        if (unknown_id >= static_cast<int64_t>(t->vocabulary.size())) return bad_argument;
+        if (unknown_id != none && !is_id(t, unknown_id)) return bad_argument;
         WordPieceRules rules;
         rules.lower = flags & PACOS_WORDPIECE_LOWER;
         rules.strip_marks = flags & PACOS_WORDPIECE_STRIP_MARKS;
         rules.unknown = unknown_id;
-        t->encoder = std::make_unique<WordPiece>(t->vocabulary, rules);
-        t->bpe = nullptr;
-        return ok;
+        return use(t, std::make_unique<WordPiece>(t->vocabulary, rules));
     });
+}
+
+int32_t pacos_tokenizer_unigram(pacos_tokenizer* t, const float* scores, const uint8_t* charsmap, uint64_t size,
+                                uint32_t flags, int32_t unknown_id) {
+    return guarded([&]() -> int32_t {
+        if (unknown_id != none && !is_id(t, unknown_id)) return bad_argument;
+        UnigramRules rules;
+        rules.add_space = flags & PACOS_UNIGRAM_ADD_SPACE;
+        rules.merge_spaces = flags & PACOS_UNIGRAM_MERGE_SPACES;
+        rules.unknown = unknown_id;
+        auto made = std::make_unique<Unigram>(t->vocabulary, rules, scores);
+        if (!made->open({reinterpret_cast<const char*>(charsmap), static_cast<size_t>(size)})) return bad_charsmap;
+        return use(t, std::move(made));
+    });
+}
+
+int32_t pacos_tokenizer_rwkv(pacos_tokenizer* t, int32_t unknown_id) {
+    return guarded([&]() -> int32_t {
+        if (unknown_id != none && !is_id(t, unknown_id)) return bad_argument;
+        return use(t, std::make_unique<Rwkv>(t->vocabulary, unknown_id));
+    });
+}
+
+int32_t pacos_tokenizer_plamo2(pacos_tokenizer* t, const float* scores) {
+    return guarded([&]() -> int32_t { return use(t, std::make_unique<Plamo2>(t->vocabulary, scores)); });
 }
 
 int32_t pacos_tokenizer_special(pacos_tokenizer* t, int32_t id, uint32_t flags) {
     return guarded([&]() -> int32_t {
-        if (id < 0 || static_cast<uint32_t>(id) >= t->vocabulary.size()) return bad_argument;
+        if (!is_id(t, id)) return bad_argument;
         t->specials.add(t->vocabulary.text(static_cast<uint32_t>(id)), id, static_cast<uint8_t>(flags));
         return ok;
     });
@@ -189,7 +226,7 @@ int64_t pacos_tokenizer_of_type(const pacos_tokenizer* t, int32_t type, int32_t*
 
 int64_t pacos_tokenizer_text(const pacos_tokenizer* t, int32_t id, uint8_t* out, uint64_t capacity) {
     return guarded([&]() -> int64_t {
-        if (id < 0 || static_cast<uint32_t>(id) >= t->vocabulary.size()) return bad_argument;
+        if (!is_id(t, id)) return bad_argument;
         return give(std::string(t->vocabulary.text(static_cast<uint32_t>(id))), out, capacity);
     });
 }
@@ -199,7 +236,7 @@ int64_t pacos_tokenizer_pieces(const pacos_tokenizer* t, const int32_t* ids, uin
     return guarded([&]() -> int64_t {
         std::string text;
         for (uint64_t i = 0; i < count; ++i) {
-            if (ids[i] < 0 || static_cast<uint32_t>(ids[i]) >= t->vocabulary.size()) return bad_argument;
+            if (!is_id(t, ids[i])) return bad_argument;
             append_piece(*t, static_cast<uint32_t>(ids[i]), special != 0, text);
         }
         return give(text, out, capacity);

@@ -135,6 +135,11 @@ const Set& set_spaces() {
     return spaces;
 }
 
+bool is_space(uint32_t code) {
+    const Set& spaces = set_spaces();
+    return std::any_of(spaces.begin(), spaces.end(), [&](const Range& range) { return range.first <= code && code <= range.last; });
+}
+
 size_t valid_length(const uint8_t* text, size_t size, size_t at) {
     const uint8_t a = text[at];
     const size_t left = size - at;

@@ -31,6 +31,7 @@ std::string_view category(uint32_t code);
 void fold(uint32_t code, bool strip_marks, bool lower, std::vector<uint32_t>& out);
 // \s: the White_Space property.
 const Set& set_spaces();
+bool is_space(uint32_t code);
 
 // One code point of valid UTF-8 at `at`; moves `at` past it.
 inline uint32_t decode_valid(const uint8_t* text, size_t& at) {

@@ -20,7 +20,7 @@ bool is_ideograph(uint32_t code) {
            is_between(code, 0x2B920, 0x2CEAF) || is_between(code, 0x2F800, 0x2FA1F);
 }
 
-bool is_space(uint32_t code) {
+bool parts_words(uint32_t code) {
     if (code < 0x80) return code == ' ' || code == '\t' || code == '\n' || code == '\r';
     return category(code) == "Zs" || code == 0x2028 || code == 0x2029;
 }
@@ -66,7 +66,7 @@ void WordPiece::encode(std::string_view text, bool, std::vector<int32_t>& out) c
             continue;
         }
         const uint32_t code = decode_valid(bytes, at);
-        if (is_space(code)) {
+        if (parts_words(code)) {
             finish(word, out);
             continue;
         }
@@ -83,8 +83,8 @@ void WordPiece::encode(std::string_view text, bool, std::vector<int32_t>& out) c
 
 void WordPiece::add(uint32_t code, Word& word, std::vector<int32_t>& out) const {
     const bool alone = is_punctuation(code);
-    if (alone || is_space(code)) finish(word, out);
-    if (is_space(code)) return;
+    if (alone || parts_words(code)) finish(word, out);
+    if (parts_words(code)) return;
     append_utf8(word.text, code);
     ++word.characters;
     if (alone) finish(word, out);

@@ -1,4 +1,4 @@
-"""Byte-pair encoding by ranked merges: GPT-2's byte level and its descendants, and Gemma 4 on plain UTF-8."""
+"""Byte-pair encoding by ranked merges: GPT-2's byte level and its descendants, Gemma 4 and Jina's on plain UTF-8."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ from pacos.errors import FormatError
 from pacos.text.encodings import Defaults, Facts
 from pacos.text.native_vocabulary import NativeVocabulary, PackedStrings
 from pacos.text.splitters import Splitter, find_splitter
+from pacos.text.token_policy import flag
 
-MODELS = ("gpt2", "gemma4")
+MODELS = ("gpt2", "gemma4", "whitespace")
 
-_BYTE_LEVEL, _WHOLE_WORDS, _ESCAPE_SPACES, _NEWLINE_PIECES = 1, 2, 4, 8  # PACOS_BPE_* of pacos.h
+# PACOS_BPE_* of pacos.h
+_BYTE_LEVEL, _WHOLE_WORDS, _ESCAPE_SPACES, _NEWLINE_PIECES, _DROP_SPACES, _LOWER = 1, 2, 4, 8, 16, 32
 _WITHOUT_MERGES = ("kimi-k2",)
 _MAX_MERGES = 10_000_000  # exclusive
 
@@ -59,6 +61,8 @@ def install(vocabulary: NativeVocabulary, facts: Facts) -> None:
         | _ESCAPE_SPACES * splitter.escape_spaces
         | _NEWLINE_PIECES * splitter.newline_pieces
     )
+    if facts.metadata.get("tokenizer.ggml.model") == "whitespace":
+        flags |= _DROP_SPACES | _LOWER * flag(facts.metadata, "normalizer.lowercase", default=name != "whitespace")
     vocabulary.use_bpe(packed, flags, splitter.expressions)
     if splitter.byte_level:
         missing = [byte for byte, letter in enumerate(_byte_alphabet()) if vocabulary.find(letter) is None]

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import math
-from array import array
 from collections.abc import Mapping
 from typing import Any
 
-from pacos.errors import FormatError
 from pacos.text.encodings import Defaults, Facts
 from pacos.text.native_vocabulary import NativeVocabulary
+from pacos.text.token_policy import finite_scores, require_bytes
 
 MODELS = ("llama",)
 
@@ -21,25 +19,10 @@ def defaults(metadata: Mapping[str, Any]) -> Defaults:
 
 def install(vocabulary: NativeVocabulary, facts: Facts) -> None:
     """Check the byte tokens and read the scores."""
-    names = [f"<0x{byte:02X}>" for byte in range(256)]
-    missing = [name for name in names if vocabulary.find(name) is None]
-    if 0 < len(missing) < len(names):
-        raise FormatError(f"the vocabulary has {256 - len(missing)} of 256 byte tokens; {missing[0]} is missing")
-    scores = facts.metadata.get("tokenizer.ggml.scores")
-    if scores is None:
+    require_bytes(vocabulary, all_of_them=False)
+    scores = None
+    if facts.metadata.get("tokenizer.ggml.scores") is None:
         facts.warnings.append("the file has no scores for its tokens; text is merged from the left")
-    vocabulary.use_sentencepiece(
-        _floats(vocabulary, scores), add_space=facts.add_space, unknown=facts.special.get("unk")
-    )
-
-
-def _floats(vocabulary: NativeVocabulary, scores: Any) -> array[float] | None:
-    if scores is None:
-        return None
-    values = array("f", scores)
-    if not math.isfinite(sum(values)):
-        for token, score in enumerate(values):
-            if not math.isfinite(score):
-                name = vocabulary.text(token).decode("utf-8", "replace")
-                raise FormatError(f"the score of token {token} ({name[:80]!r}) is {score}")
-    return values
+    else:
+        scores = finite_scores(facts.metadata, vocabulary)
+    vocabulary.use_sentencepiece(scores, add_space=facts.add_space, unknown=facts.special.get("unk"))
