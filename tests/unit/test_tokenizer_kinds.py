@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import io
 import random
@@ -133,20 +134,18 @@ def test_unigram_finds_the_best_path(pieces: list[str], text: str, seed: int) ->
 def test_any_charsmap_is_refused_or_harmless(data: bytes, text: str) -> None:
     size = len(data) // 8 * 4
     for charsmap in (data, size.to_bytes(4, "little") + data + b"\0"):
-        try:
-            ours = made(
+        with contextlib.suppress(FormatError):
+            made(
                 *("t5", ["<unk>", "a", "▁"], [UNKNOWN, NORMAL, NORMAL], [0.0, -1.0, -2.0]),
                 precompiled_charsmap=array("B", charsmap),
-            )
-        except FormatError as error:
-            assert "charsmap" in str(error)
-        else:
-            ours.encode(text)
+            ).encode(text)
 
 
 def test_what_unigram_needs() -> None:
     with pytest.raises(FormatError, match=r"no tokenizer\.ggml\.scores"):
         made("t5", ["<unk>", "a"], [UNKNOWN, NORMAL])
+    with pytest.raises(FormatError, match="5 bytes that are no charsmap"):
+        made("t5", ["<unk>", "a"], [UNKNOWN, NORMAL], [0.0, -1.0], precompiled_charsmap=array("B", bytes(5)))
     with pytest.raises(FormatError, match="8-bit"):
         made("t5", ["<unk>", "a"], [UNKNOWN, NORMAL], [0.0, -1.0], precompiled_charsmap=[1, 2])
 

@@ -52,7 +52,7 @@ def read_sentencepiece(path: Path) -> SentencePieceModel:
                 _read_trainer(path, _message(value), model)
             elif number == 3:
                 _read_normalizer(path, _message(value), model)
-    except (IndexError, ValueError, struct.error) as error:
+    except (IndexError, TypeError, ValueError, struct.error) as error:
         hint = "download it again"
         raise FormatError(f"{path}: not the form that SentencePiece writes: {error}", hint=hint) from error
     if len(model.tokens) < 2:
@@ -134,11 +134,11 @@ def _varint(data: memoryview, at: int) -> tuple[int, int]:
 
 def _message(value: memoryview | int) -> memoryview:
     if isinstance(value, int):
-        raise ValueError(f"{value} where bytes are needed")
+        raise TypeError(f"{value} where bytes are needed")
     return value
 
 
 def _number(value: memoryview | int) -> int:
     if not isinstance(value, int):
-        raise ValueError(f"{len(value)} bytes where a number is needed")
+        raise TypeError(f"{len(value)} bytes where a number is needed")
     return value
