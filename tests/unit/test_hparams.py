@@ -10,6 +10,7 @@ import pytest
 
 from pacos.errors import FormatError, PacosError, UnsupportedModel, UsageError
 from pacos.models import Hparams, RopeOverrides, architectures, model_for, model_for_class
+from pacos.models.experts import Experts
 from pacos.types import TensorEntry
 
 SIZES = ("block_count", "embedding_length", "attention.head_count", "attention.head_count_kv", "context_length")
@@ -109,6 +110,11 @@ def test_layers_are_limited(layers: int, sound: bool) -> None:
         {"expert_count": 0, "expert_used_count": 2},
         {"expert_count": 2, "expert_used_count": 3},
         {"expert_count": 10**6},
+        {"expert_count": 4},
+        {"expert_count": 4, "expert_used_count": 2, "expert_group_count": 3},
+        {"expert_count": 4, "expert_used_count": 3, "expert_group_count": 4, "expert_group_used_count": 1},
+        {"expert_count": 4, "expert_used_count": 2, "expert_gating_func": 9},
+        {"nextn_predict_layers": 4},
     ],
 )
 def test_relations_that_do_not_hold_are_refused(changes: dict[str, Any]) -> None:
@@ -125,6 +131,15 @@ def test_numbers_that_make_no_sense_are_refused(key: str, value: Any) -> None:
         read(rope__scaling__type="linear", **changed(key, value))
 
 
+def test_experts_are_read_with_the_defaults_of_their_family() -> None:
+    assert read(expert_count=8, expert_used_count=2).experts == Experts(8, 2, "softmax", True, 1.0)
+    more = {"expert_gating_func": 2, "expert_weights_norm": False, "expert_weights_scale": 2.5}
+    groups = {"expert_group_count": 4, "expert_group_used_count": 2}
+    expected = Experts(8, 2, "sigmoid", False, 2.5, 4, 2)
+    assert read(expert_count=8, expert_used_count=2, **more, **groups).experts == expected
+    assert read(expert_count=0).experts is None
+
+
 @pytest.mark.parametrize("value", [math.nan, -1.0])
 def test_softcaps_are_checked(value: float) -> None:
     with pytest.raises(FormatError, match="softcapping"):
@@ -132,8 +147,6 @@ def test_softcaps_are_checked(value: float) -> None:
 
 
 def test_what_is_not_computed_is_refused_by_name() -> None:
-    with pytest.raises(UnsupportedModel, match="mixtures of experts"):
-        read(expert_count=8, expert_used_count=2)
     with pytest.raises(UnsupportedModel, match="longrope"):
         read(rope__scaling__type="longrope")
 

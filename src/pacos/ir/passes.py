@@ -9,6 +9,8 @@ from dataclasses import replace
 from pacos.ir.graph import Node, Value
 from pacos.ir.plan import Plan
 
+_JOINED = {"linear": "linears", "expert_linear": "expert_linears"}
+_SHARED = {"linear": 1, "expert_linear": 2}  # operands before weight and bias
 _GATED = {"silu": "silu_mul", "gelu": "gelu_mul", "gelu_tanh": "gelu_tanh_mul"}
 
 
@@ -21,15 +23,15 @@ def optimise(plan: Plan) -> Plan:
 
 
 def fuse_linears(plan: Plan) -> Plan:
-    """Join linear ops on the same input: QKV, gate and up; the input is quantised once for all."""
-    groups: dict[int | None, list[Node]] = defaultdict(list)
+    """Join products with weights on the same input: QKV, gate and up; the input is quantised once for all."""
+    groups: dict[object, list[Node]] = defaultdict(list)
     for node in plan.nodes:
-        if node.op == "linear":
-            groups[node.inputs[0]].append(node)
+        if node.op in _JOINED:
+            groups[node.op, node.inputs[: _SHARED[node.op]]].append(node)
     firsts = {group[0].outputs: group for group in groups.values()}
     nodes = []
     for node in plan.nodes:
-        if node.op != "linear":
+        if node.op not in _JOINED:
             nodes.append(node)
         elif node.outputs in firsts:
             nodes.append(_joined(firsts[node.outputs]))
@@ -37,12 +39,14 @@ def fuse_linears(plan: Plan) -> Plan:
 
 
 def _joined(group: list[Node]) -> Node:
+    first = group[0]
     if len(group) == 1:
-        return group[0]
-    operands = [group[0].inputs[0]]
+        return first
+    shared = _SHARED[first.op]
+    operands = list(first.inputs[:shared])
     for node in group:
-        operands += [node.inputs[1], node.inputs[2] if len(node.inputs) > 2 else None]
-    return Node("linears", tuple(operands), (), tuple(node.outputs[0] for node in group))
+        operands += [node.inputs[shared], node.inputs[shared + 1] if len(node.inputs) > shared + 1 else None]
+    return Node(_JOINED[first.op], tuple(operands), (), tuple(node.outputs[0] for node in group))
 
 
 def fuse_gated(plan: Plan) -> Plan:

@@ -11,6 +11,7 @@ from typing import Any
 
 from pacos.errors import FormatError, UnsupportedModel, UsageError
 from pacos.ir.ops.rope import RopeSpec
+from pacos.models.experts import Experts
 from pacos.models.keys import Keys
 from pacos.models.registry import Architecture, model_for
 from pacos.types import TensorEntry
@@ -22,7 +23,6 @@ HEAD_WIDTH_MAX = 1 << 14
 HIDDEN_MAX = 1 << 22
 CONTEXT_MAX = (1 << 31) - 1
 VOCAB_MAX = 1 << 24
-EXPERTS_MAX = 1 << 12
 ROPE_FACTOR_MAX = 1e6
 ROPE_BASE_MAX = 1e15
 
@@ -75,6 +75,7 @@ class Hparams:
     final_softcap: float
     causal: bool = True  # else an encoder: every token of a sequence sees all others
     positions: int = 0  # rows of learned positions, which no context can exceed; 0: none are learned
+    experts: Experts | None = None
 
     @classmethod
     def from_metadata(
@@ -89,8 +90,8 @@ class Hparams:
         """
         entry = model_for(metadata.get("general.architecture"))
         keys = Keys(entry.name, metadata, entry.defaults)
-        _refuse_experts(keys)
-        layers = keys.integer("block_count", 1, LAYERS_MAX)
+        experts = Experts.read(keys)
+        layers = _layers(keys)
         width = keys.integer("embedding_length", 1, WIDTH_MAX)
         context = keys.integer("context_length", 1, CONTEXT_MAX + 1)
         heads = keys.per_layer("attention.head_count", layers, 1, HEADS_MAX)
@@ -108,7 +109,7 @@ class Hparams:
             context_length=min(context, CONTEXT_MAX, positions or CONTEXT_MAX),
             heads=heads,
             key_heads=key_heads,
-            hidden=keys.per_layer("feed_forward_length", layers, 1, HIDDEN_MAX),
+            hidden=_hidden(keys, layers, experts),
             head_width=head_width,
             value_width=_head_width(keys, "attention.value_length", width, heads),
             norm_eps=_norm_eps(keys),
@@ -121,6 +122,7 @@ class Hparams:
             final_softcap=keys.number("final_logit_softcapping", 0, 1e6, 0.0),
             causal=keys.truth("attention.causal", default=True),
             positions=positions,
+            experts=experts,
         )
 
     @property
@@ -133,13 +135,18 @@ class Hparams:
         return self.rope_windowed if self.windows[layer] else self.rope
 
 
-def _refuse_experts(keys: Keys) -> None:
-    experts = keys.integer("expert_count", 0, EXPERTS_MAX, 0)
-    used = keys.integer("expert_used_count", 0, EXPERTS_MAX, 0)
-    if used > experts:
-        raise keys.refuse("expert_used_count", f"at most {keys.name('expert_count')}, which is {experts}")
-    if experts:
-        raise UnsupportedModel(f"mixtures of experts are not supported: {keys.name('expert_count')} is {experts}")
+def _layers(keys: Keys) -> int:
+    """Layers that answer; those behind them guess further tokens, which nobody asks for here."""
+    layers = keys.integer("block_count", 1, LAYERS_MAX)
+    return layers - keys.integer("nextn_predict_layers", 0, layers - 1, 0)
+
+
+def _hidden(keys: Keys, layers: int, experts: Experts | None) -> tuple[int, ...]:
+    """Widths of the feed-forward units; a file may give those of experts alone."""
+    if experts is None:
+        return keys.per_layer("feed_forward_length", layers, 1, HIDDEN_MAX)
+    width = keys.integer("expert_feed_forward_length", 0, HIDDEN_MAX, 0)
+    return keys.per_layer("feed_forward_length", layers, 0, HIDDEN_MAX, width)
 
 
 def _key_heads(keys: Keys, layers: int, heads: tuple[int, ...]) -> tuple[int, ...]:

@@ -10,10 +10,11 @@ from dataclasses import replace
 
 from pacos.ir import ops
 from pacos.ir.graph import Inputs, Tensor, WeightTable
-from pacos.models.blocks import logits, project, project_heads, silu_feed_forward
+from pacos.models.blocks import logits, project, project_heads
 from pacos.models.hf_config import decoder, llama3_vectors, windows
 from pacos.models.hparams import Hparams
 from pacos.models.huggingface import HuggingFace
+from pacos.models.mixture import feed_forward
 from pacos.models.registry import architecture
 from pacos.models.tensor_names import ENDS, GATED, PAIRED_ATTENTION, TWO_NORMS
 
@@ -28,7 +29,7 @@ LLAMA = HuggingFace(
 MISTRAL = replace(LLAMA, classes=("MistralForCausalLM",), defaults={"rms_norm_eps": 1e-6, "sliding_window": 4096})
 
 
-@architecture("llama", hf=(LLAMA, MISTRAL), rope="pairs")
+@architecture("llama", hf=(LLAMA, MISTRAL), rope="pairs", defaults={"expert_weights_norm": True})
 def llama(inputs: Inputs, weights: WeightTable, hp: Hparams) -> Tensor:
     """Logits [R, V] for the rows wanted."""
     factors = weights.get("rope_freqs")  # Llama 3.1: divide the rotary frequencies
@@ -43,5 +44,5 @@ def llama(inputs: Inputs, weights: WeightTable, hp: Hparams) -> Tensor:
         k = ops.rope(k, inputs.positions, hp.rope, factors)
         a = ops.attention(q, k, v, cache=inputs.cache[i], scale=hp.scale, window=hp.windows[i])
         x = x + project(a, w, "attn_output")
-        x = x + silu_feed_forward(ops.rms_norm(x, w["ffn_norm"], eps=hp.norm_eps), w)
+        x = x + feed_forward(ops.rms_norm(x, w["ffn_norm"], eps=hp.norm_eps), w, hp.experts)
     return logits(x, inputs, weights, hp)

@@ -1,6 +1,6 @@
 """Turn a plan into the arrays of C structures that make a native program.
 
-Every address, size and shape that native code will trust is proved here.
+Every address and size that native code will trust is proved here, every shape in operands.py.
 Shapes: a value is [rows, heads, width] to native code; rows are fixed, or the step's ("T"), or its outputs ("R").
 """
 
@@ -14,10 +14,12 @@ from typing import Any
 from pacos import native, quants
 from pacos.backends import OpTime
 from pacos.backends.cpu.arena import Lifetime, place
+from pacos.backends.cpu.operands import Operands, Seen, number_of
 from pacos.backends.cpu.pages import CpuPages
 from pacos.errors import ShapeError, UnsupportedModel
 from pacos.ir.graph import Node, Value
 from pacos.ir.ops.attention import alibi_slopes
+from pacos.ir.ops.moe import SCORES
 from pacos.ir.plan import Plan
 
 _ROWS = {"T": -1, "R": -2}
@@ -29,7 +31,8 @@ _VIEWS = ("heads", "columns")
 _IN_PLACE = frozenset(
     ("add", "mul", "scale", "silu", "gelu", "gelu_tanh", "silu_mul", "gelu_mul", "gelu_tanh_mul", "softcap")
 )
-_OPERANDS = {"linear": 3, "layer_norm": 3, "rope_angles": 2}  # operands that native code counts on, None included
+# Operands that native code counts on, None included.
+_OPERANDS = {"linear": 3, "layer_norm": 3, "rope_angles": 2, "route": 2, "expert_linear": 4}
 
 
 class CValue(ctypes.Structure):
@@ -73,23 +76,6 @@ class CPlan(ctypes.Structure):
         *((name, ctypes.c_int32) for name in ("max_tokens", "page_tokens", "page_count", "type_k", "type_v")),
         ("exact_activations", ctypes.c_int32),
     )
-
-
-@dataclass(slots=True)
-class Seen:
-    """How a value of the plan lies in memory: `root` owns the bytes, a view starts `offset` floats into each row."""
-
-    root: int
-    offset: int
-    rows: int | str
-    heads: int
-    width: int
-    stride: int = 0
-
-    @property
-    def row_width(self) -> int:
-        """Floats of a row."""
-        return self.heads * self.width
 
 
 @dataclass(slots=True)
@@ -149,7 +135,7 @@ class _Compilation:
         return seen
 
     def _view(self, node: Node) -> Seen:
-        source = self._seen[_number(node, 0)]
+        source = self._seen[number_of(node, 0)]
         shape = self._values[node.outputs[0]].shape
         if source.heads != 1:
             raise UnsupportedModel(f"{node.op} of heads", hint="take columns before heads")
@@ -203,7 +189,7 @@ class _Compilation:
         for i, node in enumerate(self._nodes):
             if node.op not in _IN_PLACE or node.outputs[0] == self._result:
                 continue
-            old, new = self._seen[_number(node, 0)], self._seen[node.outputs[0]]
+            old, new = self._seen[number_of(node, 0)], self._seen[node.outputs[0]]
             same = (old.offset, old.rows, old.row_width, old.stride) == (0, new.rows, new.row_width, new.stride)
             others = (self._seen[number].root for number in node.inputs[1:] if number is not None)
             written = self._values[old.root].kind == "node" and old.root != self._result
@@ -238,11 +224,12 @@ class _Compilation:
         operands: list[int] = []
         instructions = (CInstruction * len(self._nodes))()
         code = native.function("pacos_op_code", ctypes.c_int32, [ctypes.c_char_p])
+        known = Operands(self._values, self._seen, self._nodes, self._pages.layout)
         for node, one in zip(self._nodes, instructions, strict=True):
             one.op = code(node.op.encode())
             if one.op < 0:
                 raise UnsupportedModel(f"the cpu backend has no op {node.op!r}")
-            self._check(node)
+            known.check(node)
             inputs = [-1 if number is None else number for number in node.inputs]
             inputs += [-1] * (_OPERANDS.get(node.op, 0) - len(inputs))
             one.first_operand, one.inputs, one.results = len(operands), len(inputs), len(node.outputs)
@@ -286,7 +273,7 @@ class _Compilation:
             names = ("scale", "window", "softcap", "bidirectional")
             numbers = [given.pop("cache").layer, *(given.pop(name) for name in names)]
             if (max_bias := given.pop("max_bias")) is not None:
-                one.table = self._table(alibi_slopes(self._seen[_number(node, 0)].heads, max_bias))
+                one.table = self._table(alibi_slopes(self._seen[number_of(node, 0)].heads, max_bias))
         elif node.op == "rope_angles":
             spec = given.pop("spec")
             one.table = self._table(spec.frequencies())
@@ -296,6 +283,10 @@ class _Compilation:
             if style not in ("pairs", "halves"):
                 raise UnsupportedModel(f"rotation of style {style!r}")
             numbers = [float(style == "halves")]
+        elif node.op == "route":
+            given.pop("used")  # the width of its results
+            counts = ("groups", "groups_used", "group_best", "normalise", "scale")
+            numbers = [SCORES.index(given.pop("score")), *(given.pop(name) for name in counts)]
         else:
             numbers = [given.pop(name) for name in ("eps", "factor", "cap") if name in given]
         if given:
@@ -306,61 +297,3 @@ class _Compilation:
         table = (ctypes.c_double * len(numbers))(*numbers)
         self._tables.append(table)
         return ctypes.addressof(table)
-
-    # ---- what native code trusts ----
-
-    def _check(self, node: Node) -> None:
-        """Operand shapes beyond what the op itself has checked. Errors: ShapeError, UnsupportedModel."""
-        inputs = [None if number is None else self._seen[number] for number in node.inputs]
-        output = self._seen[node.outputs[0]]
-        first = inputs[0]
-        if node.op in ("linear", "linears"):
-            for number in node.inputs[1::2]:
-                self._check_matrix(node, number)
-            _require(first is not None and first.heads == 1, f"{node.op} of heads")
-        elif node.op == "embed":
-            self._check_matrix(node, node.inputs[1])
-        elif node.op == "attention":
-            self._check_attention(node, [seen for seen in inputs if seen is not None])
-        elif node.op in ("add", "mul", "silu_mul", "gelu_mul", "gelu_tanh_mul"):
-            other = inputs[1]
-            fits = other is not None and other.row_width in (output.row_width, output.width)
-            _require(fits and other is not None and other.rows in (output.rows, 1), f"{node.op} of unequal rows")
-        elif node.op == "rotate":
-            _require(inputs[1] is not None and inputs[1].rows == output.rows, "rotate by angles of other rows")
-        if node.op not in ("take", "linears"):
-            _require(first is not None and first.rows == output.rows, f"{node.op} that changes the number of rows")
-
-    def _check_matrix(self, node: Node, number: int | None) -> None:
-        value = self._values[number] if number is not None else None
-        if value is None or value.kind != "weight" or len(value.shape) != 2:
-            raise UnsupportedModel(f"{node.op} by something that is no matrix of the file")
-        known = native.function("pacos_cpu_has_type", ctypes.c_int32, [ctypes.c_int32])
-        if not known(quants.block_format(value.dtype).type_id):
-            raise UnsupportedModel(f"tensor '{value.name}' is {value.dtype}, which the cpu backend lacks")
-
-    def _check_attention(self, node: Node, inputs: list[Seen]) -> None:
-        _, k, v = inputs
-        layer, layout = node.attribute("cache").layer, self._pages.layout
-        _require(all(seen.rows == "T" for seen in inputs), "attention whose rows are not the step's tokens")
-        _require(0 <= layer < layout.layers, f"layer {layer} of a cache of {layout.layers} layers")
-        wanted = (k.heads * k.width, k.heads * v.width)
-        held = (layout.key_width[layer], layout.value_width[layer])
-        _require(wanted == held, f"layer {layer} has keys and values {wanted} wide, its cache {held}")
-        for stored, width in ((layout.type_k, k.width), (layout.type_v, v.width)):
-            block = quants.block_format(stored).block
-            if width % block:
-                what = f"a KV cache of type {stored}, whose blocks hold {block} numbers, for heads {width} wide"
-                raise UnsupportedModel(what, hint="use F16, BF16 or F32")
-
-
-def _number(node: Node, index: int) -> int:
-    number = node.inputs[index]
-    if number is None:
-        raise ShapeError(f"{node.op} without operand {index}")
-    return number
-
-
-def _require(condition: bool, what: str) -> None:
-    if not condition:
-        raise ShapeError(f"the cpu backend cannot run {what}")

@@ -49,7 +49,7 @@ constexpr ActLayout act_layout(int32_t kind, int64_t K) {
 constexpr int64_t act_bytes(int32_t kind, int64_t K) { return act_layout(kind, K).bytes; }
 
 /* ---- matrices ---------------------------------------------------------------------------------------------
-   y[c * ld_y + r] = sum_k weights[r][k] * acts[c][k] + bias[r]      r < rows, c < n */
+   y[c * ld_y + r] = sum_k weights[r][k] * acts[c][k] + bias[r]      r < rows, c < n; or y[places[c] + r] = ... */
 struct LinearArgs {
   const uint8_t* weights;   // row 0, in the file's block layout
   int32_t type;             // ggml type id
@@ -61,6 +61,7 @@ struct LinearArgs {
   float* y;
   int64_t ld_y;             // distance of output rows in floats
   const float* bias;        // [rows] or null
+  const int64_t* places = nullptr;   // [n]: where output rows lie from y on, in floats, unless they are ld_y apart
 };
 
 constexpr int64_t kRowGrain = 16;   // a row range starts on a multiple of this; it ends on one or at the last row

@@ -59,7 +59,8 @@ static void few_floats(const LinearArgs& args, const FormatKernels& kernels, int
     in_pieces(args.n, kernels.most_direct, [&](int column, int columns) {
       LinearArgs piece = args;
       piece.acts += column * args.act_stride;
-      piece.y += column * args.ld_y;
+      if (args.places != nullptr) piece.places += column;
+      else piece.y += column * args.ld_y;
       kernels.direct[columns - 1](piece, row, smaller(row + kRowGrain, row_end));
     });
 }

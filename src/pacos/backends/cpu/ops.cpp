@@ -3,6 +3,7 @@
 #include <cmath>
 #include <cstring>
 
+#include "backends/cpu/experts.hpp"
 #include "backends/cpu/program.hpp"
 
 namespace pacos {
@@ -189,19 +190,7 @@ Phase begin_panels(Program& program, const Instruction& instruction) {
     cost += static_cast<double>(int64_t{w.rows} * w.width) * (0.03 + 0.01 * static_cast<double>(n));
     weight_bytes += w.rows * row_bytes;
   }
-  const int64_t threads = program.pool.threads();
-  const int64_t share = std::clamp<int64_t>(weight_bytes / (16 * threads), 16 << 10, 128 << 10);
-  int64_t tasks = 0, rows = 0, panel = 64;
-  for (const auto& matrix : state.matrices) rows += matrix.args.rows;
-  while (panel > kRowGrain && rows < 4 * threads * panel) panel /= 2;
-  for (auto& matrix : state.matrices) {
-    matrix.first_task = tasks;
-    if (n > 8) matrix.rows_per_task = panel;
-    else if (program.serial(cost)) matrix.rows_per_task = matrix.args.rows;
-    else matrix.rows_per_task = at_least_one(share / matrix.args.row_bytes / kRowGrain) * kRowGrain;
-    tasks += pieces(matrix.args.rows, matrix.rows_per_task);
-  }
-  return {tasks, cost};
+  return split_matrices(program, cost, weight_bytes);
 }
 
 /* Exact activations: a few quantised rows at a time become f32 in scratch, where the f32 kernel reads them. */
@@ -222,16 +211,38 @@ void multiply_widened(Program& program, const LinearArgs& args, int64_t begin, i
   }
 }
 
+}  // namespace
+
+Phase split_matrices(Program& program, double cost, int64_t weight_bytes) {
+  LinearState& state = program.linear;
+  const int64_t threads = program.pool.threads();
+  const int64_t share = std::clamp<int64_t>(weight_bytes / (16 * threads), 16 << 10, 128 << 10);
+  int64_t tasks = 0, rows = 0, panel = 64;
+  for (const auto& matrix : state.matrices) rows += matrix.args.rows;
+  while (panel > kRowGrain && rows < 4 * threads * panel) panel /= 2;
+  for (auto& matrix : state.matrices) {
+    matrix.first_task = tasks;
+    if (matrix.args.n > 8) matrix.rows_per_task = panel;
+    else if (program.serial(cost)) matrix.rows_per_task = matrix.args.rows;
+    else matrix.rows_per_task = at_least_one(share / matrix.args.row_bytes / kRowGrain) * kRowGrain;
+    tasks += pieces(matrix.args.rows, matrix.rows_per_task);
+  }
+  return {tasks, cost};
+}
+
 void multiply(Program& program, int64_t index, int thread) {
   const auto& matrices = program.linear.matrices;
-  size_t i = matrices.size() - 1;
-  while (matrices[i].first_task > index) i--;
-  const int64_t begin = (index - matrices[i].first_task) * matrices[i].rows_per_task;
-  const int64_t end = std::min(begin + matrices[i].rows_per_task, matrices[i].args.rows);
-  const LinearArgs& args = matrices[i].args;
-  if (program.widens(args.type)) multiply_widened(program, args, begin, end, program.scratch(thread));
-  else program.kernels.linear(args, begin, end, program.scratch(thread));
+  const auto after = std::upper_bound(matrices.begin(), matrices.end(), index, [](int64_t task, const LinearState::Matrix& matrix) {
+    return task < matrix.first_task;
+  });
+  const auto& matrix = *(after - 1);
+  const int64_t begin = (index - matrix.first_task) * matrix.rows_per_task;
+  const int64_t end = std::min(begin + matrix.rows_per_task, matrix.args.rows);
+  if (program.widens(matrix.args.type)) multiply_widened(program, matrix.args, begin, end, program.scratch(thread));
+  else program.kernels.linear(matrix.args, begin, end, program.scratch(thread));
 }
+
+namespace {
 
 Phase begin_linear(Program& program, const Instruction& instruction, int phase) {
   return phase == 0 ? begin_quantise(program, instruction) : begin_panels(program, instruction);
@@ -402,6 +413,11 @@ const Op kOps[] = {
     rows_op("layer_norm", 0.4, false, layer_norm),
     rows_op("rope_angles", 30, false, rope_angles),
     rows_op("rotate", 0.5, false, rotate),
+    rows_op("route", 200, false, route),
+    rows_op("weigh", 0.5, true, weigh),
+    rows_op("project_once", 0.2, false, project_once),
+    {"expert_linear", 0, false, nullptr, 2, begin_experts, run_experts},
+    {"expert_linears", 0, false, nullptr, 2, begin_experts, run_experts},
     {"linear", 0, false, nullptr, 2, begin_linear, run_linear},
     {"linears", 0, false, nullptr, 2, begin_linear, run_linear},
     {"attention", 0, false, nullptr, 2, begin_attention, run_attention},

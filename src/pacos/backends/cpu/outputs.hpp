@@ -5,13 +5,17 @@
 
 namespace pacos::PACOS_ISA {
 
+PACOS_INLINE float* output_row(const LinearArgs& args, int64_t column) {
+  return args.y + (args.places != nullptr ? args.places[column] : column * args.ld_y);
+}
+
 PACOS_INLINE void put(const LinearArgs& args, int64_t column, int64_t row, float value) {
-  args.y[column * args.ld_y + row] = args.bias ? value + args.bias[row] : value;
+  output_row(args, column)[row] = args.bias ? value + args.bias[row] : value;
 }
 
 /* Up to 16 rows of one column. */
 PACOS_INLINE void put_rows(const LinearArgs& args, int64_t column, int64_t row, int rows, const float* values) {
-  float* y = args.y + column * args.ld_y + row;
+  float* y = output_row(args, column) + row;
   if (rows < 16) {
     for (int r = 0; r < rows; r++) put(args, column, row + r, values[r]);
     return;

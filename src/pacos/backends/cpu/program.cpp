@@ -1,5 +1,5 @@
 // Programs: made once from a plan, run once per step. See program.hpp.
-#include "backends/cpu/program.hpp"
+#include "backends/cpu/experts.hpp"
 
 #include <algorithm>
 #include <cstring>
@@ -10,9 +10,12 @@ namespace {
 
 constexpr int32_t kNoMemory = -12;
 
-bool multiplies(const Instruction& instruction) { return std::strncmp(instruction.op->name, "linear", 6) == 0; }
-
 }  // namespace
+
+size_t first_matrix(const Instruction& instruction) {
+  const char* name = instruction.op->name;
+  return std::strncmp(name, "linear", 6) == 0 ? 1 : std::strncmp(name, "expert_linear", 13) == 0 ? 2 : 0;
+}
 
 Program::Program(const pacos_plan& plan, Pool& pool_, const Kernels& kernels_, const RowKernels& rows_)
     : pool(pool_),
@@ -66,11 +69,13 @@ void Program::resolve(const pacos_plan& plan) {
 
 /* Kernels read vectors as aligned f32; what the file holds otherwise is converted here, once. */
 void Program::own_vectors(Instruction& instruction) {
-  const bool linear_op = multiplies(instruction), embeds = std::strcmp(instruction.op->name, "embed") == 0;
+  const size_t matrix = first_matrix(instruction);
+  const bool embeds = std::strcmp(instruction.op->name, "embed") == 0;
   for (size_t i = 0; i < instruction.in.size(); i++) {
     const Value* value = instruction.in[i];
     if (value == nullptr || value->kind != PACOS_VALUE_WEIGHT) continue;
-    if ((linear_op && i % 2 == 1) || (embeds && i == 1)) continue;   // matrices stay in the file's layout
+    const bool stays = matrix != 0 && i >= matrix && (i - matrix) % 2 == 0;
+    if (stays || (embeds && i == 1)) continue;   // matrices stay in the file's layout
     const bool plain = value->type == kTypeF32 || value->type == kTypeI32;
     if (!plain || reinterpret_cast<uintptr_t>(value->data) % 4 != 0) instruction.in[i] = owned_copy(*value);
   }
@@ -92,13 +97,15 @@ Value* Program::owned_copy(const Value& value) {
 void Program::bound_indices(const Instruction& instruction) {
   if (std::strcmp(instruction.op->name, "embed") == 0) bound(*instruction.in[0], *instruction.in[1]);
   if (std::strcmp(instruction.op->name, "take") == 0) bound(*instruction.in[1], *instruction.in[0]);
+  if (first_matrix(instruction) == 2 && instruction.in[1] != nullptr && instruction.in[1]->kind == PACOS_VALUE_WEIGHT)
+    bound(*instruction.in[1], *instruction.in[2]);   // others come from a route, which Python has proved
 }
 
 /* Remember what an input of the step must stay below; check an index that is itself a weight now. */
 void Program::bound(const Value& index, const Value& table) {
   if (index.kind == PACOS_VALUE_WEIGHT) {
     const int32_t* numbers = index.integers();
-    for (int64_t i = 0; i < index.rows; i++)
+    for (int64_t i = 0; i < index.rows * index.row_width(); i++)
       if (numbers[i] < 0 || numbers[i] >= table.rows) throw int32_t{PACOS_STEP_TOKEN};
   } else if (table.rows >= 0) {
     int64_t& limit = limits_[index.kind - PACOS_VALUE_TOKENS];
@@ -114,26 +121,43 @@ int64_t Program::matrix_scratch(const Value& w, int64_t n) const {
   return widened_offset(w.width, n) + kRowGrain * w.width * 4;
 }
 
+/* Make room for the rows and the tasks of products. */
+void Program::reserve_matrices(const Instruction& instruction) {
+  const size_t first = first_matrix(instruction);
+  if (first == 0) return;
+  const bool by_expert = first == 2;
+  const int64_t rows = most_rows(*instruction.in[0]) * (by_expert ? instruction.out[0]->heads : 1);
+  int64_t needed = 0, experts = 1;
+  bool seen[kActKinds] = {};
+  for (size_t i = first; i < instruction.in.size(); i += 2) {
+    const Value& w = *instruction.in[i];
+    const int32_t kind = act_kind(w.type, by_expert ? 1 : rows);
+    if (!seen[kind]) needed += (by_expert ? expert_stride(*this, w.type, w.width) : act_bytes(kind, w.width)) * rows;
+    seen[kind] = true;
+    if (by_expert) experts = w.rows;
+  }
+  acts_bytes_ = std::max(acts_bytes_, needed);
+  linear.matrices.reserve(std::max(linear.matrices.capacity(), instruction.out.size() * static_cast<size_t>(experts)));
+  if (!by_expert) return;
+  const auto most = [](auto& list, int64_t size) { list.resize(std::max(list.size(), static_cast<size_t>(size))); };
+  most(this->experts.starts, experts + 1);
+  most(this->experts.sorted, rows);
+  most(this->experts.places, rows * static_cast<int64_t>(instruction.out.size()));
+}
+
 /* Allocate what phases need, so that nothing is allocated during a step. */
 void Program::reserve() {
-  int64_t acts_bytes = 0, scratch = 0, states = 0;
-  size_t blocks = 0, matrices = 0;
+  int64_t scratch = 0, states = 0;
+  size_t blocks = 0;
   for (const auto& instruction : instructions_) {
-    if (multiplies(instruction)) {
-      int64_t needed = 0;
-      bool seen[kActKinds] = {};
+    for (size_t i = first_matrix(instruction); i != 0 && i < instruction.in.size(); i += 2) {
+      const Value& w = *instruction.in[i];
       const int64_t rows = most_rows(*instruction.in[0]);
-      for (size_t i = 1; i < instruction.in.size(); i += 2) {
-        const Value& w = *instruction.in[i];
-        const int32_t kind = act_kind(w.type, rows);
-        if (!seen[kind]) needed += act_bytes(kind, w.width) * rows;
-        seen[kind] = true;
-        for (int64_t n = 1; n <= std::min(max_tokens, 32); n++) scratch = std::max(scratch, matrix_scratch(w, n));
-        scratch = std::max(scratch, matrix_scratch(w, rows));
-      }
-      acts_bytes = std::max(acts_bytes, needed);
-      matrices = std::max(matrices, instruction.out.size());
-    } else if (std::strcmp(instruction.op->name, "attention") == 0) {
+      for (int64_t n = 1; n <= std::min<int64_t>(rows, 32); n++) scratch = std::max(scratch, matrix_scratch(w, n));
+      scratch = std::max(scratch, matrix_scratch(w, rows));
+    }
+    reserve_matrices(instruction);
+    if (std::strcmp(instruction.op->name, "attention") == 0) {
       const Value &q = *instruction.in[0], &k = *instruction.in[1], &v = *instruction.in[2];
       const int64_t group = q.heads / k.heads;
       scratch = std::max(scratch, attention_scratch(page_tokens, q.width, v.width));
@@ -145,9 +169,8 @@ void Program::reserve() {
   states_offset_ = round_up(scratch, 64);
   scratch_bytes_ = round_up(states_offset_ + states, 4096);
   scratch_ = std::make_unique<Memory>(scratch_bytes_ * pool.threads() + 64);
-  acts = std::make_unique<Memory>(acts_bytes + 64);
-  bytes += scratch_bytes_ * pool.threads() + acts_bytes;
-  linear.matrices.reserve(matrices);
+  acts = std::make_unique<Memory>(acts_bytes_ + 64);
+  bytes += scratch_bytes_ * pool.threads() + acts_bytes_;
   attention.blocks.reserve(blocks);
   if (has_attention_) {
     partials = std::make_unique<Memory>(kPartialFloats * 4);

@@ -97,6 +97,13 @@ struct LinearState {
   int kinds[3], kind_count;
 };
 
+/* Slots of rows, grouped by expert. */
+struct ExpertState {
+  std::vector<int32_t> starts;    // [experts + 1] where each expert's slots begin among the sorted ones
+  std::vector<int32_t> sorted;    // [slots] their place there
+  std::vector<int64_t> places;    // [sorted slots] and where their results lie, in floats
+};
+
 struct AttentionState {
   struct Block { QueryBlock block; int64_t chunk_begin, chunk_end, partial; };
   AttentionArgs args;
@@ -148,6 +155,7 @@ class Program final : public Job {
 
   RowState row_state{};
   LinearState linear;
+  ExpertState experts;
   AttentionState attention;
 
   std::atomic<bool> cancel{false};
@@ -163,6 +171,7 @@ class Program final : public Job {
   Value* owned_copy(const Value& value);
   void bound_indices(const Instruction& instruction);
   void bound(const Value& index, const Value& table);
+  void reserve_matrices(const Instruction& instruction);
   int64_t matrix_scratch(const Value& w, int64_t n) const;
   void reserve();
   bool refuse(int32_t code, int64_t at, int64_t value, int64_t bound);
@@ -174,7 +183,7 @@ class Program final : public Job {
   std::vector<std::unique_ptr<Memory>> owned_;          // vectors that the file does not hold as aligned f32
   std::vector<std::unique_ptr<Value>> owned_values_;
   std::unique_ptr<Memory> arena_, scratch_;
-  int64_t scratch_bytes_ = 0, states_offset_ = 0;
+  int64_t scratch_bytes_ = 0, states_offset_ = 0, acts_bytes_ = 0;
   int64_t limits_[4];   // what tokens, positions, outputs and types must be below
   std::vector<int32_t> zeros_;   // types of a step that gives none
   int32_t result_, status_ = 0;
@@ -183,6 +192,9 @@ class Program final : public Job {
   int phase_ = 0;
   std::chrono::steady_clock::time_point started_;
 };
+
+/* Where the matrices begin among the operands of an op that multiplies by some, each followed by its bias; 0: no such op. */
+size_t first_matrix(const Instruction& instruction);
 
 extern const Op kOps[];
 extern const int kOpCount;

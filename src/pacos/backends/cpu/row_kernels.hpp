@@ -59,6 +59,9 @@ struct RowKernels {
   void (*gelu_mul)(const float* gate, const float* up, float* y, int64_t n);
   void (*gelu_tanh_mul)(const float* gate, const float* up, float* y, int64_t n);
   void (*softcap)(const float* x, float cap, float* y, int64_t n);
+  /* y[i] = sum over u of x[u * width + i] * weights[u], in order of u. */
+  void (*weigh)(const float* x, const float* weights, float* y, int64_t n, int64_t slots, int64_t width);
+  float (*dot)(const float* x, const float* w, int64_t n);
   /* One head of E floats; angles hold `pairs` cosines, then as many sines. */
   void (*rotate_pairs)(const float* x, const float* angles, float* y, int64_t E, int64_t pairs);
   void (*rotate_halves)(const float* x, const float* angles, float* y, int64_t E, int64_t pairs);

@@ -109,6 +109,20 @@ static void layer_norm_row(const float* x, const float* w, const float* bias, fl
   if (bias != nullptr) add_row(y, bias, y, n);
 }
 
+static void weigh_row(const float* x, const float* weights, float* y, int64_t n, int64_t slots, int64_t width) {
+  each(x, y, n, [w = splat(weights[0])](f32x16 v) { return v * w; });
+  for (int64_t u = 1; u < slots; u++)
+    each_pair(x + u * width, y, y, n, [w = splat(weights[u])](f32x16 v, f32x16 s) { return fma(v, w, s); });
+}
+
+static float dot_row(const float* x, const float* w, int64_t n) {
+  f32x16 sums = splat(0.0f);
+  int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) sums = fma(load(x + i), load(w + i), sums);
+  if (i < n) sums = fma(load_part(x + i, n - i), load_part(w + i, n - i), sums);
+  return sum(sums);
+}
+
 static void rotate_pairs_head(const float* __restrict x, const float* __restrict angles, float* __restrict y, int64_t E,
                               int64_t pairs) {
   for (int64_t i = 0; i < pairs; i++) {
