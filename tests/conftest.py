@@ -21,9 +21,9 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def state_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Keep the state of servers apart from the user's, and from that of tests beside these."""
+    """Keep the models and the state of servers apart from the user's, and from that of tests beside these."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PACOS_STATE", str(tmp_path_factory.mktemp("state")))
+        patch.setenv("PACOS_HOME", str(tmp_path_factory.mktemp("state")))
         yield
 
 

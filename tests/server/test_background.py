@@ -20,7 +20,7 @@ pytestmark = pytest.mark.skipif(os.name != "posix", reason="servers in the backg
 
 @pytest.fixture(autouse=True)
 def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("PACOS_STATE", str(tmp_path / "state"))
+    monkeypatch.setenv("PACOS_HOME", str(tmp_path))
     return tmp_path / "state"
 
 

@@ -26,7 +26,7 @@ CHAT, TEXT = "/v1/chat/completions", "/v1/completions"
 
 @pytest.fixture(autouse=True)
 def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("PACOS_STATE", str(tmp_path))
+    monkeypatch.setenv("PACOS_HOME", str(tmp_path))
     return tmp_path
 
 
@@ -374,7 +374,7 @@ def test_kill_and_official_client(state: Path) -> None:
     requests = [
         line(str(number), {"prompt": "Once upon a time", "max_tokens": 24, "seed": number}) for number in range(60)
     ]
-    environment = {"PACOS_STATE": str(state)}
+    environment = {"PACOS_HOME": str(state)}
     with served("storyteller", environment=environment) as server:
         server.wait_until_ready()
         with openai.OpenAI(base_url=f"{server.url}/v1", api_key="any", max_retries=0) as client:

@@ -26,7 +26,7 @@ SCHEMA = schemathesis.openapi.from_dict(openapi.document())
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = str(tmp_path_factory.mktemp("state"))
     limits = ("--ctx-size", "256", "--timeout", "20", "--allowed-hosts", "*", "--metrics")
-    with served("storyteller", *limits, environment={"PACOS_STATE": folder, "XDG_STATE_HOME": folder}) as running:
+    with served("storyteller", *limits, environment={"PACOS_HOME": folder}) as running:
         running.wait_until_ready()
         yield running
     assert not [line for line in running.log if "Traceback" in line]

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from pacos.errors import FormatError, ModelNotFound
-from pacos.hub.names import BUNDLED, resolve
+from pacos.hub.names import resolve
+from pacos.hub.store import BUNDLED
 
 
 def test_bundled_models_are_there() -> None:

@@ -12,7 +12,7 @@ import click
 
 from pacos.cli import render
 from pacos.cli.options import TEXT_BYTES_MAX, groups_from, with_options
-from pacos.cli.run import DEFAULT_MODEL, interruptible
+from pacos.cli.run import DEFAULT_MODEL, interruptible, preset_options
 from pacos.errors import ContextFull, PacosError, UsageError
 from pacos.settings import GenerateOptions, LoadOptions, SamplingOptions
 from pacos.settings.constraint import ReasoningOptions
@@ -37,7 +37,7 @@ def command(**given: Any) -> None:
     """
     from pacos.llm import load
 
-    *groups, opening = groups_from(_GROUPS, given)
+    *groups, opening = groups_from(_GROUPS, given, preset_options(given["model"]))
     options = {one: getattr(group, one) for group in groups for one in group.__slots__}
     with render.waiting(f"loading {given['model']} ..."):
         llm = load(given["model"], options=opening, chat_template=given["chat_template"])

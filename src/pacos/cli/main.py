@@ -27,7 +27,11 @@ from pacos.log import warnings_to
 
 _PARTS = {"main", "render", "options", "bench-rows", "bench-plot"}  # modules here that are no commands
 _TEXT_CHARACTERS = 700
-_COMMAND_ORDER = ("run", "chat", "show", "tokenize", "embed", "rerank", "bench", "perplexity", "convert", "quantize")
+_OTHER_NAMES = {"ls": "list", "remove": "rm", "delete": "rm", "info": "show"}  # those of igllama and Ollama
+_COMMAND_ORDER = (
+    *("run", "chat", "pull", "list", "show", "tokenize", "embed", "rerank", "bench", "perplexity", "convert"),
+    "quantize",
+)
 
 
 class ReaderLeft(Exception):
@@ -66,6 +70,7 @@ class Commands(click.Group):
 
     def get_command(self, context: click.Context, name: str) -> click.Command | None:
         """The command of that name; its module defines `command`."""
+        name = _OTHER_NAMES.get(name, name)
         if name not in self.list_commands(context):
             return None
         command: click.Command = importlib.import_module(f"pacos.cli.{name.replace('-', '_')}").command
@@ -80,7 +85,7 @@ class Commands(click.Group):
         self, context: click.Context, arguments: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Suggest the nearest names for an unknown command."""
-        name = arguments[0]
+        name = _OTHER_NAMES.get(arguments[0], arguments[0])
         if name not in self.list_commands(context) and not name.startswith("-"):
             import difflib
 

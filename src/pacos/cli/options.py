@@ -1,6 +1,6 @@
 """Turn option groups of settings.py into click options, and what was given back into groups.
 
-Order of precedence: a flag, then its environment variable, then the default.
+Order of precedence: a flag, then its environment variable, then what the model's name gives, then the default.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import click
@@ -30,7 +30,7 @@ from pacos.settings.embed import EmbedOptions, InputOptions
 from pacos.settings.serve import ServeOptions
 
 OTHER_VARIABLES = {
-    "PACOS_STATE": "Folder of the pid file and the log of a server in the background.",
+    "PACOS_HOME": "Folder of everything that Pacos keeps: models, names, what servers write (docs/models-on-disk.md).",
     "PACOS_ISA": "Instruction set of the CPU backend, such as portable or avx2; default the best that there is.",
     "PACOS_NATIVE_LIBRARY": "Path of the native library to load instead of the package's own.",
     "PACOS_TRACEBACK": "1 shows where a fault inside Pacos happened.",
@@ -71,13 +71,17 @@ def _shown(value: Any) -> str:
     return ";".join(str(part) for part in value) if isinstance(value, tuple) else f"{value}"
 
 
-def groups_from(groups: Sequence[type], given: dict[str, Any]) -> tuple[Any, ...]:
-    """Build the groups from a command's values and the environment.
+def groups_from(
+    groups: Sequence[type], given: dict[str, Any], preset: Mapping[str, Any] | None = None
+) -> tuple[Any, ...]:
+    """Build the groups from a command's values, the environment, and what the model's name gives by default.
 
     Errors: UsageError naming the option, the value seen and the values allowed.
     """
     _warn_of_unknown_variables()
-    values = from_environment(groups)
+    names = {one.name for group in groups for one in options_of(group)}
+    values = {name: value for name, value in (preset or {}).items() if name in names}
+    values |= from_environment(groups)
     for group in groups:
         for one in options_of(group):
             value = given.pop(one.name, None)

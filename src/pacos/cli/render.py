@@ -6,6 +6,7 @@ import json
 import os
 import re
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -182,6 +183,16 @@ def size_text(count: float) -> str:
             return f"{count:.0f} {unit}" if unit == "B" else f"{count:.2f} {unit}"
         count /= 1000
     return f"{count:.2f} TB"
+
+
+def ago(seconds: float) -> str:
+    """How long ago a moment was, in words. Units: seconds of the epoch."""
+    passed = max(0.0, time.time() - seconds)
+    for unit, size in (("day", 86400), ("hour", 3600), ("minute", 60)):
+        if passed >= size:
+            count = int(passed // size)
+            return f"{count} {unit}{'s' if count > 1 else ''} ago"
+    return "just now"
 
 
 @contextmanager

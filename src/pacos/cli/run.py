@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,7 @@ import click
 
 from pacos.cli import render
 from pacos.cli.options import groups_from, read_constraint_files, read_text_option, with_constraint_files, with_options
-from pacos.errors import ModelNotFound, UsageError
+from pacos.errors import ModelError, ModelNotFound, UsageError
 from pacos.settings import GenerateOptions, LoadOptions, SamplingOptions
 from pacos.settings.constraint import ConstraintOptions, ReasoningOptions
 
@@ -56,10 +56,10 @@ def command(**given: Any) -> None:
     if given["raw"] and given["chat_template"] is not None:
         raise UsageError("--chat-template has no effect with --raw", hint="drop one of them")
     read_constraint_files(given)
-    *groups, reasoning, opening = groups_from(_GROUPS, given)
+    name, words = _model_and_words(given)
+    *groups, reasoning, opening = groups_from(_GROUPS, given, preset_options(name))
     if given["raw"] and reasoning != ReasoningOptions():
         raise UsageError("--reasoning and its like have no effect with --raw", hint="drop one of them")
-    name, words = _model_and_words(given)
     prompt = _prompt(words, given["prompt"], given["file"])
     try:
         with render.waiting(f"loading {name} ..."):
@@ -79,6 +79,16 @@ def command(**given: Any) -> None:
             render.note(f"the context of {llm.context_tokens} tokens is full; --ctx-size makes it larger")
     if finish == "cancelled":
         sys.exit(130)
+
+
+def preset_options(name: str) -> Mapping[str, Any]:
+    """What a model's name gives by default; nothing for a name that leads nowhere, which is told later."""
+    from pacos.hub.names import preset_of
+
+    try:
+        return preset_of(name).options
+    except ModelError:
+        return {}
 
 
 def _model_and_words(given: dict[str, Any]) -> tuple[str, str | None]:

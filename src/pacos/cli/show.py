@@ -11,6 +11,7 @@ from pacos.cli import render
 from pacos.errors import FormatError
 
 if TYPE_CHECKING:
+    from pacos.hub.store import StoredModel
     from pacos.types import Archive
 
 _LABELS = {
@@ -38,6 +39,7 @@ _UNITS = {"context_tokens": " tokens", "window_tokens": " tokens"}
 @click.option("--tensors", is_flag=True, help="List every tensor: name, type, shape, bytes.")
 @click.option("--metadata", is_flag=True, help="List every metadata key; long values are cut.")
 @click.option("--template", is_flag=True, help="Print the chat template's text.")
+@click.option("--license", "--licence", "licence", is_flag=True, help="Print the licence's text, or its name.")
 @click.option("--plan", is_flag=True, help="Print the optimised plan: every operation of one step.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(model: str, **given: bool) -> None:
@@ -48,26 +50,27 @@ def command(model: str, **given: bool) -> None:
     Example:  pacos show model.gguf --tensors
     """
     from pacos.hub.describe import open_any
-    from pacos.hub.names import resolve
+    from pacos.hub.names import find
 
-    archive, problem = open_any(resolve(model))
+    stored = find(model)
+    archive, problem = open_any(stored.path)
     try:
         if given.pop("as_json"):
-            render.as_json(_data(archive, problem, given))
+            render.as_json(_data(archive, problem, stored, given))
         elif any(given.values()):
             for name, wanted in given.items():
                 if wanted:
-                    _PARTS[name](archive)
+                    _PARTS[name](archive, stored)
         else:
-            _overview(archive, problem)
+            _overview(archive, problem, stored)
     finally:
         archive.close()
 
 
-def _data(archive: Archive, problem: str | None, given: Mapping[str, bool]) -> dict[str, Any]:
+def _data(archive: Archive, problem: str | None, stored: StoredModel, given: Mapping[str, bool]) -> dict[str, Any]:
     from pacos.hub.describe import describe, metadata_rows, optimised_plan, tensor_rows
 
-    found = describe(archive, problem)
+    found = {**describe(archive, problem), **_named(stored)}
     if given["tensors"]:
         keys = ("name", "shape", "type", "bytes")
         found["tensors"] = [dict(zip(keys, row, strict=True)) for row in tensor_rows(archive)]
@@ -75,15 +78,40 @@ def _data(archive: Archive, problem: str | None, given: Mapping[str, bool]) -> d
         found["metadata"] = dict(metadata_rows(archive))
     if given["template"]:
         found["template"] = archive.metadata.get("tokenizer.chat_template")
+    if given["licence"]:
+        found["licence"] = _licence(archive, stored)
     if given["plan"]:
         found["plan"] = optimised_plan(archive).text()
     return found
 
 
-def _overview(archive: Archive, problem: str | None) -> None:
+def _named(stored: StoredModel) -> dict[str, Any]:
+    """What the name that was given means beside the file."""
+    if not stored.named:
+        return {}
+    preset = stored.preset
+    facts = {
+        "name": stored.name,
+        "stands for": stored.alias_of,
+        "from": stored.source,
+        "options": dict(preset.options),
+        "system": preset.system,
+        "template": preset.template,
+        "messages": [dict(one) for one in preset.messages],
+    }
+    return {"name": {key: value for key, value in facts.items() if value}}
+
+
+def _licence(archive: Archive, stored: StoredModel) -> str:
+    names = ("general.license.name", "general.license", "general.license.link")
+    found = [str(archive.metadata[name]) for name in names if name in archive.metadata]
+    return stored.preset.licence or "\n".join(found)
+
+
+def _overview(archive: Archive, problem: str | None, stored: StoredModel) -> None:
     from pacos.hub.describe import describe
 
-    found = describe(archive, problem)
+    found = {**_named(stored), **describe(archive, problem)}
     types = found["weights"].pop("types")
     if not types:
         del found["weights"]
@@ -109,6 +137,10 @@ def _rows(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             yield label, render.size_text(value)
         elif name == "parameters":
             yield label, f"{value:,}"
+        elif name == "options":
+            yield from ((key, str(one)) for key, one in value.items())
+        elif name == "messages":
+            yield from ((one["role"], one["content"]) for one in value)
         elif isinstance(value, dict):
             yield label, f"{value['id']} {value['text']}"
         elif value is not None:
@@ -116,7 +148,7 @@ def _rows(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             yield label, text.strip("[]") + _UNITS.get(name, "")
 
 
-def _print_tensors(archive: Archive) -> None:
+def _print_tensors(archive: Archive, stored: StoredModel) -> None:
     from pacos.hub.describe import tensor_rows
 
     rows = [
@@ -126,23 +158,34 @@ def _print_tensors(archive: Archive) -> None:
     render.table(("name", "type", "shape", "bytes"), rows)
 
 
-def _print_metadata(archive: Archive) -> None:
+def _print_metadata(archive: Archive, stored: StoredModel) -> None:
     from pacos.hub.describe import metadata_rows
 
     rows = [(render.printable(key), render.printable(value)) for key, value in metadata_rows(archive)]
     render.table(("key", "value"), rows)
 
 
-def _print_template(archive: Archive) -> None:
-    text = archive.metadata.get("tokenizer.chat_template")
+def _print_template(archive: Archive, stored: StoredModel) -> None:
+    text = stored.preset.template or archive.metadata.get("tokenizer.chat_template")
     if not isinstance(text, str):
         raise FormatError(f"{archive.path} has no chat template", hint="run and chat take one with --chat-template")
+    _print_text(text)
+
+
+def _print_licence(archive: Archive, stored: StoredModel) -> None:
+    text = _licence(archive, stored)
+    if not text:
+        raise FormatError(f"{archive.path} names no licence", hint="look where the model was published")
+    _print_text(text)
+
+
+def _print_text(text: str) -> None:
     if render.stdout_is_terminal():
         text = "\n".join(render.printable(line, len(line) or 1) for line in text.split("\n"))
     render.write(text if text.endswith("\n") else f"{text}\n")
 
 
-def _print_plan(archive: Archive) -> None:
+def _print_plan(archive: Archive, stored: StoredModel) -> None:
     from pacos.hub.describe import optimised_plan
 
     render.write(optimised_plan(archive).text())
@@ -152,5 +195,6 @@ _PARTS = {
     "tensors": _print_tensors,
     "metadata": _print_metadata,
     "template": _print_template,
+    "licence": _print_licence,
     "plan": _print_plan,
 }

@@ -1,4 +1,4 @@
-"""Find a model by what the user wrote: a file, a folder, or a name."""
+"""Find a model by what the user wrote: a file, a folder, or a name: bundled, given, of a repository, of a file."""
 
 from __future__ import annotations
 
@@ -8,16 +8,26 @@ from pathlib import Path
 
 from pacos.errors import FormatError, ModelNotFound
 from pacos.hub.adopt import CONFIG_NAME
+from pacos.hub.hub_cache import repos
+from pacos.hub.spelling import hub_name
+from pacos.hub.store import BUNDLED, Preset, Store, StoredModel, files_of, is_path
+from pacos.settings.places import hub_folder
 
-BUNDLED = {"storyteller": "storyteller.gguf"}
-_DATA = Path(__file__).parents[1] / "data"
+_ENDINGS = (".gguf", ".safetensors", ".bin")
 _LISTED_MAX = 10_000  # entries of a folder that are looked through for a near name
 
 
 def resolve(path_or_name: str | os.PathLike[str]) -> Path:
     """The path of a model file or folder.
 
-    A name of a bundled model wins unless something of that name is there.
+    Errors: as `find`.
+    """
+    return find(path_or_name).path
+
+
+def find(path_or_name: str | os.PathLike[str]) -> StoredModel:
+    """The model that is meant: a path, else a bundled model, else a name in the store (`Store.find`).
+
     Errors: ModelNotFound with the nearest names; FormatError for a folder that holds no model or several.
     """
     text = os.fspath(path_or_name)
@@ -29,18 +39,21 @@ def resolve(path_or_name: str | os.PathLike[str]) -> Path:
     except OSError as error:
         raise ModelNotFound(f"{text[:200]!a} cannot be looked up: {error.strerror}", hint=_known()) from error
     if there:
-        return _model_folder(path) if path.is_dir() else path
-    if text in BUNDLED:
-        return bundled(text)
+        found = _model_folder(path) if path.is_dir() else path
+        return StoredModel(text, found, files_of(found), owned=False, named=False)
+    if (stored := find_name(text)) is not None:
+        return stored
     raise _not_found(text, path)
 
 
-def bundled(name: str) -> Path:
-    """The file of a model that comes with Pacos. Errors: ModelNotFound when this installation lacks it."""
-    path = _DATA / BUNDLED[name]
-    if not path.is_file():
-        raise ModelNotFound(f"the bundled model '{name}' is missing: {path}", hint="install Pacos again")
-    return path
+def find_name(text: str) -> StoredModel | None:
+    """The model of a name, bundled or in the store; a text is never taken for a path. Errors: as `Store.find`."""
+    return None if is_path(text) else Store().find(text)
+
+
+def preset_of(path_or_name: str | os.PathLike[str]) -> Preset:
+    """What a name gives its model by default; nothing for a path. Errors: as `find`."""
+    return find(path_or_name).preset
 
 
 def _model_folder(folder: Path) -> Path:
@@ -64,19 +77,29 @@ def _model_folder(folder: Path) -> Path:
 
 def _not_found(text: str, path: Path) -> ModelNotFound:
     shown = text if len(text) <= 200 else f"{text[:200]}..."
-    near = difflib.get_close_matches(text[:200], sorted(BUNDLED), 3)
+    wanted = hub_name(text)
+    stored = [model.name for model in Store().models()]
+    if wanted is not None and text.endswith(_ENDINGS) and wanted.repo not in repos(hub_folder()):
+        wanted = None  # rather a path
+    near = difflib.get_close_matches(text[:200], [*sorted(BUNDLED), *stored], 3)
     try:
         if path.parent.is_dir():
             others = [entry.name for _, entry in zip(range(_LISTED_MAX), os.scandir(path.parent), strict=False)]
             models = [name for name in others if name.endswith(".gguf") or (path.parent / name / CONFIG_NAME).is_file()]
             near += [str(path.parent / name) for name in difflib.get_close_matches(path.name[:200], models, 3)]
-        elif path.parent != Path():
+        elif path.parent != Path() and wanted is None:
             return ModelNotFound(f"no model at {shown!a}: there is no folder {str(path.parent)[:200]!a}", hint=_known())
     except OSError:
         pass
     nearest = f"did you mean {' or '.join(near)}? " if near else ""
+    if wanted is not None:
+        starts = (f"{wanted.repo}:".lower(), f"{wanted.repo}/".lower())
+        others = [name for name in stored if name.lower().startswith(starts)]
+        has = f": it has {', '.join(others[:8])}" if others else ""
+        hint = f"{nearest}`pacos pull {shown}` downloads it"
+        return ModelNotFound(f"no model {shown!a} in the store{has}", hint=hint)
     return ModelNotFound(f"no model file, folder or name {shown!a}", hint=nearest + _known())
 
 
 def _known() -> str:
-    return f"give a GGUF file, a Hugging Face folder, or a name: {', '.join(sorted(BUNDLED))}"
+    return f"give a GGUF file, a Hugging Face folder, or a name: {', '.join(sorted(BUNDLED))}; `pacos list` shows more"

@@ -28,6 +28,7 @@ from pacos.llm.chat import ChatPlanner, Wish, open_template
 from pacos.llm.choices import best, checked_count, seeded
 from pacos.llm.embed import Embeddings, embed, pooling_of, read_inputs
 from pacos.llm.lines import within_lines
+from pacos.llm.preset import ChatStart, opening_options
 from pacos.llm.prompt import Prompt, seen
 from pacos.llm.prompt import token_ids as to_token_ids
 from pacos.llm.rerank import Ranks, rerank
@@ -40,6 +41,7 @@ from pacos.types import Archive, Completion, TokenScore
 if TYPE_CHECKING:
     from pacos.engine.engine import Engine
     from pacos.engine.sequence import Constraint
+    from pacos.hub.store import Preset
     from pacos.text.template import ChatTemplate
     from pacos.text.tokenizer import Tokenizer
 
@@ -62,25 +64,27 @@ def load(
     """Open a model: a GGUF file, a Hugging Face folder with safetensors, or a name such as "storyteller".
 
     `settings` are the fields of LoadOptions (ctx_size, threads, backend, ...). `vocab_only` opens just the tokenizer.
+    What a name gives its model by default holds where neither these nor the options of an answer say otherwise.
     `chat_template` is the name of a built-in template or a file that replaces the model's own.
     Errors: ModelNotFound, FormatError, UnsupportedModel, CapacityError, UsageError.
     """
     from pacos.hub.adopt import open_model
-    from pacos.hub.names import resolve
+    from pacos.hub.names import find
 
     if not isinstance(path_or_name, str | os.PathLike):
         raise UsageError(f"{seen(path_or_name)} is no model", hint="give a path or a name, as text or a Path")
     if not isinstance(options, LoadOptions | None):
         raise UsageError(f"options is {seen(options)}", hint="give LoadOptions(...), or single settings by name")
-    if options is None:
-        (options,) = read((LoadOptions,), settings)
-    elif settings:
+    if options is not None and settings:
         raise UsageError("load got both options and single settings", hint="give one of them")
-    path = resolve(path_or_name)
+    found = find(path_or_name)
+    path = found.path
+    if options is None:
+        (options,) = read((LoadOptions,), {**opening_options(found.preset), **settings})
     try:
         archive = open_model(path)
         try:
-            return LLM(archive, options, vocab_only=vocab_only, chat_template=chat_template)
+            return LLM(archive, options, vocab_only=vocab_only, chat_template=chat_template, preset=found.preset)
         except BaseException:
             archive.close()
             raise
@@ -112,7 +116,13 @@ class LLM:
     """An open model; close it, or use it as a context manager."""
 
     def __init__(
-        self, archive: Archive, options: LoadOptions, *, vocab_only: bool = False, chat_template: str | None = None
+        self,
+        archive: Archive,
+        options: LoadOptions,
+        *,
+        vocab_only: bool = False,
+        chat_template: str | None = None,
+        preset: Preset | None = None,
     ) -> None:
         from pacos.text.breakers import Breakers
         from pacos.text.tokenizer import Tokenizer
@@ -121,6 +131,7 @@ class LLM:
         self.tokenizer: Tokenizer = Tokenizer.from_metadata(archive.metadata)
         self._breakers = Breakers(self.tokenizer)
         self._template_name = chat_template
+        self._preset = ChatStart(preset, own_template=chat_template is not None)
         self._template: ChatTemplate | None = None
         self._made_planner: ChatPlanner | None = None
         self._engine: Engine | None = None
@@ -149,13 +160,14 @@ class LLM:
     @property
     def has_chat_template(self) -> bool:
         """Whether the file brings a chat template of its own, or one was given."""
-        return self._template_name is not None or bool(self.archive.metadata.get("tokenizer.chat_template"))
+        given = self._template_name is not None or self._preset.template
+        return bool(given or self.archive.metadata.get("tokenizer.chat_template"))
 
     @property
     def template(self) -> ChatTemplate:
         """The chat template, compiled at first use. Errors: TemplateError, UsageError for an unknown name."""
         if self._template is None:
-            self._template = open_template(self.archive, self.tokenizer, self._template_name)
+            self._template = open_template(self.archive, self.tokenizer, self._template_name, self._preset.template)
         return self._template
 
     @property
@@ -181,12 +193,13 @@ class LLM:
         self, messages: Sequence[Message], *, tools: Sequence[Any] = (), **template_options: Any
     ) -> list[int]:
         """Token ids of a conversation as the chat template writes it; message text never makes special tokens."""
-        chat, shown_tools = self.template.fit_tools(messages, tools)
+        chat, shown_tools = self.template.fit_tools(self._preset.begun(messages), tools)
         return self.tokenizer.encode_segments(self.template.render(chat, tools=shown_tools, **template_options))
 
     def prompt_tokens(self, messages: Sequence[Message], **options: Any) -> list[int]:
         """Token ids that `stream_chat`, given the same, begins from. Errors: as there, but for the queue's."""
-        plan = self._planner.plan(messages, _wish(**options)[1])
+        wish = _wish(**self._preset.filled(options))[1]
+        plan = self._planner.plan(self._preset.begun(messages), wish)
         plan.limit()  # what cannot be enforced there is refused here too
         return plan.tokens
 
@@ -208,7 +221,7 @@ class LLM:
 
         Errors: CapacityError when the queue has no places for all, and as `stream`.
         """
-        *groups, constraint = read(TEXT_GROUPS, options)
+        *groups, constraint = read(TEXT_GROUPS, self._preset.filled(options))
         tokens = self.tokenize(prompt) if isinstance(prompt, str | bytes) else to_token_ids(prompt)
         return self._start(tokens, groups, [self._planner.limit_text(constraint) for _ in range(checked_count(count))])
 
@@ -246,8 +259,8 @@ class LLM:
         `parallel_tool_calls` (True) as in OpenAI's chat completions; `template_options` for the chat template.
         Errors: TemplateError; UsageError for what cannot be used or enforced; ContextFull; CapacityError.
         """
-        groups, wish = _wish(**options)
-        plan = self._planner.plan(messages, wish)
+        groups, wish = _wish(**self._preset.filled(options))
+        plan = self._planner.plan(self._preset.begun(messages), wish)
         limits = [plan.limit() for _ in range(checked_count(count))]
         return self._start(plan.tokens, groups, limits, plan.decoder, self.template.stops)
 

@@ -34,8 +34,8 @@ def _file_text(name: str) -> str | None:
         raise UsageError(problem, hint="give the name of a built-in template, or a readable file") from error
 
 
-def open_template(archive: Archive, tokenizer: Tokenizer, name: str | None) -> ChatTemplate:
-    """The model's own chat template, or the one of that name or file instead.
+def open_template(archive: Archive, tokenizer: Tokenizer, name: str | None, preset: str = "") -> ChatTemplate:
+    """The model's own chat template, or the one of that name or file instead, or the name or text of a preset's.
 
     Errors: TemplateError; UsageError for a name or file that is none.
     """
@@ -43,6 +43,8 @@ def open_template(archive: Archive, tokenizer: Tokenizer, name: str | None) -> C
 
     text = None if name is None else _file_text(name)
     name = name if text is None else None
+    if preset:
+        name, text = (None, preset) if "{" in preset else (preset, None)
     bos, eos = (tokenizer.token_text(token) if token is not None else "" for token in (tokenizer.bos, tokenizer.eos))
     return ChatTemplate.from_metadata(
         archive.metadata,

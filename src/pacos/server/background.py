@@ -19,6 +19,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from pacos.errors import PacosError, UsageError
+from pacos.settings.places import state_folder
 
 _PID_NAME, _LOCK_NAME, _LOG_NAME = "server.json", "server.lock", "server.log"
 _POLL_SECONDS = 0.05
@@ -33,14 +34,6 @@ class Running:
     pid: int
     began: str
     url: str
-
-
-def state_folder() -> Path:
-    """Where the pid file, the lock and the log lie: PACOS_STATE, else the user's folder for such."""
-    if given := os.environ.get("PACOS_STATE"):
-        return Path(given)
-    home = os.environ.get("XDG_STATE_HOME")
-    return (Path(home) if home else Path.home() / ".local" / "state") / "pacos"
 
 
 def log_path() -> Path:
@@ -183,7 +176,7 @@ def _make_folder() -> None:
         state_folder().mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         problem = f"the folder {state_folder()} cannot be made: {error.strerror}"
-        raise UsageError(problem, hint="name another with PACOS_STATE") from error
+        raise UsageError(problem, hint="name another with PACOS_HOME") from error
 
 
 @contextmanager

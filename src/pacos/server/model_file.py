@@ -15,12 +15,13 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from pacos.errors import UsageError
-from pacos.hub.names import resolve
+from pacos.hub.names import find
+from pacos.llm.preset import opening_options
 from pacos.settings import GenerateOptions, LoadOptions, SamplingOptions, options_of, read
 from pacos.settings.constraint import ConstraintOptions, ReasoningOptions
 
@@ -53,9 +54,16 @@ def spec_of(model: str, options: LoadOptions, **more: Any) -> ModelSpec:
     name, equals, path = model.partition("=")
     if not equals or "/" in name:  # a path may hold the sign
         path, name = model, ""
-    found = resolve(path)
-    name = name or (path if path == found.stem or not path.strip("./") else re.sub(r"-0*1-of-\d+$", "", found.stem))
-    return ModelSpec(_named(name), str(found), options=options, **more)
+    found = find(path)
+    stem = re.sub(r"-0*1-of-\d+$", "", found.path.stem)
+    name = _named(name or (path if found.named or not path.strip("./") else stem))
+    usual = LoadOptions()
+    preset = {
+        key: value
+        for key, value in opening_options(found.preset).items()
+        if getattr(options, key) == getattr(usual, key)
+    }
+    return ModelSpec(name, path if found.named else str(found.path), options=replace(options, **preset), **more)
 
 
 def _named(name: Any) -> str:
@@ -66,12 +74,7 @@ def _named(name: Any) -> str:
 
 def file_bytes(spec: ModelSpec) -> int:
     """Bytes of a model's files, its other parts included. Errors: ModelNotFound when they are gone."""
-    path = resolve(spec.path)
-    if path.is_dir():
-        return sum(found.stat().st_size for found in path.glob("*.safetensors"))
-    part = re.fullmatch(r"(.*)-\d{5}-of-(\d{5})", path.stem)
-    parts = path.parent.glob(f"{part[1]}-*-of-{part[2]}.gguf") if part else (path,)
-    return sum(found.stat().st_size for found in parts)
+    return find(spec.path).bytes
 
 
 def read_model_file(path: Path) -> list[ModelSpec]:
@@ -114,14 +117,16 @@ def _spec(file: Path, name: str, entry: Any) -> ModelSpec:
         for key in given:
             if key not in known:
                 raise UsageError(f"unknown key {key!r}", hint=f"there are {', '.join((*_OWN_KEYS, *sorted(known)))}")
-        (options,) = read((LoadOptions,), given)
+        placed = _placed(file, entry["model"])
+        found = find(placed)
+        (options,) = read((LoadOptions,), {**opening_options(found.preset), **given})
         defaults = entry.get("defaults", {})
         if not isinstance(defaults, dict):
             raise UsageError("defaults is no table", hint="write defaults = {temp = 0.5}")
         read((SamplingOptions, GenerateOptions, ConstraintOptions, ReasoningOptions), defaults)
         return ModelSpec(
             _named(name),
-            str(resolve(_placed(file, entry["model"]))),
+            placed if found.named else str(found.path),
             _aliases(entry.get("aliases", [])),
             options,
             _optional(entry, "chat_template", str),

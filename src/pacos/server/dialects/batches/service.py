@@ -8,13 +8,13 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from pacos.log import logger
-from pacos.server.background import state_folder
 from pacos.server.call import Call
 from pacos.server.dialects import Parts
 from pacos.server.dialects.batches.asking import Asker
 from pacos.server.dialects.batches.runner import Runner
 from pacos.server.dialects.batches.store import Store
 from pacos.server.problem import RequestError
+from pacos.settings.places import state_folder
 
 
 class Service:

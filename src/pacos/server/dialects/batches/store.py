@@ -229,6 +229,6 @@ def _hold(path: Path) -> BinaryIO:
         with suppress(OSError):
             file.close()
         problem = "another server keeps this user's files and batches"
-        hint = "ask that one, or start this one with another folder in PACOS_STATE"
+        hint = "ask that one, or start this one with another folder in PACOS_HOME"
         raise RequestError(problem, status=503, code="storage_unavailable", hint=hint) from None
     return file

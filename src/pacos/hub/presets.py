@@ -1,0 +1,100 @@
+"""What a name gives its model, said in Ollama's words: parameters, and templates in Go's language."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from pacos.errors import UsageError
+from pacos.formats.wording import shown
+from pacos.settings import GenerateOptions, LoadOptions, SamplingOptions, options_of, read
+from pacos.text.templates import all_templates, recognise_template
+
+GROUPS = (SamplingOptions, GenerateOptions, LoadOptions)
+_OURS = {  # Ollama's name -> ours
+    "temperature": "temp",
+    "num_predict": "n_predict",
+    "num_ctx": "ctx_size",
+    "num_batch": "batch_size",
+    "num_thread": "threads",
+    "num_keep": "keep",
+}
+# What says how a GPU or the memory is used: it changes no answer, and here the engine decides.
+_WITHOUT_EFFECT = {"num_gpu", "main_gpu", "use_mmap", "use_mlock", "numa", "low_vram", "f16_kv", "vocab_only"}
+_WITHOUT_END = -2  # num_predict: until the context is full
+_REPEATABLE = {"stop"}
+_ACTION = re.compile(r"{{-?\s*(.*?)\s*-?}}", re.DOTALL)
+_SPECIAL = re.compile(r"<\|[^|<>\n]{1,40}\|>|<｜[^｜<>\n]{1,40}｜>|</?\w{1,20}>|\[/?[A-Z_]{2,20}\]|<</?SYS>>")
+_ROLES = {"system", "user", "assistant", "model", "tool", "human", "instruction", "response", "input"}
+_ALPACA = ("### instruction:", "### response:")
+
+
+def known_options(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of a preset, in our names, checked. Errors: UsageError for a name or a value that cannot be used."""
+    read(GROUPS, values)
+    return dict(values)
+
+
+def ollama_options(pairs: Iterable[tuple[str, Any]]) -> tuple[dict[str, Any], list[str]]:
+    """Options in our names, and notes on parameters that change nothing here; values may be texts.
+
+    Errors: UsageError for a parameter that is unknown, or a value that cannot be used.
+    """
+    known = {one.name: one for group in GROUPS for one in options_of(group)}
+    found: dict[str, Any] = {}
+    notes = []
+    for name, value in pairs:
+        if name in _WITHOUT_EFFECT:
+            notes.append(f"the parameter {name} has no effect here")
+            continue
+        one = known.get(_OURS.get(name, name))
+        if one is None:
+            names = ", ".join(sorted((set(known) - set(_OURS.values())) | set(_OURS)))
+            raise UsageError(f"unknown parameter {name!a:.60}", hint=f"there are {names}")
+        try:
+            value = one.from_text(value) if isinstance(value, str) and name not in _REPEATABLE else value
+        except UsageError as error:
+            raise UsageError(f"parameter {name}: {error.message}", hint=error.hint) from None
+        if name in _REPEATABLE:
+            found[one.name] = [*found.get(one.name, []), *([value] if isinstance(value, str) else value)]
+        else:
+            found[one.name] = -1 if name == "num_predict" and value == _WITHOUT_END else value
+    read(GROUPS, found)
+    return found, notes
+
+
+def is_jinja(text: str) -> bool:
+    """Whether a template is written in Jinja, as those inside model files are."""
+    return "{%" in text or re.search(r"{{-?\s*(messages|bos_token|message\b)", text) is not None
+
+
+def named_by(text: str) -> str:
+    """What a preset keeps for a template: the name of a built-in one, or the text of one in Jinja.
+
+    Of Go's language only the well-known templates are understood, and by what they write, not by running them.
+    Errors: UsageError for any other.
+    """
+    if text in all_templates() or is_jinja(text):
+        return text
+    name = recognise_go(text)
+    if name is None:
+        problem = f"the template {shown(text.strip(), 60)!r} is in Go's language, and not one that is known here"
+        hint = f"write it in Jinja, or name one of {', '.join(sorted(all_templates()))}"
+        raise UsageError(problem, hint=hint)
+    return name
+
+
+def recognise_go(text: str) -> str | None:
+    """The built-in template that writes what a template of Ollama's writes; None when it says more than that."""
+    literal = _ACTION.sub("\n", text)
+    quoted = " ".join(re.findall(r'"((?:[^"\\]|\\.)*)"', " ".join(_ACTION.findall(text))))
+    signs = literal + quoted
+    name = "zephyr" if "<|user|>" in signs and "</s>" in signs else recognise_template(signs)
+    if name is None:
+        return None
+    rest = _SPECIAL.sub(" ", literal.lower())
+    for sign in _ALPACA:
+        rest = rest.replace(sign, " ")
+    words = set(re.findall(r"\w+", rest)) - _ROLES
+    return name if not words else None
