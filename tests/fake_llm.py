@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from pacos.engine.statistics import Statistics
-from pacos.errors import ContextFull, NumericalError
+from pacos.errors import ContextFull, NumericalError, UsageError
 from pacos.llm.embed import Embeddings
 from pacos.llm.rerank import Ranks
 from pacos.server.model_file import ModelSpec
@@ -57,6 +57,10 @@ class FakeStream:
     @property
     def queue_position(self) -> int:
         return 0 if self.started else 1
+
+    @property
+    def token_ids(self) -> array[int]:
+        return array("i", [*self.prompt_token_ids, *self._text.encode()[: self._made]])
 
     def timings(self) -> Timings:
         return Timings(len(self.prompt_token_ids), 0, 0.01, self._made, 0.01)
@@ -130,7 +134,7 @@ class FakeLLM:
     context_tokens = CONTEXT_TOKENS
 
     def __init__(self, path: str = "fake.gguf", pace_seconds: float = 0.0) -> None:
-        self.tokenizer = self.engine = self
+        self.tokenizer = self.engine = self.texts = self
         self.path = Path(path)
         self.pace_seconds = pace_seconds
         self.generated = 0
@@ -200,6 +204,9 @@ class FakeLLM:
         width = how.dimensions or 4
         vectors = tuple(array("f", [len(ids), *ids[:3], *bytes(3)][:width]) for ids in tokens)
         return Embeddings(vectors, width, "mean", tuple(map(len, tokens)))
+
+    def restore(self, path: Path, salt: str) -> None:
+        raise UsageError(f"{path.name} cannot be read: it saves nothing")
 
     def close(self) -> None:
         self.closed = True

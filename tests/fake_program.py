@@ -166,12 +166,20 @@ class Toy:
     """An engine over the toy program, with what tests look at."""
 
     def __init__(
-        self, pages: int = 64, context: int = CONTEXT, max_tokens: int = 32, places: int = 0, cache: Any = None
+        self,
+        pages: int = 64,
+        context: int = CONTEXT,
+        max_tokens: int = 32,
+        places: int = 0,
+        cache: Any = None,
+        identity: bytes = b"toy",
     ) -> None:
         self.pages = FakePages(pages)
         self.program = FakeProgram(self.pages, max_tokens)
         made = cache(self.pages) if cache is not None else None
-        self.engine = Engine(self.program, self.pages, context, queue_places=places, prompt_cache=made)
+        self.engine = Engine(
+            self.program, self.pages, context, queue_places=places, prompt_cache=made, identity=lambda: identity
+        )
 
     def submit(self, prompt: list[int], sampling: SamplingOptions = GREEDY, **options: Any) -> Sequence:
         return self.engine.submit(request(prompt, sampling, **options))

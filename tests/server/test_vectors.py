@@ -1,12 +1,10 @@
-"""Vectors and ranks in the dialects of llama-server and Ollama, and llama-server's slots."""
+"""Vectors and ranks in the dialects of llama-server and Ollama."""
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 import pytest
-from fake_llm import FakeModels
 from serving import asynchronous, client_of
 
 
@@ -31,31 +29,6 @@ async def test_llama_server_rerank(path: str) -> None:
     assert reply["usage"]["total_tokens"] == sum(len("cat dog") + len(text) for text in texts)
     assert plain[0] == {"index": 2, "score": 2.0, "text": texts[2]}
     assert len(plain) == 3
-
-
-@asynchronous
-async def test_llama_server_slots() -> None:
-    models = FakeModels()
-    async with client_of(models=models) as client:
-        idle = (await client.get("/slots")).json()
-        models.opened["fake"].held = True
-        asked = asyncio.ensure_future(client.post("/completion", json={"prompt": "x"}))
-        while not models.opened["fake"].streams:  # noqa: ASYNC110
-            await asyncio.sleep(0.001)
-        full = await client.get("/slots", params={"fail_on_no_slot": "1"})
-        models.opened["fake"].held = False
-        await asked
-    assert idle == [{"id": 0, "n_ctx": 4096, "is_processing": False, "speculative": False}]
-    assert full.status_code == 503
-
-
-@pytest.mark.parametrize(("action", "status"), [("save", 501), ("restore", 501), ("erase", 501), ("x", 400), ("", 400)])
-@asynchronous
-async def test_llama_server_slot_actions(action: str, status: int) -> None:
-    async with client_of() as client:
-        reply = await client.post("/slots/0", params={"action": action}, json={"filename": "x"})
-    assert reply.status_code == status
-    assert reply.json()["error"]["code"] == status
 
 
 @asynchronous

@@ -19,11 +19,13 @@ from collections.abc import Sequence as TokenList
 from pacos.backends import Pages, Program
 from pacos.engine.context import Window
 from pacos.engine.delivery import Delivery
+from pacos.engine.errands import Errands
 from pacos.engine.lanes import Lane, Lanes
 from pacos.engine.pages import PagePool
 from pacos.engine.pooling import CopiedRows
 from pacos.engine.queue import Queue
 from pacos.engine.sampler import Sampler, SamplerScratch
+from pacos.engine.saved import SavedTexts
 from pacos.engine.scheduler import Part, Scheduler
 from pacos.engine.scoring import ScoredRows, TopRows
 from pacos.engine.sequence import RowSink, Sequence, SequenceRequest
@@ -53,6 +55,7 @@ class Engine:
         causal: bool = True,
         queue_places: int = 0,
         prompt_cache: PromptCache | None = None,
+        identity: Callable[[], bytes] | None = None,
         on_close: Callable[[], None] | None = None,
     ) -> None:
         self.program = program
@@ -75,6 +78,8 @@ class Engine:
         self._steps = self._tokens_generated = 0
         self._wake = threading.Condition()
         self._closed = False
+        self._errands = Errands(self._notify)
+        self.texts = SavedTexts(self.pool, pages, self._errands, identity)
         self._stepping: list[Part] = []  # what a program computes now, and which one; under _wake
         self._running = program
         self._process = os.getpid()
@@ -198,6 +203,10 @@ class Engine:
         if self._thread is not threading.current_thread():
             self._thread.join()
 
+    def _notify(self) -> None:
+        with self._wake:
+            self._wake.notify()
+
     def _interrupt(self) -> None:
         """Cut the step short when nobody wants what it computes."""
         if os.getpid() != self._process:
@@ -247,6 +256,7 @@ class Engine:
         reason: BaseException = Cancelled("the engine was closed")
         try:
             while not self._closed:
+                self._errands.run()
                 if scheduler.idle:
                     self._sleep()
                 else:
@@ -259,6 +269,7 @@ class Engine:
             logger(__name__).exception("the engine stopped")
         with self._wake:
             self._closed = True
+        self._errands.close(UsageError("the engine is closed"))
         for sequence in list(scheduler):
             sequence.fail(reason)
             scheduler.retire(sequence)
@@ -272,7 +283,7 @@ class Engine:
     def _sleep(self) -> None:
         saving = self._prompt_cache is not None and self._prompt_cache.pending
         with self._wake:
-            while self._scheduler.idle and not self._closed:
+            while self._scheduler.idle and not self._closed and not self._errands:
                 self._wake.wait(_SAVE_SECONDS if saving else None)
                 if saving:
                     return

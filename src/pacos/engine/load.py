@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 from pacos import quants
@@ -67,6 +68,7 @@ def _engine(archive: Archive, options: LoadOptions, backend: Backend, *, owns: b
         causal=hp.causal,
         queue_places=options.queue_size,
         prompt_cache=_prompt_cache(archive, plan, pages, options) if hp.causal else None,
+        identity=partial(_identity, archive, plan, pages, options) if hp.causal else None,
         on_close=backend.close if owns else None,
     )
 
@@ -74,9 +76,13 @@ def _engine(archive: Archive, options: LoadOptions, backend: Backend, *, owns: b
 def _prompt_cache(archive: Archive, plan: Plan, pages: Pages, options: LoadOptions) -> PromptCache | None:
     if not options.prompt_cache_dir:
         return None
-    root = fingerprint(archive, plan, pages.layout, pages.format, options.activations, _rope_overrides(options))
+    root = _identity(archive, plan, pages, options)
     folder = Path(options.prompt_cache_dir).expanduser()
     return PromptCache(folder, int(options.prompt_cache_size * 1e9), root, pages)
+
+
+def _identity(archive: Archive, plan: Plan, pages: Pages, options: LoadOptions) -> bytes:
+    return fingerprint(archive, plan, pages.layout, pages.format, options.activations, _rope_overrides(options))
 
 
 def _automatic_cache_type(plan: Plan) -> str:

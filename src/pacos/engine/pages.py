@@ -149,6 +149,10 @@ class PagePool:
         self.release((source,))
         return target
 
+    def hold(self, page: int) -> None:
+        """Hold a known page once more."""
+        self._take(page)
+
     def share(self, parent: Hashable, tokens: bytes) -> tuple[int, Hashable] | None:
         """Hold the full page with this content, if there is one; gives it and its name."""
         page = self._index.get(self._key(parent, tokens))

@@ -6,6 +6,7 @@ async for event in llm.stream("Once"): ...
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from types import TracebackType
@@ -76,6 +77,11 @@ class Stream:
     def queue_position(self) -> int:
         """Its place among those that wait, 1 is next; 0 once it started."""
         return self._sequence.queue_position()
+
+    @property
+    def token_ids(self) -> array[int]:
+        """All tokens so far, the prompt's included."""
+        return self._sequence.text[:]
 
     def timings(self) -> Timings:
         """What it cost so far."""

@@ -11,6 +11,7 @@ from typing import Any
 
 from pacos.errors import Cancelled, PacosError
 from pacos.llm.stream import collected
+from pacos.server import slots
 from pacos.server.call import Answer, Call
 from pacos.server.problem import RequestError
 from pacos.server.residency import Resident
@@ -51,6 +52,7 @@ async def start(
     for stream in streams:
         call.cleanup.push_async_callback(stream.aclose)
     call.streams += streams
+    call.slots += [slots.begin(call, resident, stream, whole) for stream in streams]
     if position := max(stream.queue_position for stream in streams):
         call.headers["X-Queue-Position"] = str(position)
     return streams

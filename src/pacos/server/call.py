@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from array import array
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
@@ -36,6 +37,10 @@ class Answer(Protocol):
 
     def __aiter__(self) -> AsyncIterator[Event]:
         """The events, the last one with its finish_reason."""
+
+    @property
+    def token_ids(self) -> array[int]:
+        """All tokens so far, the prompt's included."""
 
     def timings(self) -> Timings:
         """What it cost so far."""
@@ -72,6 +77,7 @@ class Call(Generic[Body]):
         self.ping_seconds = options.stream_ping_seconds
         self.model_name = ""
         self.streams: list[Answer] = []  # what the engine computes for it
+        self.slots: list[int] = []  # of each of them
         self.stopped: RequestError | None = None
         self.body_read = False
         self.cleanup = AsyncExitStack()

@@ -20,7 +20,7 @@ _QUEUE_SIZE = 256  # sequences that wait at a model, where its settings name no 
 _ROOM_SECONDS = 30.0  # a request waits so long for other models to become idle
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, weakref_slot=True)
 class Resident:
     """An open model: `users` requests use it now; `expires` is when it closes if none comes, None is never."""
 

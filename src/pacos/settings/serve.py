@@ -126,6 +126,12 @@ class ServeOptions:
         maximum=1e6,
         help="Seconds that running requests have to end when the server stops; 0 cuts them short.",
     )
+    slots: bool = option(
+        True, flags=("--slots",), off_flags=("--no-slots",), help="Show at /slots what is being answered."
+    )
+    slot_save_path: str = option(
+        "", flags=("--slot-save-path",), help="Folder where /slots may save computed texts; none by default."
+    )
     metrics: bool = option(False, flags=("--metrics",), help="Serve numbers for Prometheus at /metrics.")
     log_format: str = option("text", flags=("--log-format",), choices=("text", "json"), help="Form of the log's lines.")
     log_requests: bool = option(

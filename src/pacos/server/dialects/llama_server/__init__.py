@@ -44,8 +44,14 @@ DIALECT = Dialect(
         *_COMPLETIONS,
         *_VECTORS,
         *_RANKS,
-        Operation("GET", "/slots", slots.run, "List the slots.", reply=list[slots.Slot], light=True),
-        Operation("POST", "/slots/{slot}", slots.act, "Save, restore or erase a slot: not there.", light=True),
+        Operation("GET", "/slots", slots.run, "List the slots.", reply=list[slots.SlotState], light=True),
+        Operation(
+            "POST",
+            "/slots/{slot}",
+            slots.act,
+            "Save a slot's text to a file, restore or erase it: ?action=save, restore or erase.",
+            reply=slots.Saved,
+        ),
         Operation(
             "POST",
             "/infill",

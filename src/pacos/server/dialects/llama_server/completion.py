@@ -19,8 +19,6 @@ from pacos.server.residency import Resident
 from pacos.server.stream import event, json_response, server_sent_events
 from pacos.types import Completion, Event, TokenScore
 
-_NO_SLOT = -1
-
 
 class CompletionFields(shapes.Generating, kw_only=True):
     """A request for completions of one prompt or several."""
@@ -78,6 +76,7 @@ class Asked:
         self.prompts = prompts
         self.settings = shapes.generation_settings(options, resident.llm, resident.name)
         self.return_tokens = bool(call.body.return_tokens or call.body.stream)
+        self.slots = call.slots
         self._drawn_from = bool(call.body.post_sampling_probs)
 
     def probabilities(self, scores: Iterable[TokenScore]) -> list[dict[str, Any]]:
@@ -100,7 +99,7 @@ class Asked:
             index=index,
             content=one.text,
             tokens=list(one.token_ids) if self.return_tokens else [],
-            id_slot=_NO_SLOT,
+            id_slot=self.slots[index],
             stop=True,
             model=self.resident.name,
             tokens_predicted=generated,
@@ -167,7 +166,7 @@ async def _pieces(call: Call[Any], streams: Sequence[answers.Answer], asked: Ask
             if one.finish_reason is None:
                 told = asked.probabilities(one.scores) or None
                 counts = (generated[index], prompt_tokens)
-                piece = Piece(index, one.text, list(one.token_ids), False, *counts, _NO_SLOT, told)
+                piece = Piece(index, one.text, list(one.token_ids), False, *counts, asked.slots[index], told)
                 if asked.body.timings_per_token:
                     piece.timings = timings_of(streams[index].timings())
                 if one.progress is not None:

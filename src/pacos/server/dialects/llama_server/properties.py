@@ -10,6 +10,7 @@ from starlette.types import ASGIApp
 from pacos import __version__
 from pacos.server.call import Call
 from pacos.server.dialects.llama_server import shapes
+from pacos.server.slots import Slots
 from pacos.server.stream import json_response
 
 
@@ -36,7 +37,7 @@ async def run(call: Call[None]) -> ASGIApp:
     bos, eos = (tokenizer.token_text(one) if one is not None else "" for one in (tokenizer.bos, tokenizer.eos))
     found = Properties(
         default_generation_settings={"n_ctx": settings.pop("n_ctx"), "params": settings},
-        total_slots=resident.spec.options.parallel or 1,
+        total_slots=len(Slots.of(resident).all),
         model_alias=resident.name,
         model_path=str(llm.path),
         chat_template=llm.template.source if llm.has_chat_template else "",

@@ -40,8 +40,8 @@ def render(problem: Problem) -> dict[str, Any]:
 class Generating(Fields):
     """Fields of completion and infill.
 
-    There are no slots: every sequence finds the pages that its prompt shares with any other, so `id_slot` and
-    `n_cache_reuse` change nothing.
+    Slots are names: every sequence finds the pages that its prompt shares with any other, so `n_cache_reuse` changes
+    nothing.
     """
 
     model: str | None = None

@@ -59,6 +59,7 @@ class Generating(Fields):
     timings_per_token: bool | None = None
     return_progress: bool | None = None
     sse_ping_interval: int | None = None
+    id_slot: int | None = None
 
 
 class PromptDetails(msgspec.Struct):

@@ -1,0 +1,229 @@
+"""Computed texts in files: saved from the pages of the cache, and given back to it, here or in another process.
+
+A file is bound to the model, to how its pages are laid out, and to the salt under which the text was computed. It
+appears whole or not at all. Each page has a checksum; what was read becomes known only when all of it is right.
+Pages are copied a few at a time between steps, so that who generates does not wait for the disk.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import struct
+import zlib
+from array import array
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from pacos.backends import Pages
+from pacos.engine.errands import Errands
+from pacos.engine.pages import PagePool
+from pacos.errors import CapacityError, FormatError, PacosError, UsageError
+from pacos.formats.atomic import atomic_file
+from pacos.formats.wording import shown
+
+_MAGIC = b"PACOSTX1"
+_HEAD_MAX = 4096
+_PAGES_AT_ONCE = 8  # copied between two steps
+_TOKEN_BYTES = 4
+
+
+@dataclass(frozen=True, slots=True)
+class SavedText:
+    """What was saved or restored: the tokens, and the bytes of the file."""
+
+    tokens: array[int]
+    bytes: int
+
+
+class SavedTexts:
+    """Saves and restores texts of one engine; from any thread but the engine's.
+
+    `identity` names all that the content of a page depends on beside the tokens; None when pages are not all that a
+    text leaves behind.
+    """
+
+    def __init__(self, pool: PagePool, pages: Pages, errands: Errands, identity: Callable[[], bytes] | None) -> None:
+        self._pool = pool
+        self._pages = pages
+        self._errands = errands
+        self._identity = identity
+
+    @property
+    def possible(self) -> bool:
+        """Whether texts of this model can be saved."""
+        return self._identity is not None
+
+    def save(self, tokens: array[int], salt: str, path: Path) -> SavedText:
+        """Write what the cache knows of a text, from its start on, to a file.
+
+        Errors: UsageError when it knows nothing, or for a model without pages; CapacityError for a full disk.
+        """
+        head = self._head(salt)
+        pages, count = self._errands.ask(lambda: self._held(tokens, salt))
+        try:
+            if not count:
+                raise UsageError("nothing of this text is computed", hint="compute it first")
+            known = tokens[:count]
+            text = json.dumps({**head, "tokens": count}).encode()
+            start = b"".join((_MAGIC, struct.pack("<I", len(text)), text, _little(known)))
+            size = len(start) + 4 + len(pages) * (self._pages.page_bytes + 4)
+            with atomic_file(path, size) as stream:
+                if os.name == "posix":
+                    os.fchmod(stream.fileno(), 0o600)  # it tells what was said
+                stream.write(start + _checksum(start))
+                for place, body in enumerate(self._bodies(pages)):
+                    stream.write(body)
+                    stream.write(_checksum(body, place))
+            return SavedText(known, size)
+        finally:
+            with contextlib.suppress(PacosError):
+                self._errands.ask(lambda: self._pool.release(pages))
+
+    def restore(self, path: Path, salt: str) -> SavedText:
+        """Give the cache a text back; prompts that begin with it find it.
+
+        Errors: UsageError for no such file; FormatError for one that is damaged, of another model or salt;
+        CapacityError when the cache has no room now.
+        """
+        try:
+            with path.open("rb") as stream:
+                size = os.fstat(stream.fileno()).st_size
+                tokens = self._read_start(stream, size, self._head(salt), path)
+                pages = self._errands.ask(lambda: self._allocated(len(tokens)))
+                try:
+                    self._fill(stream, pages, path)
+                    self._errands.ask(lambda: self._publish(tokens, salt, pages))
+                finally:
+                    with contextlib.suppress(PacosError):
+                        self._errands.ask(lambda: self._pool.release(pages))
+        except OSError as error:
+            problem = f"{shown(path.name)} cannot be read: {error.strerror}"
+            raise UsageError(problem, hint="give the name that it was saved under") from None
+        return SavedText(tokens, size)
+
+    def erase(self, tokens: array[int], salt: str, keep: int = 0) -> int:
+        """Make a text unknown, but for the pages of its first `keep` tokens; who computes on it goes on.
+
+        Gives the number of tokens that were known.
+        """
+
+        def forgotten() -> int:
+            known = 0
+            while True:  # several pages may know the end of it
+                pages, count = self._held(tokens, salt)
+                self._pool.release(pages)
+                if count <= keep:
+                    return known
+                known = max(known, count)
+                self._pool.forget(pages[keep // self._pool.page_tokens :])
+
+        return self._errands.ask(forgotten)
+
+    def _head(self, salt: str) -> dict[str, Any]:
+        if self._identity is None:
+            raise UsageError("texts of this model cannot be saved", hint="use --prompt-cache-dir with other models")
+        return {
+            "model": self._identity().hex(),
+            "salt": hashlib.sha256(salt.encode("utf-8", "surrogatepass")).hexdigest(),
+            "page_tokens": self._pool.page_tokens,
+            "page_bytes": self._pages.page_bytes,
+        }
+
+    def _read_start(self, stream: BinaryIO, size: int, head: dict[str, Any], path: Path) -> array[int]:
+        """The tokens of a file whose head fits. Errors: FormatError."""
+        name = shown(path.name)
+        start = stream.read(len(_MAGIC) + 4)
+        length = int.from_bytes(start[len(_MAGIC) :], "little")
+        if start[: len(_MAGIC)] != _MAGIC or not 0 < length <= _HEAD_MAX:
+            raise FormatError(f"{name} is no saved text", hint="give the name of a saved one")
+        start += stream.read(length)
+        found = _object(start[len(_MAGIC) + 4 :])
+        count = found.pop("tokens", 0)
+        for key, value in head.items():
+            if found.get(key) != value:
+                whose = "another API key or salt" if key == "salt" else "another model, or of one opened otherwise"
+                raise FormatError(f"{name} is a text of {whose}", hint="compute the text anew and save it")
+        pages = -(-count // self._pool.page_tokens) if isinstance(count, int) and count > 0 else 0
+        if not pages or size != len(start) + count * _TOKEN_BYTES + 4 + pages * (self._pages.page_bytes + 4):
+            raise FormatError(f"{name} is damaged: it has {size} bytes", hint="save the text anew")
+        start += stream.read(count * _TOKEN_BYTES)
+        if stream.read(4) != _checksum(start):
+            raise FormatError(f"{name} is damaged: its head does not fit its checksum", hint="save the text anew")
+        tokens = array("i")
+        tokens.frombytes(start[-count * _TOKEN_BYTES :])
+        return _swapped(tokens)
+
+    def _fill(self, stream: BinaryIO, pages: list[int], path: Path) -> None:
+        for first in range(0, len(pages), _PAGES_AT_ONCE):
+            bodies = []
+            for place, page in enumerate(pages[first : first + _PAGES_AT_ONCE], first):
+                body = stream.read(self._pages.page_bytes)
+                if stream.read(4) != _checksum(body, place):
+                    problem = f"{shown(path.name)} is damaged: page {place} does not fit its checksum"
+                    raise FormatError(problem, hint="save the text anew")
+                bodies.append((page, body))
+            self._errands.ask(lambda bodies=bodies: self._write(bodies))  # type: ignore[misc]
+
+    # On the engine's thread.
+
+    def _held(self, tokens: array[int], salt: str) -> tuple[list[int], int]:
+        """Pages that know a text, held now, and how many of its tokens they know."""
+        match = self._pool.match(salt, tokens, len(tokens))
+        pages, count = match.pages, len(match.pages) * self._pool.page_tokens
+        if match.copied_page is not None:
+            self._pool.hold(match.copied_page)
+            pages, count = [*pages, match.copied_page], count + match.copied_tokens
+        return pages, count
+
+    def _allocated(self, tokens: int) -> list[int]:
+        needed = -(-tokens // self._pool.page_tokens)
+        if needed > self._pool.available:
+            problem = f"the text takes {needed} pages of the cache, {self._pool.available} are free"
+            raise CapacityError(problem, hint="try again when less is running, or raise --parallel")
+        return [page for page in (self._pool.allocate() for _ in range(needed)) if page is not None]
+
+    def _write(self, bodies: list[tuple[int, bytes]]) -> None:
+        for page, body in bodies:
+            self._pages.write(page, body)
+
+    def _publish(self, tokens: array[int], salt: str, pages: list[int]) -> None:
+        size, parent = self._pool.page_tokens, self._pool.root(salt)
+        for place in range(len(pages)):
+            part = tokens[place * size : (place + 1) * size]
+            if len(part) == size:
+                pages[place], parent = self._pool.publish(parent, part.tobytes(), pages[place])
+            else:
+                self._pool.publish_tail(parent, part.tobytes(), pages[place])
+
+    def _bodies(self, pages: list[int]) -> Iterator[bytes]:
+        for first in range(0, len(pages), _PAGES_AT_ONCE):
+            group = pages[first : first + _PAGES_AT_ONCE]
+            yield from self._errands.ask(lambda group=group: [*map(self._pages.read, group)])  # type: ignore[misc]
+
+
+def _checksum(data: bytes, place: int = 0) -> bytes:
+    return zlib.crc32(data, place).to_bytes(4, "little")
+
+
+def _swapped(tokens: array[int]) -> array[int]:
+    """Tokens in the order of bytes that files have, or back."""
+    if struct.pack("=I", 1) != struct.pack("<I", 1):
+        tokens.byteswap()
+    return tokens
+
+
+def _little(tokens: array[int]) -> bytes:
+    return _swapped(array("i", tokens)).tobytes()
+
+
+def _object(data: bytes) -> dict[str, Any]:
+    try:
+        found = json.loads(data)
+    except (ValueError, RecursionError):
+        found = None
+    return found if isinstance(found, dict) else {}
