@@ -40,6 +40,8 @@ class Shape:
     stored_values: str = ""
     bidirectional: bool = False
     max_bias: float | None = None
+    chunk: int | None = None
+    sinks: bool = False
 
     @property
     def values(self) -> int:
@@ -61,9 +63,9 @@ class Bench:
             "k": shape.key_heads * shape.width,
             "v": shape.key_heads * shape.values,
         }
-        self.archive = HeldArchive(
-            {f"{name}.weight": rng.standard_normal((VOCAB, width), np.float32) * 1.5 for name, width in widths.items()}
-        )
+        tables = {name: rng.standard_normal((VOCAB, width), np.float32) * 1.5 for name, width in widths.items()}
+        sinks = {"sinks": rng.standard_normal(shape.heads, np.float32) * 4} if shape.sinks else {}
+        self.archive = HeldArchive({f"{name}.weight": values for name, values in (tables | sinks).items()})
         self.plan = trace_model("attention", self._model, self.archive.entries())
 
     def _model(self, inputs: Inputs, weights: WeightTable) -> Any:
@@ -73,12 +75,14 @@ class Bench:
             ops.heads(q, width=shape.width),
             ops.heads(k, width=shape.width),
             ops.heads(v, width=shape.values),
+            weights.get("sinks"),
             cache=inputs.cache[0],
             scale=shape.width**-0.5,
             window=shape.window,
             softcap=shape.softcap,
             bidirectional=shape.bidirectional,
             max_bias=shape.max_bias,
+            chunk=shape.chunk,
         )
         return ops.take(y, inputs.outputs)
 
@@ -135,6 +139,8 @@ SHAPES = [
     Shape(heads=9, key_heads=3, width=16, value_width=7, stored="F32", window=300),
     Shape(heads=101, key_heads=1, width=16),
     Shape(page_tokens=16),
+    Shape(chunk=100, heads=4, key_heads=1),
+    Shape(sinks=True, heads=8, window=70, stored="F32"),
     Shape(page_tokens=256, window=70, stored="F32"),
     Shape(heads=4, key_heads=1, width=20, stored="BF16"),
     *(Shape(stored=name) for name in BLOCK_TYPES),

@@ -41,6 +41,7 @@ constexpr int64_t kWidenQueries<Plain<float>> = kBlockQueries + 1;
 PACOS_INLINE Range visible(const AttentionArgs& args, const QueryBlock& block, int64_t query) {
   if (args.bidirectional) return {0, int64_t{block.last_position} + 1};
   const int64_t own = block.positions[query / (args.heads / args.key_heads)];
+  if (args.chunk > 0) return {own - own % args.chunk, own + 1};
   return {args.window > 0 ? larger(0, own + 1 - args.window) : 0, own + 1};
 }
 
@@ -395,13 +396,21 @@ static void merge_states(float* states, const float* next, int64_t queries, int6
   }
 }
 
+/* A head's sink joins the sum, which is relative to the largest score: what then remains of weights, and the sum. */
+PACOS_INLINE void sink(float score, const float* state, f32x16* keep, f32x16* total) {
+  const f32x16 lost = splat(score * kLog2e), seen = splat(state[0]), top = max(lost, seen);
+  *keep = exp2_falling(seen - top);
+  *total = fma(splat(state[1]), *keep, exp2_falling(lost - top));
+}
+
 static void finish_block(const AttentionArgs& args, const QueryBlock& block, const float* states) {
   const int64_t group = args.heads / args.key_heads, F = args.value_width, size = softmax_state_floats(F);
   for (int64_t query = block.query_begin; query < block.query_end; query++, states += size) {
     float* y = args.y + (block.first_row + query / group) * args.y_stride + (block.key_head * group + query % group) * F;
-    const f32x16 total = splat(states[1]);
+    f32x16 total = splat(states[1]), keep = splat(1.0f);
+    if (args.sinks != nullptr) sink(args.sinks[block.key_head * group + query % group], states, &keep, &total);
     for (int64_t f = 0; f < F; f += kLanes) {
-      const f32x16 x = load(states + kLanes + f) / total;
+      const f32x16 x = load(states + kLanes + f) * keep / total;
       if (F - f >= kLanes) store(y + f, x);
       else store_part(y + f, x, F - f);
     }

@@ -29,10 +29,23 @@ _I32 = 26  # ggml type id
 _VIEWS = ("heads", "columns")
 # By element: a result may take its operand's place.
 _IN_PLACE = frozenset(
-    ("add", "mul", "scale", "silu", "gelu", "gelu_tanh", "silu_mul", "gelu_mul", "gelu_tanh_mul", "softcap")
+    (
+        "add",
+        "mul",
+        "scale",
+        "silu",
+        "gelu",
+        "gelu_tanh",
+        "silu_mul",
+        "gelu_mul",
+        "gelu_tanh_mul",
+        "softcap",
+        "clamped_silu_mul",
+    )
 )
+_NUMBERS = ("eps", "factor", "cap", "start", "alpha", "limit", "length", "scale")
 # Operands that native code counts on, None included.
-_OPERANDS = {"linear": 3, "layer_norm": 3, "rope_angles": 2, "route": 2, "expert_linear": 4}
+_OPERANDS = {"linear": 3, "layer_norm": 3, "rope_angles": 2, "route": 2, "expert_linear": 4, "attention": 4}
 
 
 class CValue(ctypes.Structure):
@@ -270,8 +283,8 @@ class _Compilation:
         given = dict(node.attributes)
         numbers: list[float] = []
         if node.op == "attention":
-            names = ("scale", "window", "softcap", "bidirectional")
-            numbers = [given.pop("cache").layer, *(given.pop(name) for name in names)]
+            names = ("scale", "window", "softcap", "bidirectional", "chunk")
+            numbers = [given.pop("cache").layer, *(given.pop(name) or 0 for name in names)]
             if (max_bias := given.pop("max_bias")) is not None:
                 one.table = self._table(alibi_slopes(self._seen[number_of(node, 0)].heads, max_bias))
         elif node.op == "rope_angles":
@@ -288,7 +301,8 @@ class _Compilation:
             counts = ("groups", "groups_used", "group_best", "normalise", "scale")
             numbers = [SCORES.index(given.pop("score")), *(given.pop(name) for name in counts)]
         else:
-            numbers = [given.pop(name) for name in ("eps", "factor", "cap") if name in given]
+            numbers = [given.pop(name) for name in _NUMBERS if name in given]
+            given.pop("stop", None)  # of a part: its width says it
         if given:
             raise UnsupportedModel(f"the cpu backend does not know {node.op}'s {', '.join(given)}")
         one.attributes[: len(numbers)] = numbers

@@ -16,7 +16,7 @@ from pacos.types import PageLayout
 
 EXPERTS_MAX = 1024  # whose scores native code keeps on its stack
 _EXPERTS = ("expert_linear", "expert_linears")
-_ELEMENTWISE = ("add", "mul", "silu_mul", "gelu_mul", "gelu_tanh_mul")
+_ELEMENTWISE = ("add", "mul", "silu_mul", "gelu_mul", "gelu_tanh_mul", "clamped_silu_mul")
 
 
 @dataclass(slots=True)
@@ -68,7 +68,7 @@ class Operands:
         elif node.op in _ELEMENTWISE:
             fits = other is not None and other.row_width in (output.row_width, output.width)
             _require(fits and other is not None and other.rows in (output.rows, 1), f"{node.op} of unequal rows")
-        elif node.op in ("rotate", "weigh"):
+        elif node.op in ("rotate", "weigh", "join", "temper"):
             _require(other is not None and other.rows == output.rows, f"{node.op} by other rows")
         if node.op not in ("take", "linears", "expert_linears"):
             _require(first is not None and first.rows == output.rows, f"{node.op} that changes the number of rows")

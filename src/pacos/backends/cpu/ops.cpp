@@ -111,6 +111,39 @@ void rotate(Program& program, const Instruction& instruction, int64_t row, Colum
            angles.width / 2);
 }
 
+/* Some columns of every head, and heads joined with others, of which one may serve all. */
+void part(Program&, const Instruction& instruction, int64_t row, Columns) {
+  const Value& x = *instruction.in[0];
+  Value& y = *instruction.out[0];
+  const float* from = x.row(row) + static_cast<int64_t>(instruction.attributes[0]);
+  for (int64_t h = 0; h < x.heads; h++)
+    std::memcpy(y.row(row) + h * y.width, from + h * x.width, static_cast<size_t>(y.width) * 4);
+}
+
+void join(Program&, const Instruction& instruction, int64_t row, Columns) {
+  const Value &a = *instruction.in[0], &b = *instruction.in[1];
+  Value& y = *instruction.out[0];
+  for (int64_t h = 0; h < a.heads; h++) {
+    float* to = y.row(row) + h * y.width;
+    std::memcpy(to, a.row(row) + h * a.width, static_cast<size_t>(a.width) * 4);
+    std::memcpy(to + a.width, b.row(row) + (b.heads == 1 ? 0 : h) * b.width, static_cast<size_t>(b.width) * 4);
+  }
+}
+
+void temper(Program& program, const Instruction& instruction, int64_t row, Columns) {
+  const double position = instruction.in[1]->integers()[row], length = instruction.attributes[0];
+  const double factor = 1 + instruction.attributes[1] * std::log1p(std::floor((position + 1) / length));
+  const Value& x = *instruction.in[0];
+  program.rows.scale(x.row(row), static_cast<float>(factor), instruction.out[0]->row(row), x.row_width());
+}
+
+void clamped_silu_mul(Program& program, const Instruction& instruction, int64_t row, Columns columns) {
+  const double* given = instruction.attributes;   // alpha, limit
+  program.rows.clamped_silu_mul(instruction.in[0]->row(row) + columns.begin, instruction.in[1]->row(row) + columns.begin,
+                                static_cast<float>(given[0]), static_cast<float>(given[1]),
+                                instruction.out[0]->row(row) + columns.begin, columns.end - columns.begin);
+}
+
 void embed(Program& program, const Instruction& instruction, int64_t row, Columns) {
   const Value& table = *instruction.in[1];
   const int64_t picked = instruction.in[0]->integers()[row];
@@ -259,13 +292,14 @@ void fill_blocks(Program& program, const Instruction& instruction) {
   AttentionState& state = program.attention;
   AttentionArgs& args = state.args;
   const Value &q = *instruction.in[0], &k = *instruction.in[1], &v = *instruction.in[2];
-  const double* numbers = instruction.attributes;   // layer, scale, window, softcap, bidirectional
+  const double* numbers = instruction.attributes;   // layer, scale, window, softcap, bidirectional, chunk
   const Layer& layer = program.layers[static_cast<size_t>(numbers[0])];
   args = {q.row(0), k.row(0), v.row(0), instruction.out[0]->row(0), q.stride, k.stride, v.stride,
           instruction.out[0]->stride, q.heads, k.heads, q.width, v.width, layer.keys, layer.values,
           layer.key_page_bytes, layer.value_page_bytes, program.page_tokens, program.type_k, program.type_v,
           static_cast<int32_t>(numbers[2]), static_cast<float>(numbers[1]), static_cast<float>(numbers[3]),
-          instruction.table, numbers[4] != 0.0};
+          instruction.table, numbers[4] != 0.0, static_cast<int32_t>(numbers[5]),
+          instruction.in[3] != nullptr ? instruction.in[3]->row(0) : nullptr};
   const int32_t group = q.heads / k.heads;
   const pacos_step& step = *program.step;
   state.blocks.clear();
@@ -413,6 +447,10 @@ const Op kOps[] = {
     rows_op("layer_norm", 0.4, false, layer_norm),
     rows_op("rope_angles", 30, false, rope_angles),
     rows_op("rotate", 0.5, false, rotate),
+    rows_op("part", 0.1, false, part),
+    rows_op("join", 0.1, false, join),
+    rows_op("temper", 0.2, false, temper),
+    rows_op("clamped_silu_mul", 0.8, true, clamped_silu_mul),
     rows_op("route", 200, false, route),
     rows_op("weigh", 0.5, true, weigh),
     rows_op("project_once", 0.2, false, project_once),

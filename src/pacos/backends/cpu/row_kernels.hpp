@@ -32,6 +32,8 @@ struct AttentionArgs {
   float scale, softcap;                     // softcap 0: none
   const double* slopes;                     // [H]: how much a score falls for each position of distance; null: nothing
   bool bidirectional;                       // queries see all keys of their sequence
+  int32_t chunk;                            // queries see keys from the last multiple of it on; 0: all
+  const float* sinks;                       // [H]: a score of each head that goes to nothing; null: none
 };
 
 /* Queries [query_begin, query_end) of one sequence and one key head; query j is row first_row + j / G, head
@@ -61,6 +63,7 @@ struct RowKernels {
   void (*softcap)(const float* x, float cap, float* y, int64_t n);
   /* y[i] = sum over u of x[u * width + i] * weights[u], in order of u. */
   void (*weigh)(const float* x, const float* weights, float* y, int64_t n, int64_t slots, int64_t width);
+  void (*clamped_silu_mul)(const float* gate, const float* up, float alpha, float limit, float* y, int64_t n);
   float (*dot)(const float* x, const float* w, int64_t n);
   /* One head of E floats; angles hold `pairs` cosines, then as many sines. */
   void (*rotate_pairs)(const float* x, const float* angles, float* y, int64_t E, int64_t pairs);

@@ -109,6 +109,14 @@ static void layer_norm_row(const float* x, const float* w, const float* bias, fl
   if (bias != nullptr) add_row(y, bias, y, n);
 }
 
+static void clamped_silu_mul_row(const float* gate, const float* up, float alpha, float limit, float* y, int64_t n) {
+  each_pair(gate, up, y, n, [=](f32x16 g, f32x16 u) {
+    g = min(splat(limit), g);   // the second operand survives when it is not a number
+    u = max(splat(-limit), min(splat(limit), u));
+    return g / (splat(1.0f) + exp(splat(-alpha) * g)) * (u + splat(1.0f));
+  });
+}
+
 static void weigh_row(const float* x, const float* weights, float* y, int64_t n, int64_t slots, int64_t width) {
   each(x, y, n, [w = splat(weights[0])](f32x16 v) { return v * w; });
   for (int64_t u = 1; u < slots; u++)

@@ -9,7 +9,7 @@ const RowKernels PACOS_TABLE(PACOS_ISA) = {
     PACOS_ISA::mul_row,           PACOS_ISA::scale_row,          PACOS_ISA::silu_row,
     PACOS_ISA::gelu_row,          PACOS_ISA::gelu_tanh_row,      PACOS_ISA::silu_mul_row,
     PACOS_ISA::gelu_mul_row,      PACOS_ISA::gelu_tanh_mul_row,  PACOS_ISA::softcap_row,
-    PACOS_ISA::weigh_row,         PACOS_ISA::dot_row,            PACOS_ISA::rotate_pairs_head, PACOS_ISA::rotate_halves_head,
+    PACOS_ISA::weigh_row,         PACOS_ISA::clamped_silu_mul_row, PACOS_ISA::dot_row,            PACOS_ISA::rotate_pairs_head, PACOS_ISA::rotate_halves_head,
     PACOS_ISA::stored_bytes,      PACOS_ISA::append_rows,        PACOS_ISA::block_chunks,
     PACOS_ISA::attend_chunk,      PACOS_ISA::merge_states,       PACOS_ISA::finish_block,
 };

@@ -15,13 +15,25 @@ Array = Any
 
 
 def _attention_shape(
-    q: Tensor, k: Tensor, v: Tensor, cache: CacheSlot, window: int, bidirectional: bool, **_: Any
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    sinks: Tensor | None = None,
+    *,
+    cache: CacheSlot,
+    window: int,
+    chunk: int | None,
+    bidirectional: bool,
+    **_: Any,
 ) -> Shape:
     H, K = int(q.shape[1]), int(k.shape[1])
     require(H % K == 0, f"{H} query heads do not share {K} key heads evenly")
     require(q.shape[2] == k.shape[2], f"queries have width {q.shape[2]}, keys {k.shape[2]}")
     require(v.shape[1] == K, f"{K} key heads, {v.shape[1]} value heads")
-    require(not (window and bidirectional), f"a window of {window} looks back alone, attention here looks both ways")
+    require(sinks is None or sinks.shape == (H,), f"{H} query heads, but other sinks")
+    require(not (window and chunk), f"a window of {window} and chunks of {chunk}: one of them alone")
+    back = window or chunk
+    require(not (back and bidirectional), f"a window of {back} looks back alone, attention here looks both ways")
     return (q.shape[0], H * int(v.shape[2]))
 
 
@@ -37,10 +49,12 @@ def attention(
     q: Array,
     k: Array,
     v: Array,
+    sinks: Array | None = None,
     *,
     cache: Any,
     scale: float,
     window: int = 0,
+    chunk: int | None = None,
     softcap: float = 0.0,
     bidirectional: bool = False,
     max_bias: float | None = None,
@@ -48,7 +62,8 @@ def attention(
     """Store keys and values, then attend within each sequence: causally, or to all of its positions up to the last.
 
     Shapes: q [T, H, E], k [T, K, E], v [T, K, F] -> [T, H * F]. A window of W keeps the last W positions, the own
-    one counted; 0 keeps all. softcap > 0 bends scores to cap * tanh(score / cap). With `max_bias`
+    one counted; 0 keeps all. Chunks of C positions see nothing of those before. `sinks` [H] are scores that each head
+    spends on nothing. softcap > 0 bends scores to cap * tanh(score / cap). With `max_bias`
     each score falls by the distance times its head's slope. Source: arXiv:1706.03762; slopes: arXiv:2108.12409 (ALiBi).
     """
     cache.append(k, v)
@@ -67,8 +82,12 @@ def attention(
         hidden = np.zeros_like(distance, bool) if bidirectional else distance < 0
         if window:
             hidden |= distance >= window
+        if chunk:
+            hidden |= np.arange(keys.shape[0])[None, :] < (positions // chunk * chunk)[:, None]
         scores = np.where(hidden, np.float32(-np.inf), scores)
-        weights = np.exp(scores - scores.max(axis=-1, keepdims=True))
-        weights /= weights.sum(axis=-1, keepdims=True)
+        lost = np.full((H, 1, 1), -np.inf, np.float32) if sinks is None else sinks[:, None, None]  # [H, 1, 1]
+        top = np.maximum(scores.max(axis=-1, keepdims=True), lost)
+        weights = np.exp(scores - top)
+        weights /= weights.sum(axis=-1, keepdims=True) + np.exp(lost - top)
         y[rows] = np.einsum("htn,nhf->thf", weights, values)
     return y.reshape(T, -1)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from pacos.errors import ShapeError
-from pacos.ir.graph import Shape, Tensor, require
+from pacos.ir.graph import Shape, Tensor, require, same_width
 from pacos.ir.ops.tensor import linear
 from pacos.ir.registry import Integers, op, sample
 from pacos.lazy import np
@@ -146,6 +146,20 @@ def expert_linears(x: Array, chosen: Array | None, *pairs: Array | None) -> tupl
     Shapes: x and chosen as in expert_linear, then weight [X, N, K] and bias [X, N] (or None) in turn.
     """
     return tuple(expert_linear(x, chosen, w, b) for w, b in zip(pairs[::2], pairs[1::2], strict=True))
+
+
+@op(
+    shape=lambda gate, up, alpha, limit: same_width(gate, up),
+    ulp=64,
+    samples=[sample((3, 64), (3, 64), alpha=1.702, limit=1.5)],
+)
+def clamped_silu_mul(gate: Array, up: Array, *, alpha: float, limit: float) -> Array:
+    """The gated unit of gpt-oss: g * sigmoid(alpha g) * (u + 1), with g at most the limit and u within it.
+
+    Shapes: [T, D], [T, D] -> [T, D].
+    """
+    g, u = np.minimum(gate, np.float32(limit)), np.clip(up, np.float32(-limit), np.float32(limit))
+    return g * _sigmoid(np.float32(alpha) * g) * (u + 1)
 
 
 def _weigh_shape(y: Tensor, weights: Tensor) -> Shape:
