@@ -37,7 +37,7 @@ class Outcome:
 
 def environment(**variables: str) -> dict[str, str]:
     """This process's variables without those that would change what a command does."""
-    ours = ("PACOS_HOME", "PACOS_NATIVE_LIBRARY")
+    ours = ("PACOS_HOME", "PACOS_NATIVE_LIBRARY", "PACOS_OLLAMA_REGISTRY")
     kept = {name: value for name, value in os.environ.items() if not name.startswith("PACOS_") or name in ours}
     return {**kept, "NO_COLOR": "1", **variables}
 

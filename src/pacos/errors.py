@@ -8,6 +8,7 @@ PacosError                 exit 1   500
 │   ├── FormatError        exit 3   422   the file is damaged or not what it says
 │   ├── UnsupportedModel   exit 3   422   an architecture, type or tokenizer that Pacos lacks
 │   └── TemplateError      exit 3   400   the chat template failed or was refused
+├── DownloadError          exit 5   502   another machine refused, failed or sent something else
 ├── CapacityError          exit 4   503   not enough memory, disk or queue places
 ├── ShapeError             exit 70  500   a tensor of the wrong shape reached an op
 ├── NativeError            exit 70  500   the native library is missing, wrong or failed
@@ -69,6 +70,13 @@ class TemplateError(ModelError):
     """A chat template failed, ran out of its budget or was refused."""
 
     http_status = 400
+
+
+class DownloadError(PacosError):
+    """Another machine cannot be reached, refuses, fails, or sends what it did not promise."""
+
+    exit_code = 5
+    http_status = 502
 
 
 class CapacityError(PacosError):

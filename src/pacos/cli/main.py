@@ -1,7 +1,7 @@
 """`pacos`: find the command by its file's name, run it, and turn every error into one line and an exit code.
 
 Exit codes: 0 done, 1 failed, 2 wrong option or argument, 3 the model file cannot be used, 4 not enough memory or disk,
-70 a fault inside Pacos, 130 stopped by Ctrl-C, 129 and 143 ended by the signals SIGHUP and SIGTERM.
+5 a download failed, 70 a fault inside Pacos, 130 stopped by Ctrl-C, 129 and 143 ended by SIGHUP and SIGTERM.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ def _summary(name: str) -> str:
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
     epilog="Exit codes: 0 done, 1 failed, 2 wrong option, 3 unusable model file, 4 not enough memory or disk, "
-    "70 internal fault, 130 stopped by Ctrl-C.",
+    "5 failed download, 70 internal fault, 130 stopped by Ctrl-C.",
 )
 @click.version_option(__version__, message="pacos %(version)s")
 @click.pass_context

@@ -31,6 +31,7 @@ from pacos.settings.serve import ServeOptions
 
 OTHER_VARIABLES = {
     "PACOS_HOME": "Folder of everything that Pacos keeps: models, names, what servers write (docs/models-on-disk.md).",
+    "PACOS_OLLAMA_REGISTRY": "Address of the registry that `pacos pull ollama:NAME` asks; default Ollama's own.",
     "PACOS_ISA": "Instruction set of the CPU backend, such as portable or avx2; default the best that there is.",
     "PACOS_NATIVE_LIBRARY": "Path of the native library to load instead of the package's own.",
     "PACOS_TRACEBACK": "1 shows where a fault inside Pacos happened.",

@@ -216,3 +216,39 @@ def progress(title: str, total: float) -> Iterator[Any]:
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(title, total=total)
         yield lambda done: bar.update(task, completed=done)
+
+
+@contextmanager
+def transfer() -> Iterator[Any]:
+    """A bar with bytes, speed and time left on standard error (nothing without a terminal).
+
+    Call the result with what is fetched, the bytes done in all and the bytes of all, below 0 where unknown.
+    """
+    if not on_terminal():
+        yield lambda step, done, total: None
+        return
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        DownloadColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+        TransferSpeedColumn,
+    )
+
+    columns = (
+        *(TextColumn("{task.description}"), BarColumn(), DownloadColumn()),
+        *(TransferSpeedColumn(), TimeRemainingColumn()),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = None
+
+        def show(step: str, done: int, total: int) -> None:
+            nonlocal task
+            if task is None:  # what was there before is no part of the speed
+                task = bar.add_task("", total=None, completed=done)
+            name = printable(step.rpartition("/")[2], 40)
+            bar.update(task, description=name, completed=done, total=None if total < 0 else total)
+
+        yield show

@@ -54,7 +54,7 @@ def atomic_file(path: str | os.PathLike[str], expected_bytes: int = 0, *, replac
         if isinstance(error, OSError) and error.errno in _FULL:
             raise _full(name, target, expected_bytes) from None
         raise
-    _sync_folder(target.parent)
+    sync_folder(target.parent)
 
 
 def _part_start(target: Path) -> str:
@@ -130,7 +130,7 @@ def _full(name: str, target: Path, expected_bytes: int) -> CapacityError:
     return CapacityError(problem, hint="free some space, or choose another disk")
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Make the new name durable, where the system can."""
     if not hasattr(os, "O_DIRECTORY"):
         return

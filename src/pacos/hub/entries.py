@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import urllib.parse
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -22,6 +23,7 @@ from pacos.formats.wording import shown
 from pacos.hub.spelling import checked_name
 from pacos.settings import places
 
+_BLOB = re.compile(r"sha256-[0-9a-f]{64}")
 _BYTES_MAX = 8 << 20
 _LOCK_SECONDS = 30
 
@@ -31,6 +33,7 @@ class Entry:
     """What a name means. `options` are of generating and of opening; `digests` say what our own files must hold.
 
     `template` is the name of a built-in chat template, or a template's text. `messages` begin every conversation.
+    `blobs` are the files of a model from a registry, by name.
     """
 
     name: str
@@ -43,16 +46,12 @@ class Entry:
     licence: str = ""
     source: str = ""
     digests: Mapping[str, str] = field(default_factory=dict)
+    blobs: tuple[str, ...] = ()
 
     @property
     def target(self) -> Path:
         """The file or folder of a name that has its own."""
         return places.home() / self.path
-
-    @property
-    def is_plain(self) -> bool:
-        """Whether it is a name alone, and changes nothing."""
-        return not (self.options or self.system or self.template or self.messages)
 
 
 def entry_path(name: str) -> Path:
@@ -80,16 +79,19 @@ def read_entry(path: Path) -> Entry:
         data = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(data, dict):
             raise TypeError("it is no object")
-        kinds = {"options": dict, "digests": dict, "messages": list}
+        kinds = {"options": dict, "digests": dict, "messages": list, "blobs": list}
         for key, value in data.items():
             if key not in {one.name for one in fields(Entry)}:
                 raise ValueError(f"unknown key {key!a:.40}")
             if not isinstance(value, kinds.get(key, str)):
                 raise TypeError(f"{key} is {value!a:.40}")
-        entry = Entry(**{**data, "messages": tuple(data.get("messages", ()))})
+        lists = {key: tuple(data.get(key, ())) for key in ("messages", "blobs")}
+        entry = Entry(**{**data, **lists})
         checked_name(entry.name)
         if bool(entry.model) == bool(entry.path):
             raise ValueError("needed is either model or path")
+        if ".." in entry.path.split("/") or not all(_BLOB.fullmatch(str(blob)) for blob in entry.blobs):
+            raise ValueError("it names files outside the store")
     except OSError as error:
         raise FormatError(f"{shown(path)}: cannot be read: {error.strerror}", hint="allow it to be read") from None
     except (ValueError, TypeError, RecursionError, UsageError) as error:

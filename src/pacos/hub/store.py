@@ -148,7 +148,7 @@ class Store:
         preset = Preset(entry.options, entry.system, entry.template, entry.messages, entry.licence)
         if entry.path:
             owned = not Path(entry.path).is_absolute()
-            return StoredModel(entry.name, entry.target, files_of(entry.target), owned, entry.source, preset=preset)
+            return StoredModel(entry.name, entry.target, own_files(entry), owned, entry.source, preset=preset)
         found = self._find(entry.model, depth + 1) if depth < _ALIAS_DEPTH_MAX else None
         if found is None:
             why = "stands for itself" if depth >= _ALIAS_DEPTH_MAX else "is not in the store"
@@ -164,6 +164,12 @@ class Store:
         )
         source = entry.source or found.source
         return StoredModel(entry.name, found.path, found.files, found.owned, source, entry.model, preset=whole)
+
+
+def own_files(entry: Entry) -> tuple[Path, ...]:
+    """The files of an entry that has its own, also those that are not opened."""
+    blobs = tuple(places.blobs_folder() / name for name in entry.blobs)
+    return blobs or (files_of(entry.target) if entry.path else ())
 
 
 def files_of(path: Path) -> tuple[Path, ...]:

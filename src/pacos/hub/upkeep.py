@@ -18,7 +18,7 @@ from pacos.hub import hub_cache
 from pacos.hub.digests import GIT_SHA1, SHA256, file_digest
 from pacos.hub.entries import Entry, all_entries, changing, find_entry, remove_entry
 from pacos.hub.spelling import hub_name
-from pacos.hub.store import Store, files_of
+from pacos.hub.store import Store, own_files
 from pacos.settings import places
 
 _RECENT_SECONDS = 3600  # what is younger may belong to a download that runs
@@ -89,9 +89,9 @@ def _remove_owned(entry: Entry) -> int:
     """Remove the files of an entry that is gone, where no other entry has them."""
     if not entry.path or Path(entry.path).is_absolute():
         return 0
-    needed = {os.path.realpath(file) for one in all_entries()[0] if one.path for file in files_of(one.target)}
+    needed = {os.path.realpath(file) for one in all_entries()[0] for file in own_files(one)}
     freed = 0
-    for file in files_of(entry.target):
+    for file in own_files(entry):
         if os.path.realpath(file) not in needed:
             with suppress(FileNotFoundError):
                 freed += file.stat().st_size
@@ -114,7 +114,7 @@ def needless() -> Iterator[Needless]:
     """
     old = time.time() - _RECENT_SECONDS
     entries, damaged = all_entries()
-    named = {os.path.realpath(file) for one in entries if one.path for file in files_of(one.target)}
+    named = {os.path.realpath(file) for one in entries for file in own_files(one)}
     for folder in (places.files_folder(), places.blobs_folder()):
         for path in folder.rglob("*") if folder.is_dir() else ():
             if path.is_file() and os.path.realpath(path) not in named and path.stat().st_mtime < old:
@@ -183,7 +183,7 @@ def _all_files(store: Store, names: list[str]) -> Iterator[tuple[Path, str, str]
     done: set[str] = set()
     for entry in store.entries:
         again = entry.source if entry.source not in ("", "hub") else entry.name
-        for file in files_of(entry.target) if entry.path else ():
+        for file in own_files(entry):
             real = os.path.realpath(file)
             if file.is_file() and real not in done and (not names or real in files):
                 done.add(real)
