@@ -179,9 +179,9 @@ def test_a_folder_of_gguf_files_gets_a_hint(tmp_path: Path) -> None:
         open_archive(tmp_path)
 
 
-def test_a_folder_of_pickles_gets_a_hint(tmp_path: Path) -> None:
+def test_a_folder_of_checkpoints_gets_a_hint(tmp_path: Path) -> None:
     (tmp_path / "pytorch_model.bin").write_bytes(b"PK\3\4")
-    with pytest.raises(FormatError, match="pickled weights, which Pacos never reads"):
+    with pytest.raises(FormatError, match="give the file itself"):
         open_archive(tmp_path)
 
 

@@ -1,4 +1,4 @@
-"""`pacos convert`: a Hugging Face folder to one GGUF file."""
+"""`pacos convert`: a Hugging Face folder, or a model file from before GGUF, to one GGUF file."""
 
 from __future__ import annotations
 
@@ -10,18 +10,17 @@ from pacos.cli import render
 
 
 @click.command()
-@click.argument("folder", type=click.Path(path_type=Path))
+@click.argument("model", type=click.Path(path_type=Path))
 @click.argument("output", type=click.Path(path_type=Path))
 @click.option(
     "--outtype",
-    default="f16",
-    show_default=True,
     metavar="TYPE",
-    help="Type of the matrices: f32, f16, bf16, q8_0, q4_0, q4_1, q5_0 or q5_1.",
+    help="Type of the matrices: f32, f16, bf16, q8_0, q4_0, q4_1, q5_0 or q5_1. Default: f16 from a folder, from a "
+    "file the types that it has.",
 )
 @click.option("--force", is_flag=True, help="Replace the output when it is there.")
-def command(folder: Path, output: Path, outtype: str, force: bool) -> None:
-    """Convert a Hugging Face folder (config.json, safetensors, tokenizer.json) to GGUF.
+def command(model: Path, output: Path, outtype: str | None, force: bool) -> None:
+    """Convert a model to GGUF: a Hugging Face folder, Meta's folder, or a file of GGML, GGMF, GGJT or llama2.c.
 
     Vectors stay F32. `pacos quantize` makes smaller files from the result.
 
@@ -31,7 +30,7 @@ def command(folder: Path, output: Path, outtype: str, force: bool) -> None:
 
     check_output(output, force)
     with render.progress("converting", 1.0) as done:
-        convert(folder, output, outtype.upper(), progress=done, replace=force)
+        convert(model, output, outtype, progress=done, replace=force)
     click.echo(f"{output}: {render.size_text(output.stat().st_size)}", err=True)
 
 

@@ -55,7 +55,7 @@ def _folder_hint(folder: Path) -> str:
     if files := [name for name in names if name.lower().endswith(".gguf")]:
         return f"give the file itself, for example {shown(folder / files[0])}"
     if files := [name for name in names if name.endswith((".bin", ".pt", ".pth", ".ckpt"))]:
-        return f"{shown(files[0])} may be pickled weights, which Pacos never reads; get safetensors or GGUF"
+        return f"give the file itself, for example {shown(folder / files[0])}, or the folder with its config.json"
     return f"Pacos reads {', '.join(found.name for found in containers())}"
 
 

@@ -11,14 +11,14 @@ from pacos.formats.wording import shown
 HEAD_BYTES = 512
 
 _DOWNLOAD = "download it again; the link may need a login, or point at a page instead of the file"
-_PICKLE = "pickled weights can run programs, so Pacos never reads them; get the model as safetensors or GGUF"
+_PICKLE = "checkpoints from before PyTorch 1.6 are not read; save it again, or get the model as safetensors or GGUF"
 _UNPACK = "unpack it and give the model file inside"
-_MODELS = "Pacos reads GGUF files and folders with safetensors"
-_OLD = "Pacos cannot read it; get the model as GGUF or safetensors"
+_MODELS = "Pacos reads GGUF files, Hugging Face folders, PyTorch checkpoints, GGML and llama2.c files"
+_WHOLE = "give the file itself as the model"
 
 _MAGICS: tuple[tuple[bytes, str, str], ...] = (
     (b"version https://git-lfs", "a Git LFS pointer, not the file itself", "run `git lfs pull`, or download the file"),
-    (b"PK\x03\x04", "a ZIP archive or a PyTorch checkpoint", _PICKLE),
+    (b"PK\x03\x04", "a ZIP archive, no PyTorch checkpoint", _UNPACK),
     (b"PK\x05\x06", "an empty ZIP archive", _MODELS),
     (b"\x80\x02", "a pickle", _PICKLE),
     (b"\x80\x03", "a pickle", _PICKLE),
@@ -34,10 +34,11 @@ _MAGICS: tuple[tuple[bytes, str, str], ...] = (
     (b"\xfd7zXZ\x00", "an xz file", _UNPACK),
     (b"BZh", "a bzip2 file", _UNPACK),
     (b"7z\xbc\xaf\x27\x1c", "a 7-Zip archive", _UNPACK),
-    (b"lmgg", "a GGML file from before 2023-10 (no GGUF)", _OLD),
-    (b"fmgg", "a GGMF file from before 2023-10 (no GGUF)", _OLD),
-    (b"tjgg", "a GGJT file from before 2023-10 (no GGUF)", _OLD),
-    (b"algg", "a GGLA adapter from before 2023-10 (no GGUF)", _OLD),
+    (b"lmgg", "a GGML file from before 2023-10", _WHOLE),
+    (b"fmgg", "a GGMF file from before 2023-10", _WHOLE),
+    (b"tjgg", "a GGJT file from before 2023-10", _WHOLE),
+    (b"algg", "a GGLA adapter from before 2023-10", "get the adapter as GGUF"),
+    (b"nsgg", "a saved session of llama.cpp", _MODELS),
     (b"%PDF", "a PDF document", _MODELS),
     (b"\x89PNG", "a picture", _MODELS),
     (b"\xff\xd8\xff", "a picture", _MODELS),

@@ -1,14 +1,15 @@
-"""Read GGUF files of version 2 and 3, whole or split, memory-mapped."""
+"""Read GGUF files of version 1 to 3, whole or split, memory-mapped; big-endian ones are turned round in memory."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from pacos.errors import FormatError
 from pacos.formats import gguf_types as gt
 from pacos.formats.container import Container
+from pacos.formats.gguf_big_endian import turned
 from pacos.formats.gguf_header import Header, read_header
 from pacos.formats.gguf_split import part_number, part_paths
 from pacos.formats.mapped import MappedArchive, MappedFile
@@ -24,8 +25,10 @@ class GgufArchive(MappedArchive):
 
     def __init__(self, path: Path, files: list[MappedFile], headers: list[Header]) -> None:
         warnings = [warning for header in headers for warning in header.warnings]
-        super().__init__(path, files, headers[0].metadata, _by_name(files, headers), warnings)
+        tensors, makers = _by_name(files, headers)
+        super().__init__(path, files, headers[0].metadata, tensors, warnings, makers)
         self.version = headers[0].version
+        self.format = f"GGUF {self.version}{', big-endian' * headers[0].big_endian}"
         self.alignment = headers[0].alignment
         self.value_types: Mapping[str, str] = headers[0].value_types
 
@@ -80,17 +83,22 @@ def _check_parts(files: list[MappedFile], headers: list[Header]) -> None:
         raise FormatError(problem, hint="parts of different models?")
 
 
-def _by_name(files: list[MappedFile], headers: list[Header]) -> dict[str, TensorEntry]:
-    """The tensors of all parts under their names."""
+def _by_name(
+    files: list[MappedFile], headers: list[Header]
+) -> tuple[dict[str, TensorEntry], dict[str, Callable[[], bytearray]]]:
+    """The tensors of all parts under their names, and what makes those that are big-endian."""
     tensors: dict[str, TensorEntry] = {}
-    for file, header in zip(files, headers, strict=True):
+    makers: dict[str, Callable[[], bytearray]] = {}
+    owner: dict[str, int] = {}
+    for index, (file, header) in enumerate(zip(files, headers, strict=True)):
         for entry in header.tensors:
             if entry.name in tensors:
-                where = files[tensors[entry.name].part].shown
-                problem = f"{file.shown}: tensor {shown(entry.name)} is also in {where}"
+                problem = f"{file.shown}: tensor {shown(entry.name)} is also in {files[owner[entry.name]].shown}"
                 raise FormatError(problem, hint="parts of different models?")
-            tensors[entry.name] = entry
-    return tensors
+            tensors[entry.name], owner[entry.name] = entry, index
+            if header.big_endian:
+                tensors[entry.name], makers[entry.name] = turned(file, entry)
+    return tensors, makers
 
 
 CONTAINER = Container("GGUF", lambda head, path: head.startswith(gt.MAGIC), read_gguf)

@@ -9,25 +9,21 @@ other in the order of the header, each padded to the alignment.
 
 from __future__ import annotations
 
-import struct
 from array import array
 from dataclasses import dataclass, field
 from typing import Any
 
 from pacos.errors import FormatError, UnsupportedModel
 from pacos.formats import gguf_types as gt
+from pacos.formats.cursor import DAMAGED, INCOMPLETE, Cursor
 from pacos.formats.foreign import HEAD_BYTES, wrong_magic
 from pacos.formats.mapped import MappedFile
 from pacos.formats.string_array import StringArray, strings_end
 from pacos.formats.wording import shown, sized
 from pacos.types import TensorEntry
 
-_INCOMPLETE = "download incomplete or file damaged? the file has {} bytes"
-_DAMAGED = "is the file damaged?"
 _BAD_WRITER = "the file is damaged, or its writer was"
-_U32 = struct.Struct("<I")
-_U64 = struct.Struct("<Q")
-_SCALARS = {name: struct.Struct("<" + kind.letter) for name, kind in gt.VALUE_TYPES.items()}
+_BIG_ENDIAN_VERSIONS = {int.from_bytes(version.to_bytes(4, "little")): version for version in gt.VERSIONS}
 
 
 @dataclass(slots=True)
@@ -39,6 +35,7 @@ class Header:
     value_types: dict[str, str] = field(default_factory=dict)
     tensors: list[TensorEntry] = field(default_factory=list)
     alignment: int = gt.DEFAULT_ALIGNMENT
+    big_endian: bool = False
     warnings: list[str] = field(default_factory=list)
 
 
@@ -47,8 +44,8 @@ def read_header(file: MappedFile, part: int) -> Header:
 
     Errors: FormatError, UnsupportedModel.
     """
-    cursor = _Cursor(file)
-    header = Header(_read_version(cursor))
+    cursor = Cursor(file)
+    header = Header(_read_version(cursor), big_endian=cursor.order == ">")
     tensor_count = _read_count(cursor, "tensors", gt.MAX_TENSORS, gt.MIN_TENSOR_ENTRY_BYTES)
     key_count = _read_count(cursor, "metadata keys", gt.MAX_METADATA_KEYS, gt.MIN_METADATA_ENTRY_BYTES)
     if tensor_count == key_count == 0:
@@ -60,46 +57,7 @@ def read_header(file: MappedFile, part: int) -> Header:
     return header
 
 
-class _Cursor:
-    """A position in a file that never passes its end; `where` names the key or tensor for messages."""
-
-    __slots__ = ("at", "file", "size", "view", "where")
-
-    def __init__(self, file: MappedFile) -> None:
-        self.file, self.view, self.size = file, file.view, file.size
-        self.at = 0
-        self.where = "the header"
-
-    def error(self, problem: str, hint: str | None = None) -> FormatError:
-        return FormatError(f"{self.file.shown}: {problem}, in {self.where} before byte {self.at}", hint=hint)
-
-    def take(self, nbytes: int) -> int:
-        """Where the next bytes start; they are passed."""
-        start = self.at
-        left = self.size - start
-        if nbytes > left:
-            needed = f"{sized(nbytes)} needed at byte {start}, {left} left"
-            problem = f"{self.file.shown}: the file ends inside {self.where}: {needed}"
-            raise FormatError(problem, hint=_INCOMPLETE.format(self.size))
-        self.at = start + nbytes
-        return start
-
-    def u32(self) -> int:
-        return int(_U32.unpack_from(self.view, self.take(4))[0])
-
-    def u64(self) -> int:
-        return int(_U64.unpack_from(self.view, self.take(8))[0])
-
-    def string(self, limit: int, what: str) -> bytes:
-        """The bytes of a string of at most `limit` bytes."""
-        length = self.u64()
-        if limit < length <= self.size - self.at:
-            raise self.error(f"{what} of {length} bytes is longer than the limit of {limit}", _DAMAGED)
-        start = self.take(length)
-        return bytes(self.view[start : start + length])
-
-
-def _read_version(cursor: _Cursor) -> int:
+def _read_version(cursor: Cursor) -> int:
     """The file's version, after its magic."""
     name = cursor.file.shown
     head = bytes(cursor.view[:HEAD_BYTES])
@@ -107,26 +65,25 @@ def _read_version(cursor: _Cursor) -> int:
         raise wrong_magic(name, head, "a GGUF file")
     cursor.at = len(gt.MAGIC)
     version = cursor.u32()
+    if version in _BIG_ENDIAN_VERSIONS:
+        cursor.order, version = ">", _BIG_ENDIAN_VERSIONS[version]
+    cursor.wide = version > 1
     if version in gt.VERSIONS:
         return version
-    if version == 1:
-        raise FormatError(f"{name}: GGUF version 1 (2023-08), needed is 2 or 3", hint="get a newer file of this model")
-    if version & 0xFFFF == 0 and version >> 16 > 0:
-        raise FormatError(f"{name}: a big-endian GGUF file", hint="get the little-endian file of this model")
-    raise FormatError(f"{name}: GGUF version {version}, needed is 2 or 3", hint="damaged, or newer than this Pacos")
+    raise FormatError(f"{name}: GGUF version {version}, needed is 1 to 3", hint="damaged, or newer than this Pacos")
 
 
-def _read_count(cursor: _Cursor, what: str, limit: int, entry_bytes: int) -> int:
+def _read_count(cursor: Cursor, what: str, limit: int, entry_bytes: int) -> int:
     """A count that the rest of the file can hold."""
-    count = cursor.u64()
+    count = cursor.length()
     if count > limit:
-        raise cursor.error(f"{count} {what}, at most {limit} are allowed", _DAMAGED)
-    if count * entry_bytes > cursor.size - cursor.at:
-        raise cursor.error(f"{count} {what} cannot fit the file", _INCOMPLETE.format(cursor.size))
+        raise cursor.error(f"{count} {what}, at most {limit} are allowed", DAMAGED)
+    if count * (entry_bytes if cursor.wide else entry_bytes // 2) > cursor.size - cursor.at:
+        raise cursor.error(f"{count} {what} cannot fit the file", INCOMPLETE.format(cursor.size))
     return count
 
 
-def _read_pair(cursor: _Cursor, header: Header) -> None:
+def _read_pair(cursor: Cursor, header: Header) -> None:
     """The next key and its value, into the header."""
     cursor.where = f"metadata key {len(header.metadata) + 1}"
     key = _name(cursor, gt.MAX_KEY_BYTES, "a key")
@@ -140,77 +97,88 @@ def _read_pair(cursor: _Cursor, header: Header) -> None:
         header.metadata[key] = _scalar(cursor, kind)
     header.value_types[key] = kind
     if cursor.at > gt.MAX_METADATA_BYTES:
-        raise cursor.error(f"more than {sized(gt.MAX_METADATA_BYTES)} of metadata", _DAMAGED)
+        raise cursor.error(f"more than {sized(gt.MAX_METADATA_BYTES)} of metadata", DAMAGED)
 
 
-def _name(cursor: _Cursor, limit: int, what: str) -> str:
+def _name(cursor: Cursor, limit: int, what: str) -> str:
     """A key or tensor name: not empty, UTF-8, printable on one line."""
     raw = cursor.string(limit, what)
     if not raw:
-        raise cursor.error(f"{what} is empty", _DAMAGED)
+        raise cursor.error(f"{what} is empty", DAMAGED)
     name = raw.decode("utf-8", "surrogateescape")
     if not name.isprintable():
-        raise cursor.error(f"{what} holds bytes that cannot be printed: {shown(name)}", _DAMAGED)
+        raise cursor.error(f"{what} holds bytes that cannot be printed: {shown(name)}", DAMAGED)
     return name
 
 
-def _value_type(cursor: _Cursor) -> str:
+def _value_type(cursor: Cursor) -> str:
     """The name of the value type that is next."""
     number = cursor.u32()
     kind = gt.VALUE_TYPE_NAMES.get(number)
     if kind is None:
-        raise cursor.error(f"value type {number} is unknown, 0 to {max(gt.VALUE_TYPE_NAMES)} exist", _DAMAGED)
+        raise cursor.error(f"value type {number} is unknown, 0 to {max(gt.VALUE_TYPE_NAMES)} exist", DAMAGED)
     return kind
 
 
-def _scalar(cursor: _Cursor, kind: str) -> Any:
+def _scalar(cursor: Cursor, kind: str) -> Any:
     """A single value."""
     if kind == "STRING":
         return cursor.string(gt.MAX_STRING_BYTES, "a string").decode("utf-8", "surrogateescape")
     if kind == "BOOL":
         byte = cursor.view[cursor.take(1)]
         if byte > 1:
-            raise cursor.error(f"a bool is 0 or 1, not {byte}", _DAMAGED)
+            raise cursor.error(f"a bool is 0 or 1, not {byte}", DAMAGED)
         return bool(byte)
-    unpack = _SCALARS[kind]
-    return unpack.unpack_from(cursor.view, cursor.take(unpack.size))[0]
+    return cursor.number(gt.VALUE_TYPES[kind].letter)
 
 
-def _read_array(cursor: _Cursor) -> tuple[str, Any]:
+def _read_array(cursor: Cursor) -> tuple[str, Any]:
     """The type of an array's elements, and the array."""
     kind = _value_type(cursor)
-    count = cursor.u64()
+    count = cursor.length()
     if kind == "ARRAY":
         raise cursor.error("arrays of arrays are not supported", "no known model has them; is the file damaged?")
     entry = gt.VALUE_TYPES[kind]
     limit = gt.MAX_BOOL_ARRAY_ELEMENTS if kind == "BOOL" else gt.MAX_ARRAY_ELEMENTS
     if count * entry.nbytes > cursor.size - cursor.at:
         problem = f"an array of {count} values of type {kind} cannot fit the file"
-        raise cursor.error(problem, _INCOMPLETE.format(cursor.size))
+        raise cursor.error(problem, INCOMPLETE.format(cursor.size))
     if count > limit:
-        raise cursor.error(f"an array of {count} values, at most {limit} are allowed", _DAMAGED)
+        raise cursor.error(f"an array of {count} values, at most {limit} are allowed", DAMAGED)
     if kind == "STRING":
         return kind, _string_array(cursor, count)
     start = cursor.take(count * entry.nbytes)
     raw = cursor.view[start : cursor.at]
     if kind == "BOOL":
         if any(byte > 1 for byte in raw):
-            raise cursor.error("a bool is neither 0 nor 1", _DAMAGED)
+            raise cursor.error("a bool is neither 0 nor 1", DAMAGED)
         return kind, [bool(byte) for byte in raw]
     values = array(entry.letter)
     values.frombytes(raw)
+    if cursor.order == ">":
+        values.byteswap()
     return kind, values
 
 
-def _string_array(cursor: _Cursor, count: int) -> StringArray:
-    """An array of strings, left where it is."""
+def _string_array(cursor: Cursor, count: int) -> StringArray:
+    """An array of strings, left where it is if its lengths are of today's form."""
+    if cursor.order == ">" or not cursor.wide:
+        return _rewritten_strings(cursor, count)
     start = cursor.at
     end = strings_end(cursor.view[start:], count, gt.MAX_STRING_BYTES)
     if end < 0:
         problem = f"string {-1 - end} of {count} passes the end of the file or {gt.MAX_STRING_BYTES} bytes"
-        raise cursor.error(problem, _INCOMPLETE.format(cursor.size))
+        raise cursor.error(problem, INCOMPLETE.format(cursor.size))
     cursor.at = start + end
     return StringArray(cursor.view[start : cursor.at], count)
+
+
+def _rewritten_strings(cursor: Cursor, count: int) -> StringArray:
+    rewritten = bytearray()
+    for _ in range(count):
+        text = cursor.string(gt.MAX_STRING_BYTES, "a string")
+        rewritten += len(text).to_bytes(8, "little") + text
+    return StringArray(memoryview(bytes(rewritten)), count)
 
 
 def _alignment(file: MappedFile, header: Header) -> int:
@@ -219,14 +187,14 @@ def _alignment(file: MappedFile, header: Header) -> int:
     kind = header.value_types.get(gt.ALIGNMENT_KEY, "U32")
     if kind != "U32" or not isinstance(value, int):
         problem = f"{file.shown}: {gt.ALIGNMENT_KEY} must be one U32, not {type(value).__name__} of {kind}"
-        raise FormatError(problem, hint=_DAMAGED)
+        raise FormatError(problem, hint=DAMAGED)
     if not 1 <= value <= gt.MAX_ALIGNMENT or value & (value - 1):
         problem = f"{file.shown}: {gt.ALIGNMENT_KEY} is {value}, needed is a power of two up to {gt.MAX_ALIGNMENT}"
-        raise FormatError(problem, hint=_DAMAGED)
+        raise FormatError(problem, hint=DAMAGED)
     return value
 
 
-def _read_tensors(cursor: _Cursor, header: Header, count: int, part: int) -> None:
+def _read_tensors(cursor: Cursor, header: Header, count: int, part: int) -> None:
     """The list of tensors, each with its place in the file."""
     file, seen, at, end = cursor.file, set[str](), 0, 0
     found: list[tuple[str, tuple[int, ...], str, int]] = []
@@ -260,18 +228,18 @@ def _read_tensors(cursor: _Cursor, header: Header, count: int, part: int) -> Non
         start += nbytes + -nbytes % header.alignment
 
 
-def _shape(cursor: _Cursor) -> tuple[int, ...]:
+def _shape(cursor: Cursor) -> tuple[int, ...]:
     """The tensor's shape, rows first."""
     dimensions = cursor.u32()
     if not 1 <= dimensions <= gt.MAX_DIMENSIONS:
-        raise cursor.error(f"{dimensions} dimensions, needed are 1 to {gt.MAX_DIMENSIONS}", _DAMAGED)
-    shape = tuple(reversed([cursor.u64() for _ in range(dimensions)]))
+        raise cursor.error(f"{dimensions} dimensions, needed are 1 to {gt.MAX_DIMENSIONS}", DAMAGED)
+    shape = tuple(reversed([cursor.length() for _ in range(dimensions)]))
     if max(shape) > gt.MAX_DIMENSION:
-        raise cursor.error(f"a dimension of {max(shape)} weights", _DAMAGED)
+        raise cursor.error(f"a dimension of {max(shape)} weights", DAMAGED)
     return shape
 
 
-def _tensor_size(cursor: _Cursor, name: str, shape: tuple[int, ...]) -> tuple[str, int]:
+def _tensor_size(cursor: Cursor, name: str, shape: tuple[int, ...]) -> tuple[str, int]:
     """Name of the tensor type that is next, and the bytes that this shape takes in it."""
     number = cursor.u32()
     kind = gt.TENSOR_TYPES.get(number)
@@ -282,14 +250,14 @@ def _tensor_size(cursor: _Cursor, name: str, shape: tuple[int, ...]) -> tuple[st
         raise UnsupportedModel(f"{cursor.file.shown}: tensor {shown(name)} has {what}", hint=hint)
     if shape[-1] % kind.block:
         problem = f"rows of {shape[-1]} weights are not whole {kind.name} blocks of {kind.block}"
-        raise cursor.error(problem, _DAMAGED)
+        raise cursor.error(problem, DAMAGED)
     blocks = shape[-1] // kind.block
     for rows in shape[:-1]:
         blocks *= rows
     return kind.name, blocks * kind.block_bytes
 
 
-def _check_offset(cursor: _Cursor, offset: int, wanted: int, alignment: int) -> None:
+def _check_offset(cursor: Cursor, offset: int, wanted: int, alignment: int) -> None:
     """Refuse a tensor that does not lie right behind the one before it."""
     if offset == wanted:
         return

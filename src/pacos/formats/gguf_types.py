@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 MAGIC = b"GGUF"
-VERSIONS = (2, 3)
+VERSIONS = (1, 2, 3)
 WRITTEN_VERSION = 3
 DEFAULT_ALIGNMENT = 32
 ALIGNMENT_KEY = "general.alignment"

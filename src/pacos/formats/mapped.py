@@ -8,7 +8,7 @@ import errno
 import mmap
 import os
 import stat
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -18,6 +18,7 @@ from pacos.formats.wording import shown, sized
 from pacos.native import address_of, function
 from pacos.types import TensorEntry
 
+MADE_IN_MEMORY = -1  # `part` of tensors that lie in no file as they are used
 _PATH_CHARACTERS = 1000
 _NOT_THERE = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.EINVAL}
 _NOT_MAPPABLE = {errno.ENODEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP}
@@ -139,7 +140,7 @@ class MappedArchive:
     """A model whose tensors lie in memory-mapped files; see `pacos.types.Archive`.
 
     `parts` are the files' paths, `warnings` sentences about what is odd but usable. Views from `data` stay usable
-    after `close`, addresses do not.
+    after `close`, addresses do not. `makers` make tensors that the files hold otherwise: in memory, at first use.
     """
 
     def __init__(
@@ -149,6 +150,7 @@ class MappedArchive:
         metadata: Mapping[str, Any],
         tensors: Mapping[str, TensorEntry],
         warnings: Sequence[str] = (),
+        makers: Mapping[str, Callable[[], Any]] | None = None,
     ) -> None:
         self.path = path
         self.parts = tuple(file.path for file in files)
@@ -156,6 +158,8 @@ class MappedArchive:
         self.tensors = tensors
         self.warnings = list(warnings)
         self._files = tuple(files)
+        self._makers = makers or {}
+        self._made: dict[str, memoryview] = {}
 
     @property
     def nbytes(self) -> int:
@@ -168,6 +172,10 @@ class MappedArchive:
         Errors: FormatError when the model has no such tensor.
         """
         entry = self._entry(name)
+        if name in self._makers:
+            if name not in self._made:
+                self._made[name] = memoryview(self._makers[name]()).cast("B").toreadonly()
+            return self._made[name]
         return self._files[entry.part].view[entry.offset : entry.offset + entry.nbytes]
 
     def address(self, name: str) -> int:
@@ -176,11 +184,12 @@ class MappedArchive:
         Errors: FormatError when the model has no such tensor.
         """
         entry = self._entry(name)
-        return self._files[entry.part].address + entry.offset
+        return address_of(self.data(name)) if name in self._makers else self._files[entry.part].address + entry.offset
 
     def close(self) -> None:
         """Release the files; addresses given before are dead. Metadata stays readable."""
         files, self._files = self._files, ()
+        self._made.clear()
         for file in files:
             file.close()
 

@@ -19,10 +19,11 @@ from typing import Any
 from pacos import quants
 from pacos.errors import FormatError, UnsupportedModel
 from pacos.formats import open_archive
-from pacos.formats.safetensors import SafetensorsArchive, read_safetensors
+from pacos.formats.mapped import MappedArchive
 from pacos.hub.hf_files import read_json, well_formed
 from pacos.hub.hf_pooling import pooling_metadata
 from pacos.hub.hf_tokenizer import tokenizer_metadata
+from pacos.hub.weights import read_weights
 from pacos.lazy import np
 from pacos.models import HuggingFace, model_for_class
 from pacos.models.hparams import ROPE_STYLE_KEY
@@ -60,7 +61,7 @@ class AdoptedArchive:
 
     def __init__(
         self,
-        source: SafetensorsArchive,
+        source: MappedArchive,
         config: Config,
         metadata: dict[str, Any],
         origins: Mapping[str, Origin],
@@ -179,7 +180,7 @@ def adopt_folder(folder: Path) -> AdoptedArchive:
     metadata |= pooling_metadata(folder, entry.name)
     with well_formed(str(folder / "tokenizer.json")):
         metadata |= tokenizer_metadata(folder, config)
-    source = read_safetensors(folder)
+    source = read_weights(folder)
     try:
         return AdoptedArchive(source, hf.filled(config), metadata, _origins(source, entry.name, hf, config), vectors)
     except BaseException:
@@ -187,7 +188,7 @@ def adopt_folder(folder: Path) -> AdoptedArchive:
         raise
 
 
-def _origins(source: SafetensorsArchive, family: str, hf: HuggingFace, config: Config) -> dict[str, Origin]:
+def _origins(source: MappedArchive, family: str, hf: HuggingFace, config: Config) -> dict[str, Origin]:
     """Where every tensor comes from; with tied weights one of the folder stands for both."""
     found: dict[str, dict[int | None, tuple[str, TensorName]]] = {}
     table = hf.table()
@@ -213,7 +214,7 @@ def _origins(source: SafetensorsArchive, family: str, hf: HuggingFace, config: C
     return origins
 
 
-def _origin(source: SafetensorsArchive, gguf: str, experts: Mapping[int | None, tuple[str, TensorName]]) -> Origin:
+def _origin(source: MappedArchive, gguf: str, experts: Mapping[int | None, tuple[str, TensorName]]) -> Origin:
     stacked = None not in experts
     if stacked:
         missing = next((n for n in range(len(experts)) if n not in experts), None)

@@ -1,4 +1,4 @@
-"""Write a Hugging Face folder as one GGUF file, tensor by tensor.
+"""Write a Hugging Face folder, or a model file from before GGUF, as one GGUF file, tensor by tensor.
 
 Source: llama.cpp's convert_hf_to_gguf.py: which tensors stay F32, and the order of Llama's query and key rows.
 """
@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import math
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from pacos import quants
 from pacos.errors import UsageError
+from pacos.formats import open_archive
+from pacos.formats.gguf import GgufArchive
 from pacos.formats.gguf_types import F32, I32, STRING
 from pacos.formats.gguf_write import TensorData, write_gguf
 from pacos.hub.adopt import AdoptedArchive, adopt_folder
@@ -21,7 +24,7 @@ from pacos.lazy import np
 from pacos.models import Hparams
 from pacos.models.hparams import ROPE_STYLE_KEY
 from pacos.models.tensor_names import QUERIES
-from pacos.types import TensorEntry
+from pacos.types import Archive, TensorEntry
 
 OUTPUT_TYPES = ("F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1")
 
@@ -39,9 +42,9 @@ Progress = Callable[[float], object]
 
 
 def convert(
-    folder: str | os.PathLike[str],
+    source: str | os.PathLike[str],
     output: str | os.PathLike[str],
-    outtype: str = "F16",
+    outtype: str | None = None,
     progress: Progress | None = None,
     about: Mapping[str, str] | None = None,
     *,
@@ -49,26 +52,28 @@ def convert(
 ) -> int:
     """Convert and give the size of the file in bytes; `progress` gets the share done, 0 to 1.
 
-    `about` adds metadata, such as `general.license`. Without `replace`, an output that is there stays.
+    Without `outtype`, matrices of a folder become F16 and those of a file keep their types. `about` adds metadata, such
+    as `general.license`. Without `replace`, an output that is there stays.
 
-    Errors: UsageError for an unknown type, and what opening the folder raises.
+    Errors: UsageError for an unknown type or a GGUF file, and what opening the model raises.
     """
-    kind = outtype.upper()
-    if kind not in OUTPUT_TYPES:
+    if outtype is not None and outtype.upper() not in OUTPUT_TYPES:
         hint = f"types: {', '.join(OUTPUT_TYPES)}; `pacos quantize` makes the others"
         raise UsageError(f"cannot convert to {outtype!a}", hint=hint)
-    _refuse_file(Path(folder))
-    archive = adopt_folder(Path(folder))
+    archive = _opened(Path(source))
     try:
+        kind = outtype.upper() if outtype is not None else None
+        if kind is None and isinstance(archive, AdoptedArchive):
+            kind = "F16"
         hp = Hparams.from_metadata(archive.metadata, archive.tensors)
         total = sum(entry.nbytes for entry in archive.tensors.values()) or 1
         metadata = {key: value for key, value in archive.metadata.items() if key != ROPE_STYLE_KEY}
         metadata |= {key: typed(metadata[key]) for key, typed in _TYPED_LISTS.items() if key in metadata}
-        metadata |= {**file_type_metadata(FILE_TYPES[kind]), **(about or {})}
+        metadata |= {**file_type_metadata(FILE_TYPES[kind or _commonest(archive)]), **(about or {})}
         done = 0
         tensors = []
         for name, entry in archive.tensors.items():
-            target = stored_type(entry, kind)
+            target = stored_type(entry, kind or entry.type)
             done += entry.nbytes
             tensors.append(
                 TensorData(name, entry.shape, target, _pieces(archive, hp, name, target, done / total, progress))
@@ -78,12 +83,25 @@ def convert(
         archive.close()
 
 
-def _refuse_file(folder: Path) -> None:
-    if folder.is_file():
-        with folder.open("rb") as file:
-            if file.read(4) == b"GGUF":
-                raise UsageError(f"{folder} is a GGUF file already", hint="`pacos quantize` changes its types")
-        raise UsageError(f"{folder} is a file, needed is a Hugging Face folder", hint="give the folder it lies in")
+def _opened(source: Path) -> Archive:
+    if not source.is_file():
+        return adopt_folder(source)
+    archive = open_archive(source)
+    if "general.architecture" in archive.metadata and not isinstance(archive, GgufArchive):
+        return archive
+    archive.close()
+    if isinstance(archive, GgufArchive):
+        raise UsageError(f"{source} is a GGUF file already", hint="`pacos quantize` changes its types")
+    raise UsageError(f"{source} is a file of weights alone", hint="give the folder with its config.json")
+
+
+def _commonest(archive: Archive) -> str:
+    """The type of the most weights, which is the file's."""
+    nbytes = Counter[str]()
+    for entry in archive.tensors.values():
+        nbytes[entry.type] += entry.nbytes
+    found = nbytes.most_common(1)[0][0] if nbytes else "F32"
+    return {"Q3_K": "Q3_K_M", "Q4_K": "Q4_K_M", "Q5_K": "Q5_K_M"}.get(found, found)
 
 
 def stored_type(entry: TensorEntry, wanted: str) -> str:
@@ -94,14 +112,16 @@ def stored_type(entry: TensorEntry, wanted: str) -> str:
 
 
 def _pieces(
-    archive: AdoptedArchive, hp: Hparams, name: str, target: str, share: float, progress: Progress | None
+    archive: Archive, hp: Hparams, name: str, target: str, share: float, progress: Progress | None
 ) -> Callable[[], Any]:
+    entry = archive.tensors[name]
+    origin = archive.origins.get(name) if isinstance(archive, AdoptedArchive) else None
+
     def make() -> Iterator[Any]:
-        entry, origin = archive.tensors[name], archive.origins.get(name)
         rotary = origin.name.rotary if origin is not None and archive.metadata.get(ROPE_STYLE_KEY) == "halves" else ""
         if entry.type == target and not rotary and (origin is None or not (origin.stacked or origin.name.changes)):
             yield archive.data(name)
-        elif origin is not None:
+        elif isinstance(archive, AdoptedArchive) and origin is not None:
             for part in archive.pieces(name):
                 rows = part
                 if rotary:
@@ -109,6 +129,8 @@ def _pieces(
                     heads = (hp.heads if rotary == QUERIES else hp.key_heads)[layer]
                     rows = paired_rows(part, heads, hp.rope.width)
                 yield from _encoded_rows(rows, entry.type, target)
+        else:
+            yield quants.quantize(target, quants.dequantize(entry.type, archive.data(name), entry.shape))
         if progress is not None:
             progress(share)
 

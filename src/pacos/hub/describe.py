@@ -87,7 +87,7 @@ def describe(archive: Archive, problem: str | None = None) -> dict[str, Any]:
     return {
         "file": {
             "path": str(archive.path),
-            "format": f"GGUF {getattr(archive, 'version', '')}".strip() if archive.path.is_file() else _FOLDER,
+            "format": str(getattr(archive, "format", _FOLDER)),
             **_sizes(archive),
             **_warnings(warnings),
         },
