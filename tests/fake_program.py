@@ -55,12 +55,14 @@ def expected(prompt: TokenList[int], options: SamplingOptions, count: int) -> li
 
 
 class FakePages:
-    """Pages that hold one number a position."""
+    """Pages that hold one number a position; with `slots`, each of which holds another, the model is recurrent as well."""
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, count: int, slots: int = 0) -> None:
         self.count = count
+        self.slots = slots
+        self.carried = [-1] * slots
         self.bytes = 8 * count * PAGE_TOKENS
-        self.layout = PageLayout(PAGE_TOKENS, (1,), (1,), "F32", "F32")
+        self.layout = PageLayout(PAGE_TOKENS, (1,), (1,), "F32", "F32", (1,) * bool(slots))
         self.states = [-1] * (count * PAGE_TOKENS)
         self.copies = 0
         self.page_bytes = 8 * PAGE_TOKENS
@@ -111,6 +113,8 @@ class FakeProgram:
             assert starts[s] < starts[s + 1]
             for t in range(starts[s], starts[s + 1]):
                 states[t] = self._append(step.tokens[t], step.positions[t], table)
+            if self.pages.slots:
+                self._carry(step, s)
         rows = array("f")
         for t in step.outputs:
             found = [math.nan] * V if step.tokens[t] == self.nan_token else toy_logits(states[t])
@@ -123,6 +127,17 @@ class FakeProgram:
         before = self.pages.states[self._slot(position - 1, table)] if position else 0
         self.pages.states[self._slot(position, table)] = state = mix(token, before)
         return state
+
+    def _carry(self, step: Step, s: int) -> None:
+        """The state of a sequence must be what its pages say as well."""
+        assert step.states_from is not None
+        assert step.states_to is not None
+        first, end = step.sequence_starts[s], step.sequence_starts[s + 1]
+        state = self.pages.carried[step.states_from[s]] if step.positions[first] else 0
+        for token in step.tokens[first:end]:
+            state = mix(token, state)
+        self.pages.carried[step.states_to[s]] = state
+        assert state == self.pages.states[self._slot(step.positions[end - 1], step.page_tables[s])]
 
     @staticmethod
     def _slot(position: int, table: TokenList[int]) -> int:
@@ -173,8 +188,9 @@ class Toy:
         places: int = 0,
         cache: Any = None,
         identity: bytes = b"toy",
+        slots: int = 0,
     ) -> None:
-        self.pages = FakePages(pages)
+        self.pages = FakePages(pages, slots)
         self.program = FakeProgram(self.pages, max_tokens)
         made = cache(self.pages) if cache is not None else None
         self.engine = Engine(
@@ -185,12 +201,14 @@ class Toy:
         return self.engine.submit(request(prompt, sampling, **options))
 
     def settled(self) -> None:
-        """Wait until nothing runs, then prove that every page came back."""
+        """Wait until nothing runs, then prove that every page and every slot came back."""
         deadline = time.monotonic() + 5
         while not self.engine._scheduler.idle and time.monotonic() < deadline:
             time.sleep(0.001)
         assert self.engine._scheduler.idle
         self.engine.pool.check([])
+        if self.engine._scheduler.states is not None:
+            self.engine._scheduler.states.check([])
 
 
 def prompt_of(length: int, seed: int = 0) -> list[int]:

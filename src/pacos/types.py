@@ -47,6 +47,7 @@ class PageLayout:
     """How one page of the KV cache is laid out.
 
     Shapes: per layer, keys [page_tokens, key_width] and values [page_tokens, value_width]; 0 = no cache.
+    `states` are the f32 numbers of each part of the state that a sequence of a recurrent model carries beside its pages.
     """
 
     page_tokens: int
@@ -54,6 +55,7 @@ class PageLayout:
     value_width: tuple[int, ...]
     type_k: str = "F16"
     type_v: str = "F16"
+    states: tuple[int, ...] = ()
 
     @property
     def layers(self) -> int:
@@ -68,6 +70,8 @@ class Step:
     Shapes: tokens [T], positions [T], sequence_starts [S + 1] (ranges in T), page_tables S arrays of page
     numbers in order of position (they cover the positions of this step too), outputs [R] indices into T, types [T]
     or None when all are 0. All are array("i").
+    A recurrent model reads the state of each sequence from slot states_from [S] and leaves the next one in states_to [S];
+    a sequence that begins at position 0 reads nothing. The two may be the same; None for models without states.
     """
 
     tokens: array[int]
@@ -76,6 +80,8 @@ class Step:
     page_tables: tuple[array[int], ...]
     outputs: array[int]
     types: array[int] | None = None
+    states_from: array[int] | None = None
+    states_to: array[int] | None = None
 
 
 @dataclass(frozen=True, slots=True)

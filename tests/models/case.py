@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 WIDTH, HIDDEN, HEADS, KEY_HEADS, HEAD, LAYERS, VOCAB, CONTEXT = 256, 512, 4, 2, 64, 2, 256, 512
@@ -16,7 +17,7 @@ Config = dict[str, Any]
 class Case:
     """A config.json and how its random weights are spread; `shapes/<case>.json` holds the tensors' names and shapes.
 
-    `norm` is what weights of norms lie around (0 where the class adds 1 itself). `rounded` cases have vectors of their
+    `norm` is what weights of norms lie around (0 where the class adds 1 itself), `centres` what tensors of some endings do. `rounded` cases have vectors of their
     weights in Q8_0 as well, and run in every form on every backend; the others in a few.
     """
 
@@ -26,6 +27,7 @@ class Case:
     embedding_spread: float = 0.2
     word_pieces: bool = False
     rounded: bool = False
+    centres: Mapping[str, float] = field(default_factory=dict)
 
 
 def decoder(name: str, kind: str, **more: Any) -> Config:

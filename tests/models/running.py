@@ -21,10 +21,10 @@ def logits(
     hp = Hparams.from_metadata(archive.metadata, archive.tensors)
     plan = optimise(build_plan(archive, hp))
     longest = max(map(len, prompts))
-    layout = page_layout(hp, cache, cache)
+    layout = page_layout(hp, cache, cache, plan)
     count = -(-longest // layout.page_tokens)
     weights = backend.upload(archive, plan.weight_names())
-    program = backend.compile(plan, weights, backend.pages(count, layout), longest)
+    program = backend.compile(plan, weights, backend.pages(count, layout, 1), longest)
     try:
         return [_run(program, prompt, range(max(0, len(prompt) - rows), len(prompt)), count) for prompt in prompts]
     finally:
@@ -39,6 +39,9 @@ def _run(program: Any, prompt: Sequence[int], outputs: range, pages: int) -> np.
         array("i", [0, tokens]),
         (array("i", range(pages)),),
         array("i", outputs),
+        None,
+        array("i", [0]),
+        array("i", [0]),
     )
     return np.array(program.run(step), np.float32).reshape(len(outputs), program.result_width)
 

@@ -39,7 +39,9 @@ def weights(case: str) -> dict[str, np.ndarray]:
         values = random.standard_normal(shape, np.float32)
         spread = 0.1 if len(shape) == 1 else model.embedding_spread if "embed" in name else model.spread
         norm = len(shape) == 1 and name.endswith("weight")
-        tensors[name] = values * np.float32(spread) + np.float32(model.norm if norm else 0.0)
+        centre = next((number for ending, number in model.centres.items() if name.endswith(ending)), None)
+        centre = centre if centre is not None else model.norm if norm else 0.0
+        tensors[name] = values * np.float32(spread) + np.float32(centre)
     return tensors
 
 

@@ -26,9 +26,10 @@ class Weights(Protocol):
 
 
 class Pages(Protocol):
-    """The KV cache: `count` pages of one layout."""
+    """The KV cache: `count` pages of one layout; and `slots` for states, which recurrent layers have instead."""
 
     count: int
+    slots: int
     layout: PageLayout
     bytes: int
     page_bytes: int
@@ -98,8 +99,8 @@ class Backend(Protocol):
     def upload(self, archive: Archive, names: tuple[str, ...]) -> Weights:
         """Make tensors readable; on a CPU nothing moves. Errors: UnsupportedModel naming type and tensor."""
 
-    def pages(self, count: int, layout: PageLayout) -> Pages:
-        """Allocate pages. Errors: CapacityError with the bytes needed and free."""
+    def pages(self, count: int, layout: PageLayout, slots: int = 0) -> Pages:
+        """Allocate pages, and slots for the layout's states. Errors: CapacityError with the bytes needed and free."""
 
     def compile(self, plan: Plan, weights: Weights, pages: Pages, max_tokens: int) -> Program:
         """Make a program for steps of up to max_tokens tokens."""

@@ -11,7 +11,7 @@ from typing import Any
 
 from pacos import quants
 from pacos.errors import Cancelled, CapacityError, ShapeError
-from pacos.ir.graph import CacheSlot, Node
+from pacos.ir.graph import CacheSlot, Node, StateSlot
 from pacos.ir.plan import Plan
 from pacos.ir.registry import OPS
 from pacos.lazy import need_numpy, np
@@ -44,17 +44,20 @@ class ReferencePages:
 
     format = "reference 1"
 
-    def __init__(self, count: int, layout: PageLayout) -> None:
+    def __init__(self, count: int, layout: PageLayout, slots: int = 0) -> None:
         self.count = count
+        self.slots = slots
         self.layout = layout
         size = (count, layout.page_tokens)
         try:
             self.keys = [_rows_of(layout.type_k, size, width) for width in layout.key_width]
             self.values = [_rows_of(layout.type_v, size, width) for width in layout.value_width]
+            self.states = [np.zeros((slots, width), np.float32) for width in layout.states]
         except MemoryError as error:
             raise CapacityError(f"no memory for {count} pages", hint="use a smaller context") from error
-        self.bytes = sum(array.nbytes for array in (*self.keys, *self.values))
-        self.page_bytes = self.bytes // count
+        page_bytes = sum(array.nbytes for array in (*self.keys, *self.values))
+        self.bytes = page_bytes + sum(array.nbytes for array in self.states)
+        self.page_bytes = page_bytes // count
 
     def read(self, page: int) -> bytes:
         """The content of a page."""
@@ -108,11 +111,7 @@ class LayerCache:
         return (self.pages.keys[self.layer], layout.type_k, k), (self.pages.values[self.layer], layout.type_v, v)
 
     def _ranges(self) -> Iterator[tuple[int, slice, Any]]:
-        starts = self.step.sequence_starts
-        positions = np.array(self.step.positions, np.int64)
-        for sequence in range(len(starts) - 1):
-            rows = slice(starts[sequence], starts[sequence + 1])
-            yield sequence, rows, positions[rows]
+        return _ranges(self.step)
 
     def sequences(self) -> Iterator[tuple[slice, Any, Any, Any]]:
         """Rows, positions, keys [N, K, E] and values [N, K, F] of each sequence of the step."""
@@ -125,6 +124,35 @@ class LayerCache:
                 for store, stored, width in self._stores(*widths)
             )
             yield rows, positions, keys, values
+
+
+@dataclass
+class CarriedState:
+    """One part of the states as a recurrent op sees it during a step."""
+
+    store: Any  # [slots, width]
+    step: Step
+
+    def sequences(self, shape: tuple[int, ...]) -> Iterator[tuple[slice, Any]]:
+        """Rows of each sequence, and its state as an array of that shape, to be changed into the next one in place."""
+        step = self.step
+        if step.states_from is None or step.states_to is None:
+            raise ShapeError("the model has states, and the step says no slots for them")
+        for sequence, rows, positions in _ranges(step):
+            state = np.zeros(shape, np.float32)
+            if positions[0]:
+                state[:] = self.store[step.states_from[sequence]].reshape(shape)
+            yield rows, state
+            self.store[step.states_to[sequence]] = state.reshape(-1)
+
+
+def _ranges(step: Step) -> Iterator[tuple[int, slice, Any]]:
+    """Number, rows and positions of each sequence."""
+    starts = step.sequence_starts
+    positions = np.array(step.positions, np.int64)
+    for sequence in range(len(starts) - 1):
+        rows = slice(starts[sequence], starts[sequence + 1])
+        yield sequence, rows, positions[rows]
 
 
 class ReferenceProgram:
@@ -165,6 +193,8 @@ class ReferenceProgram:
         attributes = dict(node.attributes)
         if isinstance(attributes.get("cache"), CacheSlot):
             attributes["cache"] = LayerCache(self._pages, attributes["cache"].layer, step)
+        if isinstance(attributes.get("state"), StateSlot):
+            attributes["state"] = CarriedState(self._pages.states[attributes["state"].number], step)
         result = OPS[node.op].body(*operands, **attributes)
         return result if isinstance(result, tuple) else (result,)
 
@@ -189,9 +219,9 @@ class ReferenceBackend:
         """Dequantise tensors at first use."""
         return ReferenceWeights(archive, names)
 
-    def pages(self, count: int, layout: PageLayout) -> ReferencePages:
-        """Allocate pages."""
-        return ReferencePages(count, layout)
+    def pages(self, count: int, layout: PageLayout, slots: int = 0) -> ReferencePages:
+        """Allocate pages, and slots for states."""
+        return ReferencePages(count, layout, slots)
 
     def compile(
         self, plan: Plan, weights: ReferenceWeights, pages: ReferencePages, max_tokens: int

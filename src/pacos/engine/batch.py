@@ -35,6 +35,8 @@ class Batch:
             if sequence is not self._generating[place] or count != 1 or sequence.pages is not tables[place]:
                 return False
             positions[place] = sequence.computed
+            if step.states_from is not None and step.states_to is not None:
+                step.states_from[place], step.states_to[place] = sequence.state, sequence.next_state
             tokens[place] = sequence.tokens[sequence.computed]
         return True
 
@@ -53,7 +55,8 @@ class Batch:
             starts.append(len(tokens))
             kept.append((sequence, count))
             rows.append(len(places))
-        step = Step(tokens, positions, starts, tuple(sequence.pages for sequence, _ in kept), outputs, _types(kept))
+        tables = tuple(sequence.pages for sequence, _ in kept)
+        step = Step(tokens, positions, starts, tables, outputs, _types(kept), *_slots(kept))
         generating = all(count == 1 and sequence.sampler is not None for sequence, count in kept) and all(rows)
         self._step, self._generating = (step, [sequence for sequence, _ in kept]) if generating else (None, [])
         return step, kept, rows
@@ -75,6 +78,16 @@ class Batch:
             places = places[: max(0, free_rows)]
             count = places[-1] + 1 - sequence.computed if places else 0
         return places, count
+
+
+def _slots(parts: list[Part]) -> tuple[array[int], array[int]] | tuple[None, None]:
+    """Slots of the states before and after the step; the first of a text reads none, and names the one that it writes."""
+    sequences = [sequence for sequence, _ in parts if sequence.next_state >= 0]
+    if not sequences:
+        return None, None
+    written = array("i", (sequence.next_state for sequence in sequences))
+    read = (sequence.state if sequence.computed else sequence.next_state for sequence in sequences)
+    return array("i", read), written
 
 
 def _types(parts: list[Part]) -> array[int] | None:

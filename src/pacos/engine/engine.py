@@ -30,6 +30,7 @@ from pacos.engine.scheduler import Part, Scheduler
 from pacos.engine.scoring import ScoredRows, TopRows
 from pacos.engine.sequence import RowSink, Sequence, SequenceRequest
 from pacos.engine.snapshot import PromptCache
+from pacos.engine.states import StatePool
 from pacos.engine.statistics import Statistics
 from pacos.errors import Cancelled, PacosError, UsageError
 from pacos.log import logger
@@ -70,7 +71,10 @@ class Engine:
         self._scratch = SamplerScratch(self.vocab_size)
         self._queue = Queue(queue_places, self._interrupt)
         self._scheduler = Scheduler(
-            *(self.pool, program.max_tokens, self._queue), whole=not causal, prompt_cache=prompt_cache
+            *(self.pool, program.max_tokens, self._queue),
+            whole=not causal,
+            prompt_cache=prompt_cache,
+            states=StatePool(pages.slots, pages.layout.page_tokens) if pages.layout.states else None,
         )
         self._prompt_cache = prompt_cache
         self._lanes = lanes or Lanes(LOGITS, program)
@@ -103,6 +107,7 @@ class Engine:
         for sequence in sequences[1:]:
             if sequence.is_led_by(sequences[0]):
                 sequence.leader = sequences[0]
+                sequences[0].leads = True
         self._enter(sequences)
         return sequences
 

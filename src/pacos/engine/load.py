@@ -11,6 +11,7 @@ from pacos.backends import backend as open_backend
 from pacos.engine.engine import Engine
 from pacos.engine.lanes import Lanes
 from pacos.engine.snapshot import PromptCache, fingerprint
+from pacos.engine.states import SLOTS_OF_A_SEQUENCE
 from pacos.errors import CapacityError, UsageError
 from pacos.ir.plan import Plan
 from pacos.log import logger
@@ -45,14 +46,17 @@ def _engine(archive: Archive, options: LoadOptions, backend: Backend, *, owns: b
     main = LOGITS if hp.causal else HIDDEN
     plan = build_plan(archive, hp, main)
     automatic = _automatic_cache_type(plan)
-    layout = page_layout(hp, *(_cache_type(one, automatic) for one in (options.cache_type_k, options.cache_type_v)))
+    type_k, type_v = (_cache_type(one, automatic) for one in (options.cache_type_k, options.cache_type_v))
+    layout = page_layout(hp, type_k, type_v, plan)
     _check_cache_types(layout, hp)
     free = backend.memory()
     weights = backend.upload(archive, plan.weight_names())
     room = max(free - weights.bytes, free // _LEAST_PART)
     asked = _asked_context(options, hp)
+    slots = plan_slots(layout, options.parallel, room)
+    room -= slots * state_bytes(layout)
     context, count = plan_pages(layout, asked or hp.context_length, options.parallel, room, fixed=bool(asked))
-    pages = backend.pages(count, layout)
+    pages = backend.pages(count, layout, slots)
     step_tokens = options.batch_size if hp.causal else max(options.batch_size, context)  # an encoder cuts no prompt
     step_tokens = min(step_tokens, count * layout.page_tokens)
 
@@ -68,7 +72,7 @@ def _engine(archive: Archive, options: LoadOptions, backend: Backend, *, owns: b
         causal=hp.causal,
         queue_places=options.queue_size,
         prompt_cache=_prompt_cache(archive, plan, pages, options) if hp.causal else None,
-        identity=partial(_identity, archive, plan, pages, options) if hp.causal else None,
+        identity=partial(_identity, archive, plan, pages, options) if hp.causal and not layout.states else None,
         on_close=backend.close if owns else None,
     )
 
@@ -76,6 +80,9 @@ def _engine(archive: Archive, options: LoadOptions, backend: Backend, *, owns: b
 def _prompt_cache(archive: Archive, plan: Plan, pages: Pages, options: LoadOptions) -> PromptCache | None:
     if not options.prompt_cache_dir:
         return None
+    if pages.layout.states:
+        problem = "this model has recurrent layers, whose states the prompt cache on disk does not hold"
+        raise UsageError(problem, hint="drop --prompt-cache-dir; prompts are reused within this process all the same")
     root = _identity(archive, plan, pages, options)
     folder = Path(options.prompt_cache_dir).expanduser()
     return PromptCache(folder, int(options.prompt_cache_size * 1e9), root, pages)
@@ -137,6 +144,31 @@ def page_bytes(layout: PageLayout) -> int:
     keys = sum(quants.row_bytes(layout.type_k, width) for width in layout.key_width)
     values = sum(quants.row_bytes(layout.type_v, width) for width in layout.value_width)
     return layout.page_tokens * (keys + values)
+
+
+def state_bytes(layout: PageLayout) -> int:
+    """Bytes of one state of a recurrent model, all layers together; 0 for a model that has none."""
+    return 4 * sum(layout.states)
+
+
+def plan_slots(layout: PageLayout, parallel: int, room: int) -> int:
+    """Slots for the states of `parallel` sequences, and as many again for checkpoints; within half of the room.
+
+    0 sequences means some. Errors: CapacityError when not even one sequence's states fit.
+    """
+    one_bytes = state_bytes(layout)
+    if not one_bytes:
+        return 0
+    each = 2 * SLOTS_OF_A_SEQUENCE
+    fitting = room // 2 // one_bytes
+    if fitting < SLOTS_OF_A_SEQUENCE + 1:
+        problem = f"states of {one_bytes / 1e6:.1f} MB a sequence do not fit, {room / 1e6:.1f} MB are free"
+        raise CapacityError(problem, hint="close other programs or use a smaller model")
+    if parallel == 0:
+        return min(fitting, each * _AUTOMATIC_CONTEXTS, each + _AUTOMATIC_BYTES // one_bytes)
+    if each * parallel > fitting:
+        logger(__name__).warning("there is room for the states of %d sequences, not %d", fitting // each, parallel)
+    return min(fitting, each * parallel)
 
 
 def plan_pages(layout: PageLayout, context: int, parallel: int, room: int, *, fixed: bool) -> tuple[int, int]:

@@ -85,6 +85,9 @@ class TestBed:
                 f"{test.name} needs {needed * test.sequences} pages of {size} tokens, there are {self._pages.count}",
                 hint="measure fewer sequences, or at less depth",
             )
+        if self._pages.layout.states and test.sequences > self._pages.slots:
+            problem = f"{test.name} needs states for {test.sequences} sequences, there are {self._pages.slots}"
+            raise CapacityError(problem, hint="measure fewer sequences")
         if test.sequences != self._sequences:
             self._sequences, self._filled = test.sequences, 0
             self._tables = tuple(array("i", range(s * each, (s + 1) * each)) for s in range(test.sequences))
@@ -122,7 +125,9 @@ class TestBed:
         tokens = array("i", (_token(position + s, size) for s in range(form.sequences) for position in positions))
         starts = array("i", range(0, form.tokens * form.sequences + 1, form.tokens))
         outputs = array("i", (end - 1 for end in starts[1:])) if form.outputs else array("i")
-        self.program.run(Step(tokens, array("i", positions) * form.sequences, starts, tables, outputs))
+        slots = array("i", (self._tables.index(table) for table in tables)) if self._pages.layout.states else None
+        step = Step(tokens, array("i", positions) * form.sequences, starts, tables, outputs, None, slots, slots)
+        self.program.run(step)
 
 
 def _token(position: int, vocab_size: int) -> int:

@@ -140,6 +140,11 @@ class PagePool:
                 best, best_tokens = page, common
         return best, best_tokens
 
+    def beginning_with(self, parent: Hashable, tokens: bytes) -> int | None:
+        """A known page that begins with these tokens."""
+        page, common = self._longest(parent, tokens)
+        return page if common * _TOKEN_BYTES == len(tokens) else None
+
     def copy_of(self, source: int) -> int | None:
         """A page with another's content, for one holder; None when every page is held."""
         self._take(source)

@@ -8,7 +8,8 @@ comes first (queue.py); now and then, who waits longest, so that nobody waits fo
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from array import array
+from collections.abc import Hashable, Iterator
 from functools import partial
 from itertools import chain
 
@@ -16,6 +17,7 @@ from pacos.engine.pages import PagePool
 from pacos.engine.queue import Queue
 from pacos.engine.sequence import Sequence
 from pacos.engine.snapshot import PromptCache
+from pacos.engine.states import StatePool
 
 Part = tuple[Sequence, int]  # a sequence and how many of its tokens to compute
 
@@ -38,8 +40,10 @@ class Scheduler:
         *,
         whole: bool = False,
         prompt_cache: PromptCache | None = None,
+        states: StatePool | None = None,
     ) -> None:
         self.pool = pool
+        self.states = states
         self.prompt_cache = prompt_cache
         self.step_tokens = step_tokens
         self.whole = whole
@@ -72,6 +76,9 @@ class Scheduler:
                 parts.append((sequence, 1))
                 budget -= 1
         self._add_prompts(budget, parts)
+        if self.states is not None:
+            for sequence, _ in parts:
+                self.states.prepare(sequence)
         return parts
 
     def computed(self, sequence: Sequence, count: int) -> None:
@@ -79,8 +86,12 @@ class Scheduler:
         sequence.computed += count
         self.tokens_computed += count
         self.queue.served(sequence, count)
-        if not sequence.reuse:
-            return
+        if sequence.reuse:
+            self._publish(sequence)
+        if self.states is not None:
+            self.states.advance(sequence)
+
+    def _publish(self, sequence: Sequence) -> None:
         size = self.pool.page_tokens
         while (sequence.published + 1) * size <= sequence.computed:
             place = sequence.published
@@ -116,6 +127,8 @@ class Scheduler:
             start = sequence.published * pool.page_tokens
             tail = sequence.tokens[start : sequence.computed].tobytes()
             pool.publish_tail(sequence.parent, tail, sequence.pages[sequence.published])
+        if self.states is not None:
+            self.states.keep(sequence)
 
     def shift(self, sequence: Sequence) -> None:
         """Go on with a text that has filled its context."""
@@ -167,6 +180,8 @@ class Scheduler:
             return True
         if len(self.running) >= self.step_tokens:
             return False
+        if self.states is not None and len(self.running) >= self.states.sequences:
+            return False
         needed = self._pages_of(sequence) + len(self.running)
         if self.pool.available >= needed:
             return True
@@ -201,6 +216,8 @@ class Scheduler:
         return True
 
     def _preempt(self, sequence: Sequence) -> None:
+        if self.states is not None:
+            self._keep(sequence)  # its pages alone could not be gone on from
         self._release(sequence)
         self._give_way(sequence)
         self.preemptions += 1
@@ -214,12 +231,16 @@ class Scheduler:
         self.pool.release(sequence.pages)
         sequence.pages = sequence.pages[:0]
         sequence.computed = sequence.published = 0
+        if self.states is not None:
+            self.states.drop(sequence)
 
     def _start(self, sequence: Sequence) -> bool:
         """Take known pages and allocate the rest of the prompt's; false, with nothing taken, when they are too many."""
         needed = self._pages_of(sequence)
         sequence.parent = self.pool.root(sequence.salt)
-        if sequence.reuse:
+        if sequence.reuse and self.states is not None:
+            self._take_checkpoint(sequence, self.states)
+        elif sequence.reuse:
             self._take_known(sequence)
         while len(sequence.pages) < needed:
             page = self.pool.allocate()
@@ -247,6 +268,61 @@ class Scheduler:
             sequence.pages.append(page)
             sequence.computed += tokens
 
+    def _take_checkpoint(self, sequence: Sequence, states: StatePool) -> None:
+        """Go on from the last state that is known of a text, with the pages up to there."""
+        size, limit = self.pool.page_tokens, self._reusable(sequence)
+        pages = self.pool.match(sequence.salt, sequence.tokens, limit).pages
+        for count in range(len(pages), -1, -1):
+            parent = self.pool.name(pages[count - 1]) if count else self.pool.root(sequence.salt)
+            following = sequence.tokens[count * size : min(limit, (count + 1) * size)].tobytes()
+            found = states.find(parent, following)
+            source = self._page_with(sequence, parent, count, found[1]) if found is not None and found[1] else None
+            if found is None or (found[1] and source is None):
+                continue
+            states.take(sequence, found[0])
+            page = self.pool.copy_of(source) if source is not None else None
+            if source is not None and page is None:
+                states.drop(sequence)
+                continue
+            sequence.parent, sequence.published = parent, count
+            sequence.pages.extend(pages[:count])
+            sequence.pages.extend(() if page is None else (page,))
+            sequence.computed = count * size + len(found[1]) // sequence.tokens.itemsize
+            break
+        self.pool.release(pages[sequence.published :])
+
+    def _skip_to_checkpoint(self, sequence: Sequence, states: StatePool) -> None:
+        """Take over what others computed since this sequence started, up to the last state that is known."""
+        size, pool, first = self.pool.page_tokens, self.pool, sequence.published
+        if not sequence.reuse or sequence.computed != first * size:
+            return
+        pages: list[int] = []
+        parent, best, slot = sequence.parent, 0, -1
+        while (first + len(pages) + 1) * size <= self._reusable(sequence):
+            start = (first + len(pages)) * size
+            known = pool.share(parent, sequence.tokens[start : start + size].tobytes())
+            if known is None:
+                break
+            pages.append(known[0])
+            parent = known[1]
+            if (found := states.find(parent, b"")) is not None:
+                best, slot, sequence.parent = len(pages), found[0], parent
+        if best:
+            states.take(sequence, slot)
+            pool.release(sequence.pages[first : first + best])
+            sequence.pages[first : first + best] = array("i", pages[:best])
+            sequence.published += best
+            sequence.computed += best * size
+            sequence.cached_tokens += 0 if sequence.answered else best * size
+        pool.release(pages[best:])
+
+    def _page_with(self, sequence: Sequence, parent: Hashable, place: int, tokens: bytes) -> int | None:
+        """A page of these tokens and perhaps more; the leader's is known to none but those that it leads."""
+        leader, end = sequence.leader, place * self.pool.page_tokens + len(tokens) // sequence.tokens.itemsize
+        if leader is not None and leader.tokens is leader.text and leader.parent == parent and leader.computed >= end:
+            return leader.pages[place]
+        return self.pool.beginning_with(parent, tokens)
+
     def _tail_of_leader(self, sequence: Sequence) -> int:
         """Tokens of the next page that the sequence with the same prompt has computed."""
         leader = sequence.leader
@@ -268,6 +344,8 @@ class Scheduler:
         count = min(budget, sequence.remaining)
         if self.whole and count < sequence.remaining:
             return 0
+        if self.states is not None:
+            count = self.states.cut(sequence, count)
         parts.append((sequence, count))
         return count
 
@@ -276,6 +354,9 @@ class Scheduler:
 
         True when there may be more on disk: others' tokens shall not wait for all of it.
         """
+        if self.states is not None:
+            self._skip_to_checkpoint(sequence, self.states)
+            return False
         size, restored = self.pool.page_tokens, 0
         while sequence.reuse and sequence.computed == sequence.published * size:
             end = sequence.computed + size

@@ -97,6 +97,7 @@ class Sequence:
 
     __slots__ = (
         *("_cancelled", "_first_time", "_last_time", "_queue", "_start_time", "arrival", "cached_tokens"),
+        *("checkpoint", "leads", "next_state", "state"),
         *("computed", "constraint", "deadline", "delivery", "end_ids", "finish_reason", "interrupted"),
         *("last_tokens", "leader", "line", "listener", "owner", "page_keys", "pages", "parent", "post_sampling_scores"),
         *("prompt_tokens", "published", "rank", "result", "reuse", "rows_done", "salt", "sampler", "scores"),
@@ -124,6 +125,7 @@ class Sequence:
         self.result = result
         self.second = second  # where the second of two texts that are compared begins; 0: there is one
         self.leader: Sequence | None = None  # starts with the same prompt: wait until it is computed
+        self.leads = False  # is the leader of others
         own = frozenset() if generate.ignore_eos else request.end_ids
         self.end_ids: frozenset[int] = own.union(generate.stop_ids)
         self.salt = queue.cache_salt
@@ -139,6 +141,8 @@ class Sequence:
         self.parent: Hashable = None
         self.published = 0
         self.page_keys: list[bytes] = []  # the scheduler's, names of pages on disk
+        self.state = self.next_state = -1  # slots of a recurrent model's state, after `computed` tokens and the next step
+        self.checkpoint = -1  # where the state is to be kept
         self.computed = 0
         self.cached_tokens = 0
         self.rows_done = 0

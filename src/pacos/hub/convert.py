@@ -20,6 +20,7 @@ from pacos.formats.gguf_types import F32, I32, STRING
 from pacos.formats.gguf_write import TensorData, write_gguf
 from pacos.hub.adopt import AdoptedArchive, adopt_folder
 from pacos.hub.file_types import FILE_TYPES, file_type_metadata
+from pacos.hub.mixes import stays_float
 from pacos.lazy import np
 from pacos.models import Hparams
 from pacos.models.hparams import ROPE_STYLE_KEY
@@ -105,8 +106,8 @@ def _commonest(archive: Archive) -> str:
 
 
 def stored_type(entry: TensorEntry, wanted: str) -> str:
-    """The type a tensor gets: vectors, positions and types stay F32, rows that are no whole blocks become F16."""
-    if len(entry.shape) == 1 or entry.name in ("position_embd.weight", "token_types.weight"):
+    """The type a tensor gets: vectors, norms, positions and the like stay F32, rows that are no whole blocks become F16."""
+    if len(entry.shape) == 1 or stays_float(entry.name):
         return "F32"
     return wanted if entry.shape[-1] % quants.block_format(wanted).block == 0 else "F16"
 

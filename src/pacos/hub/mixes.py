@@ -27,6 +27,11 @@ _SMALLER_BLOCKS |= dict.fromkeys("IQ1_S IQ1_M IQ2_XXS IQ2_XS IQ2_S IQ3_XXS IQ3_S
 _NEXT = dict.fromkeys(["IQ1_S", "IQ1_M", "IQ2_XXS", "IQ2_XS"], "Q2_K") | dict.fromkeys(["IQ2_S", "IQ2_M"], "IQ3_S")
 _EMBEDDING = {**_NEXT, "IQ3_XXS": "IQ3_S", "TQ1_0": "Q4_K", "TQ2_0": "Q4_K"}
 _LAYER = re.compile(r"^blk\.(\d+)\.")
+# llama-quant.cpp, tensor_allows_quantization: norms, positions, routers, taps of short convolutions, RWKV's small ones.
+_FLOAT_NAMES = re.compile(
+    r"_norm\.weight$|^position_embd\.|^token_types\.|ffn_gate_inp|ssm_conv1d|shortconv\.conv"
+    r"|time_mix_(first|lerp_fused|[wavg][0-2]|decay_w[12])\."
+)
 _LAYERS_70B = 80
 _MATRIX_AXES = 2
 _MANY_QUERIES = 4  # for each key head: then the values are few
@@ -94,10 +99,13 @@ class Mix:
         return layer < eighth or layer >= 7 * self.layers // 8 or (layer - eighth) % 3 == 2
 
 
+def stays_float(name: str) -> bool:
+    """Whether a tensor is never quantized: norms, positions, and what is small beside its worth."""
+    return not name.endswith(".weight") or bool(_FLOAT_NAMES.search(name))
+
+
 def _is_quantized(entry: TensorEntry) -> bool:
-    name = entry.name
-    fixed = name.endswith("_norm.weight") or name in ("position_embd.weight", "token_types.weight")
-    return len(entry.shape) > 1 and name.endswith(".weight") and not fixed and "ffn_gate_inp" not in name
+    return len(entry.shape) > 1 and not stays_float(entry.name)
 
 
 def _largest(value: Any) -> int:

@@ -114,6 +114,13 @@ class TracedCache:
         return CacheSlot(layer)
 
 
+@dataclass(frozen=True, slots=True)
+class StateSlot:
+    """A part of what a sequence carries from step to step, as a plan names it; the parts are numbered as they are met."""
+
+    number: int
+
+
 class Inputs:
     """What a step gives to a model function: traced values.
 
@@ -126,6 +133,12 @@ class Inputs:
         self.positions = trace.source("input", "positions", ("T",), "i32")
         self.outputs = trace.source("input", "outputs", ("R",), "i32")
         self.cache = TracedCache()
+        self._states = 0
+
+    def state(self) -> StateSlot:
+        """A place for one more recurrence of the model to keep its state in."""
+        self._states += 1
+        return StateSlot(self._states - 1)
 
     @property
     def types(self) -> Tensor:
@@ -154,21 +167,23 @@ class WeightTable:
     def get(self, name: str) -> Tensor | None:
         """The weight, or None when the file has none of that name."""
         full = self._full(name)
+        return self._under(full) if full in self._entries else None
+
+    def _under(self, full: str) -> Tensor:
         if full not in self._entries:
-            return None
+            raise FormatError(f"tensor '{full}' is missing", hint="the file is incomplete or of another architecture")
         shape, dtype = self._entries[full]
         return self._trace.source("weight", full, shape, dtype)
+
+    def bare(self, name: str) -> Tensor:
+        """The weight whose name in the file has no ending, such as "blk.0.ssm_a"."""
+        return self._under(self._prefix + name)
 
     def __contains__(self, name: str) -> bool:
         return self._full(name) in self._entries
 
     def __getitem__(self, name: str) -> Tensor:
-        found = self.get(name)
-        if found is None:
-            raise FormatError(
-                f"tensor '{self._full(name)}' is missing", hint="the file is incomplete or of another architecture"
-            )
-        return found
+        return self._under(self._full(name))
 
     def first(self, *names: str) -> Tensor:
         """The first of the names that the file has."""

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from pacos.ir.graph import Node, Value
 from pacos.ir.plan import Plan
+from pacos.ir.registry import OPS
 
 _JOINED = {"linear": "linears", "expert_linear": "expert_linears"}
 _SHARED = {"linear": 1, "expert_linear": 2}  # operands before weight and bias
@@ -71,7 +72,7 @@ def drop_unused(plan: Plan) -> Plan:
     needed = {plan.result}
     kept: list[Node] = []
     for node in reversed(plan.nodes):
-        if node.op == "attention" or needed.intersection(node.outputs):
+        if _has_effects(node) or needed.intersection(node.outputs):
             kept.append(node)
             needed.update(number for number in node.inputs if number is not None)
     kept.reverse()
@@ -87,6 +88,10 @@ def drop_unused(plan: Plan) -> Plan:
         for node in kept
     ]
     return Plan(plan.name, tuple(values), tuple(nodes), renumber[plan.result])
+
+
+def _has_effects(node: Node) -> bool:
+    return node.op in OPS and not OPS[node.op].pure
 
 
 def _uses(plan: Plan) -> dict[int, int]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from pacos.errors import ShapeError
 from pacos.ir.graph import Inputs, Node, Shape, Tensor, Trace, Value, WeightTable
+from pacos.ir.registry import OPS
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +59,17 @@ class Plan:
         """Names of the tensors that the plan reads."""
         used = {number for node in self.nodes for number in node.inputs}
         return tuple(v.name for number, v in enumerate(self.values) if v.kind == "weight" and number in used)
+
+
+def state_widths(plan: Plan) -> tuple[int, ...]:
+    """Floats of each part of the state that a sequence carries from step to step; empty when the model has none."""
+    found: dict[int, int] = {}
+    for node in plan.nodes:
+        floats = OPS[node.op].state
+        if floats is not None:
+            operands = (None if number is None else plan.values[number] for number in node.inputs)
+            found[node.attribute("state").number] = floats(*operands)
+    return tuple(found[number] for number in sorted(found))
 
 
 def _says(value: Any) -> bool:

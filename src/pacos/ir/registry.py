@@ -38,7 +38,10 @@ def sample(*operands: tuple[int, ...] | Integers | None, **attributes: Any) -> S
 
 @dataclass(frozen=True, slots=True)
 class Op:
-    """What the registry knows of an op; `ulp` is the error that a kernel may show, in units of the result's size."""
+    """What the registry knows of an op; `ulp` is the error that a kernel may show, in units of the result's size.
+
+    `state` gives the floats that a sequence carries from step to step for it, from its operands' shapes.
+    """
 
     name: str
     body: Callable[..., Any]
@@ -46,18 +49,24 @@ class Op:
     ulp: float
     samples: tuple[Sample, ...] = field(default=())
     pure: bool = True
+    state: Callable[..., int] | None = None
 
 
 OPS: dict[str, Op] = {}
 
 
 def op(
-    *, shape: Callable[..., Any], ulp: float = 8, samples: Sequence[Sample] = (), pure: bool = True
+    *,
+    shape: Callable[..., Any],
+    ulp: float = 8,
+    samples: Sequence[Sample] = (),
+    pure: bool = True,
+    state: Callable[..., int] | None = None,
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Register a numpy function as an op; see the module's docstring."""
 
     def register(body: Callable[..., Any]) -> Callable[..., Any]:
-        entry = Op(body.__name__, body, shape, ulp, tuple(samples), pure)
+        entry = Op(body.__name__, body, shape, ulp, tuple(samples), pure and state is None, state)
         OPS[entry.name] = entry
 
         @functools.wraps(body)

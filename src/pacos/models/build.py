@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from pacos.errors import FormatError, ShapeError, UnsupportedModel, UsageError
 from pacos.ir.graph import Inputs, Tensor, WeightTable, head_input
 from pacos.ir.passes import drop_unused
-from pacos.ir.plan import Plan, trace_model
+from pacos.ir.plan import Plan, state_widths, trace_model
 from pacos.models.blocks import classify
 from pacos.models.hparams import Hparams
 from pacos.models.registry import Model, model_for
@@ -19,15 +19,22 @@ LOGITS, HIDDEN, RANK = "logits", "hidden", "rank"  # what a plan may result in
 _VECTOR_OPERANDS = {"rms_norm": (1,), "layer_norm": (1, 2), "linear": (2,), "rope_angles": (1,)}
 
 
-def page_layout(hp: Hparams, type_k: str = "F16", type_v: str = "F16") -> PageLayout:
-    """The KV pages that a model of this form needs. Nobody reads an encoder's later: one layer's serve them all."""
+def page_layout(hp: Hparams, type_k: str = "F16", type_v: str = "F16", plan: Plan | None = None) -> PageLayout:
+    """The KV pages that a model of this form needs, and the states that its plan carries from step to step.
+
+    Nobody reads an encoder's pages later: one layer's serve them all. Layers that do not attend have none.
+    """
     heads = hp.key_heads if hp.causal else (*hp.key_heads[:1], *(0 for _ in hp.key_heads[1:]))
+    if plan is not None:
+        attended = {node.attribute("cache").layer for node in plan.nodes if node.op == "attention"}
+        heads = tuple(count if layer in attended else 0 for layer, count in enumerate(heads))
     return PageLayout(
         PAGE_TOKENS,
         tuple(count * hp.head_width for count in heads),
         tuple(count * hp.value_width for count in heads),
         type_k,
         type_v,
+        state_widths(plan) if plan is not None else (),
     )
 
 

@@ -94,8 +94,9 @@ class Hparams:
         layers = _layers(keys)
         width = keys.integer("embedding_length", 1, WIDTH_MAX)
         context = keys.integer("context_length", 1, CONTEXT_MAX + 1)
-        heads = keys.per_layer("attention.head_count", layers, 1, HEADS_MAX)
-        key_heads = _key_heads(keys, layers, heads)
+        least = int(not entry.recurrent)
+        heads = keys.per_layer("attention.head_count", layers, least, HEADS_MAX)
+        key_heads = _key_heads(keys, layers, heads, least)
         head_width = _head_width(keys, "attention.key_length", width, heads)
         style = _rope_style(metadata, entry)
         rope = _rope_spec(keys, style, head_width, context, overrides or RopeOverrides())
@@ -109,7 +110,7 @@ class Hparams:
             context_length=min(context, CONTEXT_MAX, positions or CONTEXT_MAX),
             heads=heads,
             key_heads=key_heads,
-            hidden=_hidden(keys, layers, experts),
+            hidden=_hidden(keys, layers, experts, least),
             head_width=head_width,
             value_width=_head_width(keys, "attention.value_length", width, heads),
             norm_eps=_norm_eps(keys),
@@ -141,27 +142,28 @@ def _layers(keys: Keys) -> int:
     return layers - keys.integer("nextn_predict_layers", 0, layers - 1, 0)
 
 
-def _hidden(keys: Keys, layers: int, experts: Experts | None) -> tuple[int, ...]:
+def _hidden(keys: Keys, layers: int, experts: Experts | None, least: int) -> tuple[int, ...]:
     """Widths of the feed-forward units; a file may give those of experts alone."""
     if experts is None:
-        return keys.per_layer("feed_forward_length", layers, 1, HIDDEN_MAX)
+        return keys.per_layer("feed_forward_length", layers, least, HIDDEN_MAX)
     width = keys.integer("expert_feed_forward_length", 0, HIDDEN_MAX, 0)
     return keys.per_layer("feed_forward_length", layers, 0, HIDDEN_MAX, width)
 
 
-def _key_heads(keys: Keys, layers: int, heads: tuple[int, ...]) -> tuple[int, ...]:
+def _key_heads(keys: Keys, layers: int, heads: tuple[int, ...], least: int) -> tuple[int, ...]:
     if "attention.head_count_kv" not in keys:
         return heads
-    key_heads = keys.per_layer("attention.head_count_kv", layers, 1, HEADS_MAX)
-    if any(h % k for h, k in zip(heads, key_heads, strict=True)):
+    key_heads = keys.per_layer("attention.head_count_kv", layers, least, HEADS_MAX)
+    if any(k and h % k for h, k in zip(heads, key_heads, strict=True)):
         raise keys.refuse("attention.head_count_kv", f"a divisor of {keys.name('attention.head_count')}, {heads[0]}")
     return key_heads
 
 
 def _head_width(keys: Keys, key: str, width: int, heads: tuple[int, ...]) -> int:
-    if key not in keys and any(width % h for h in heads):
+    if key not in keys and any(h and width % h for h in heads):
         raise keys.refuse(key, f"a width, as {keys.name('embedding_length')} {width} does not divide by the heads")
-    return keys.integer(key, 1, HEAD_WIDTH_MAX, width // heads[0])
+    most = max(heads)
+    return keys.integer(key, 1, HEAD_WIDTH_MAX, width // most) if most else 0
 
 
 def _norm_eps(keys: Keys) -> float:

@@ -24,7 +24,8 @@ class Architecture:
     """A model family under one GGUF name; `hf` says how folders hold it.
 
     `rope` is the style of its rotary pairs in GGUF files ("" when it has none). `defaults` holds metadata, keys
-    without the architecture's prefix, that files of the family may leave out.
+    without the architecture's prefix, that files of the family may leave out. Layers of a `recurrent` family may lack
+    attention.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Architecture:
     hf: tuple[HuggingFace, ...]
     rope: str = "halves"
     defaults: Mapping[str, Any] = field(default_factory=dict)
+    recurrent: bool = False
 
 
 _FOUND: dict[str, Architecture] = {}
@@ -42,13 +44,14 @@ def architecture(
     hf: HuggingFace | tuple[HuggingFace, ...] = (),
     rope: str = "halves",
     defaults: Mapping[str, Any] | None = None,
+    recurrent: bool = False,
 ) -> Callable[[Model], Model]:
     """Register a model function under its GGUF names, for folders of the classes that `hf` names."""
     folders = hf if isinstance(hf, tuple) else (hf,)
 
     def register(model: Model) -> Model:
         for name in names:
-            _FOUND[name] = Architecture(name, model, folders, rope, dict(defaults or {}))
+            _FOUND[name] = Architecture(name, model, folders, rope, dict(defaults or {}), recurrent)
         return model
 
     return register

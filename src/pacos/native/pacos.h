@@ -127,13 +127,16 @@ typedef struct pacos_plan {
     const pacos_instruction* instructions;
     const int32_t* operands;
     const pacos_layer* layers;
+    float* states;               /* [slots][slot_floats]; null: the model has none */
+    int64_t slot_floats;
     int64_t arena_bytes;
     int32_t values_count, instructions_count, layers_count, result;
-    int32_t max_tokens, page_tokens, page_count, type_k, type_v;
+    int32_t max_tokens, page_tokens, page_count, slots, type_k, type_v;
     int32_t exact_activations;   /* 1: quantised matrices multiply f32 rows instead of 8-bit ones */
 } pacos_plan;
 typedef struct pacos_step {
     const int32_t *tokens, *positions, *sequence_starts, *outputs, *types;   /* types: null when all are 0 */
+    const int32_t *states_from, *states_to;                                  /* slots; null when the model has no states */
     const int32_t* const* page_tables;
     const int32_t* page_table_lengths;
     int32_t tokens_count, sequences_count, outputs_count;
@@ -146,7 +149,7 @@ enum {
     PACOS_STEP_CANCELLED = 1,
     PACOS_STEP_TOKENS_COUNT = -1, PACOS_STEP_SEQUENCES = -2, PACOS_STEP_TOKEN = -3, PACOS_STEP_POSITION = -4,
     PACOS_STEP_ORDER = -5, PACOS_STEP_PAGE_TABLE = -6, PACOS_STEP_PAGE = -7, PACOS_STEP_OUTPUT = -8, PACOS_STEP_ROWS = -9,
-    PACOS_STEP_TYPE = -10
+    PACOS_STEP_TYPE = -10, PACOS_STEP_SLOT = -11, PACOS_STEP_NO_SLOTS = -13
 };
 /* Null when memory is short or an index among the weights is out of range; *code says which (-12, or a step code). */
 PACOS_API pacos_program* pacos_program_create(const pacos_plan* plan, pacos_pool* pool, const char* isa, int32_t* code);

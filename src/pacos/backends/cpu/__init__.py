@@ -79,11 +79,11 @@ class CpuBackend:
         """Check that kernels can read the tensors where they are."""
         return CpuWeights(archive, names)
 
-    def pages(self, count: int, layout: PageLayout) -> CpuPages:
-        """Reserve pages. Errors: CapacityError with the bytes needed and free."""
+    def pages(self, count: int, layout: PageLayout, slots: int = 0) -> CpuPages:
+        """Reserve pages, and slots for states. Errors: CapacityError with the bytes needed and free."""
         from pacos.backends.cpu.pages import CpuPages
 
-        return CpuPages(count, layout)
+        return CpuPages(count, layout, slots)
 
     def compile(self, plan: Plan, weights: CpuWeights, pages: CpuPages, max_tokens: int) -> CpuProgram:
         """Optimise a plan and make a native program of it.

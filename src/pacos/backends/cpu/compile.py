@@ -26,26 +26,18 @@ _ROWS = {"T": -1, "R": -2}
 _ARENA, _WEIGHT = 0, 1
 _INPUTS = {"tokens": 2, "positions": 3, "outputs": 4, "types": 5}
 _I32 = 26  # ggml type id
-_VIEWS = ("heads", "columns")
+_VIEWS = ("heads", "columns", "flat")
 # By element: a result may take its operand's place.
 _IN_PLACE = frozenset(
-    (
-        "add",
-        "mul",
-        "scale",
-        "silu",
-        "gelu",
-        "gelu_tanh",
-        "silu_mul",
-        "gelu_mul",
-        "gelu_tanh_mul",
-        "softcap",
-        "clamped_silu_mul",
-    )
+    ("add", "mul", "scale", "softcap", "silu", "gelu", "gelu_tanh", "sigmoid", "softplus")
+    + ("silu_mul", "gelu_mul", "gelu_tanh_mul", "clamped_silu_mul")
 )
 _NUMBERS = ("eps", "factor", "cap", "start", "alpha", "limit", "length", "scale")
 # Operands that native code counts on, None included.
-_OPERANDS = {"linear": 3, "layer_norm": 3, "rope_angles": 2, "route": 2, "expert_linear": 4, "attention": 4}
+_OPERANDS = {
+    **{"linear": 3, "layer_norm": 3, "rope_angles": 2, "route": 2, "expert_linear": 4, "attention": 4},
+    **{"rms_norm": 2, "short_conv": 3},
+}
 
 
 class CValue(ctypes.Structure):
@@ -83,10 +75,11 @@ class CPlan(ctypes.Structure):
     """pacos_plan of pacos.h."""
 
     _fields_ = (
-        *((name, ctypes.c_void_p) for name in ("values", "instructions", "operands", "layers")),
+        *((name, ctypes.c_void_p) for name in ("values", "instructions", "operands", "layers", "states")),
+        ("slot_floats", ctypes.c_int64),
         ("arena_bytes", ctypes.c_int64),
         *((name, ctypes.c_int32) for name in ("values_count", "instructions_count", "layers_count", "result")),
-        *((name, ctypes.c_int32) for name in ("max_tokens", "page_tokens", "page_count", "type_k", "type_v")),
+        *((name, ctypes.c_int32) for name in ("max_tokens", "page_tokens", "page_count", "slots", "type_k", "type_v")),
         ("exact_activations", ctypes.c_int32),
     )
 
@@ -150,7 +143,7 @@ class _Compilation:
     def _view(self, node: Node) -> Seen:
         source = self._seen[number_of(node, 0)]
         shape = self._values[node.outputs[0]].shape
-        if source.heads != 1:
+        if source.heads != 1 and node.op != "flat":
             raise UnsupportedModel(f"{node.op} of heads", hint="take columns before heads")
         offset = source.offset + (int(node.attribute("start")) if node.op == "columns" else 0)
         heads, width = (int(shape[1]), int(shape[2])) if node.op == "heads" else (1, int(shape[1]))
@@ -260,6 +253,8 @@ class _Compilation:
         made.values_count, made.instructions_count = len(values), len(instructions)
         made.layers_count, made.result = len(layers), self._result
         layout = self._pages.layout
+        if layout.states:
+            made.states, made.slot_floats, made.slots = self._pages.states, self._pages.slot_floats, self._pages.slots
         made.max_tokens, made.page_tokens, made.page_count = self._max_tokens, layout.page_tokens, self._pages.count
         made.type_k, made.type_v = (quants.block_format(name).type_id for name in (layout.type_k, layout.type_v))
         seen = self._seen[self._result]
@@ -282,7 +277,9 @@ class _Compilation:
     def _encode(self, node: Node, one: CInstruction) -> None:
         given = dict(node.attributes)
         numbers: list[float] = []
-        if node.op == "attention":
+        if "state" in given:
+            numbers = [self._pages.state_places[given.pop("state").number], given.pop("tiled", False)]
+        elif node.op == "attention":
             names = ("scale", "window", "softcap", "bidirectional", "chunk")
             numbers = [given.pop("cache").layer, *(given.pop(name) or 0 for name in names)]
             if (max_bias := given.pop("max_bias")) is not None:

@@ -19,6 +19,7 @@
 #endif
 
 #define PACOS_INLINE static inline __attribute__((always_inline))
+#define PACOS_INLINED __attribute__((always_inline))   // of a lambda: what it captures stays in registers
 #define PACOS_METHOD inline __attribute__((always_inline))
 
 namespace pacos {

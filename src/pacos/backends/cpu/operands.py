@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pacos import native, quants
 from pacos.errors import ShapeError, UnsupportedModel
 from pacos.ir.graph import Node, Value
+from pacos.ir.registry import OPS
 from pacos.types import PageLayout
 
 EXPERTS_MAX = 1024  # whose scores native code keeps on its stack
@@ -65,6 +66,8 @@ class Operands:
             _require(first is not None and first.row_width <= EXPERTS_MAX, f"more than {EXPERTS_MAX} experts")
         elif node.op == "attention":
             self._check_attention(node, [seen for seen in inputs if seen is not None])
+        elif node.op in OPS and OPS[node.op].state is not None:
+            self._check_state(node, first)
         elif node.op in _ELEMENTWISE:
             fits = other is not None and other.row_width in (output.row_width, output.width)
             _require(fits and other is not None and other.rows in (output.rows, 1), f"{node.op} of unequal rows")
@@ -90,6 +93,13 @@ class Operands:
             if chosen is not None and self._values[chosen].kind != "weight":
                 _require(self._experts.get(chosen) == experts, f"{experts} experts chosen among others")
         _require(chosen is None or self._seen[chosen].rows == x.rows, "experts chosen for other rows")
+
+    def _check_state(self, node: Node, first: Seen | None) -> None:
+        floats = OPS[node.op].state
+        number, widths = node.attribute("state").number, self._layout.states
+        wanted = floats(*(None if one is None else self._values[one] for one in node.inputs)) if floats else 0
+        _require(number < len(widths) and widths[number] == wanted, f"{node.op} with a state of other pages")
+        _require(first is not None and first.rows == "T", f"{node.op} of rows that are not the step's tokens")
 
     def _check_attention(self, node: Node, inputs: list[Seen]) -> None:
         _, k, v = inputs[:3]

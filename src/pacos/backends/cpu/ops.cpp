@@ -5,6 +5,7 @@
 
 #include "backends/cpu/experts.hpp"
 #include "backends/cpu/program.hpp"
+#include "backends/cpu/recurrent_ops.hpp"
 
 namespace pacos {
 namespace {
@@ -74,21 +75,41 @@ void binary(Program& program, const Instruction& instruction, int64_t row, Colum
     (program.rows.*kernel)(x + i, other, y + i, b.width);
 }
 
+/* A head's part of a weight or bias that has one number for each of a head, or for each of all heads; null for none. */
+const float* head_part(const Value* vector, int64_t head, int64_t width) {
+  if (vector == nullptr) return nullptr;
+  const bool whole = int64_t{vector->rows} * vector->row_width() != width;
+  return reinterpret_cast<const float*>(vector->data) + (whole ? head * width : 0);
+}
+
 void rms_norm(Program& program, const Instruction& instruction, int64_t row, Columns) {
   const Value& x = *instruction.in[0];
   const float eps = static_cast<float>(instruction.attributes[0]);
   for (int64_t h = 0; h < x.heads; h++)
-    program.rows.rms_norm(x.row(row) + h * x.width, instruction.in[1]->row(0),
+    program.rows.rms_norm(x.row(row) + h * x.width, head_part(instruction.in[1], h, x.width),
                           instruction.out[0]->row(row) + h * x.width, x.width, eps);
+}
+
+void l2_norm(Program& program, const Instruction& instruction, int64_t row, Columns) {
+  const Value& x = *instruction.in[0];
+  const float eps = static_cast<float>(instruction.attributes[0]);
+  for (int64_t h = 0; h < x.heads; h++)
+    program.rows.l2_norm(x.row(row) + h * x.width, instruction.out[0]->row(row) + h * x.width, x.width, eps);
+}
+
+void scale_heads(Program& program, const Instruction& instruction, int64_t row, Columns) {
+  const Value& x = *instruction.in[0];
+  const auto* factors = reinterpret_cast<const float*>(instruction.in[1]->data);
+  for (int64_t h = 0; h < x.heads; h++)
+    program.rows.scale(x.row(row) + h * x.width, factors[h], instruction.out[0]->row(row) + h * x.width, x.width);
 }
 
 void layer_norm(Program& program, const Instruction& instruction, int64_t row, Columns) {
   const Value& x = *instruction.in[0];
-  const float* bias = instruction.in[2] != nullptr ? instruction.in[2]->row(0) : nullptr;
   const float eps = static_cast<float>(instruction.attributes[0]);
   for (int64_t h = 0; h < x.heads; h++)
-    program.rows.layer_norm(x.row(row) + h * x.width, instruction.in[1]->row(0), bias,
-                            instruction.out[0]->row(row) + h * x.width, x.width, eps);
+    program.rows.layer_norm(x.row(row) + h * x.width, head_part(instruction.in[1], h, x.width),
+                            head_part(instruction.in[2], h, x.width), instruction.out[0]->row(row) + h * x.width, x.width, eps);
 }
 
 void rope_angles(Program&, const Instruction& instruction, int64_t row, Columns) {
@@ -444,6 +465,10 @@ const Op kOps[] = {
     rows_op("gelu_tanh_mul", 0.7, true, binary<&RowKernels::gelu_tanh_mul>),
     rows_op("softcap", 1.0, true, with_number<&RowKernels::softcap>),
     rows_op("rms_norm", 0.25, false, rms_norm),
+    rows_op("scale_heads", 0.1, false, scale_heads),
+    rows_op("sigmoid", 0.6, true, unary<&RowKernels::sigmoid>),
+    rows_op("softplus", 1.0, true, unary<&RowKernels::softplus>),
+    rows_op("l2_norm", 0.25, false, l2_norm),
     rows_op("layer_norm", 0.4, false, layer_norm),
     rows_op("rope_angles", 30, false, rope_angles),
     rows_op("rotate", 0.5, false, rotate),
@@ -459,6 +484,13 @@ const Op kOps[] = {
     {"linear", 0, false, nullptr, 2, begin_linear, run_linear},
     {"linears", 0, false, nullptr, 2, begin_linear, run_linear},
     {"attention", 0, false, nullptr, 2, begin_attention, run_attention},
+    recurrent_op<conv_form, &RowKernels::short_conv>("short_conv"),
+    recurrent_op<before_form, &RowKernels::token_before>("token_before"),
+    recurrent_op<selective_form, &RowKernels::selective_scan>("selective_scan"),
+    recurrent_op<grouped_form, &RowKernels::grouped_scan>("grouped_scan"),
+    recurrent_op<delta_form, &RowKernels::delta_rule>("delta_rule"),
+    recurrent_op<wkv_form, &RowKernels::wkv6>("wkv6"),
+    recurrent_op<wkv_form, &RowKernels::wkv7>("wkv7"),
 };
 const int kOpCount = static_cast<int>(sizeof kOps / sizeof kOps[0]);
 

@@ -32,7 +32,7 @@ class CpuPages:
 
     format = "cpu 1"  # another number when stored.hpp arranges pages otherwise
 
-    def __init__(self, count: int, layout: PageLayout) -> None:
+    def __init__(self, count: int, layout: PageLayout, slots: int = 0) -> None:
         for stored in (layout.type_k, layout.type_v):
             if stored not in storage_types():
                 known = ", ".join(storage_types())
@@ -42,24 +42,29 @@ class CpuPages:
             raise ShapeError(f"pages of {tokens} tokens: 16, 32, 64, 128 or 256 are possible")
         if not 1 <= count < 1 << 31:
             raise ShapeError(f"{count} pages: at least one is needed")
+        if not 0 <= slots < 1 << 31:
+            raise ShapeError(f"{slots} slots for states: 0 or more are possible")
         self.count = count
+        self.slots = slots
         self.layout = layout
         self.key_page_bytes = [tokens * quants.row_bytes(layout.type_k, width) for width in layout.key_width]
         self.value_page_bytes = [tokens * quants.row_bytes(layout.type_v, width) for width in layout.value_width]
         sizes = [size * count for pair in zip(self.key_page_bytes, self.value_page_bytes, strict=True) for size in pair]
-        self.bytes = sum(sizes)
-        self.page_bytes = self.bytes // count
+        self.page_bytes = sum(sizes) // count
+        *self.state_places, self.slot_floats = accumulate((-(-width // 16) * 16 for width in layout.states), initial=0)
+        self.bytes = sum(sizes) + 4 * self.slot_floats * slots
         free = free_memory()
         if self.bytes > free:
             raise CapacityError(
-                f"a KV cache of {count * tokens} tokens needs {self.bytes / 1e9:.2f} GB, {free / 1e9:.2f} GB are free",
+                f"a cache of {count * tokens} tokens needs {self.bytes / 1e9:.2f} GB, {free / 1e9:.2f} GB are free",
                 hint="use a smaller context (--ctx-size) or a smaller type (--cache-type-k, --cache-type-v)",
             )
-        self._memory = _anonymous(self.bytes + _SLACK_BYTES)
+        self._memory = _anonymous(self.bytes + 2 * _SLACK_BYTES)
         self.address = ctypes.addressof(ctypes.c_char.from_buffer(self._memory))
         starts = [0, *accumulate(sizes)]
         self.keys = [self.address + start for start in starts[0:-1:2]]
         self.values = [self.address + start for start in starts[1::2]]
+        self.states = -(-(self.address + starts[-1] + _SLACK_BYTES) // 64) * 64
 
     def read(self, page: int) -> bytes:
         """The content of a page. Errors: ShapeError for a page that is not there."""

@@ -21,6 +21,9 @@ Program::Program(const pacos_plan& plan, Pool& pool_, const Kernels& kernels_, c
     : pool(pool_),
       kernels(kernels_),
       rows(rows_),
+      states_of_slots(plan.states),
+      slot_floats(plan.slot_floats),
+      slots(plan.slots),
       page_tokens(plan.page_tokens),
       page_count(plan.page_count),
       type_k(plan.type_k),
@@ -199,10 +202,19 @@ bool Program::accepts(const pacos_step& given) {
     if (given.types[i] < 0 || given.types[i] >= limits_[3]) return refuse(PACOS_STEP_TYPE, i, given.types[i], limits_[3]);
   for (int64_t s = 0; s < S; s++)
     if (!accepts_sequence(given, s)) return false;
+  if (states_of_slots != nullptr && !accepts_slots(given)) return false;
   if (R < 0 || R > max_tokens) return refuse(PACOS_STEP_OUTPUT, R, R, int64_t{max_tokens} + 1);
   const int64_t rows_bound = std::min(T, limits_[2]);
   for (int64_t i = 0; i < R; i++)
     if (given.outputs[i] < 0 || given.outputs[i] >= rows_bound) return refuse(PACOS_STEP_OUTPUT, i, given.outputs[i], rows_bound);
+  return true;
+}
+
+bool Program::accepts_slots(const pacos_step& given) {
+  if (given.states_from == nullptr || given.states_to == nullptr) return refuse(PACOS_STEP_NO_SLOTS, 0, 0, slots);
+  for (int64_t s = 0; s < given.sequences_count; s++)
+    for (const int32_t* numbers : {given.states_from, given.states_to})
+      if (numbers[s] < 0 || numbers[s] >= slots) return refuse(PACOS_STEP_SLOT, s, numbers[s], slots);
   return true;
 }
 

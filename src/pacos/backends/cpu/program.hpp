@@ -113,6 +113,11 @@ struct AttentionState {
   double nanoseconds;    // of attending, roughly
 };
 
+struct RecurrentState {
+  int64_t blocks;        // tasks of one sequence
+  int64_t block_rows;    // state rows of one head, or channels, of a task
+};
+
 constexpr int64_t kPartialFloats = int64_t{1} << 20;   // room for states of chunks that different threads compute
 constexpr double kSerialNanoseconds = 4000;            // less work than this is not worth handing out
 
@@ -147,6 +152,9 @@ class Program final : public Job {
   const RowKernels& rows;
   const pacos_step* step = nullptr;
   std::vector<Layer> layers;
+  float* states_of_slots;
+  int64_t slot_floats;
+  int32_t slots;
   int32_t page_tokens, page_count, type_k, type_v, max_tokens;
   bool exact;   // activations stay f32
   std::unique_ptr<Memory> acts, partials;
@@ -157,6 +165,7 @@ class Program final : public Job {
   LinearState linear;
   ExpertState experts;
   AttentionState attention;
+  RecurrentState recurrent{};
 
   std::atomic<bool> cancel{false};
   pacos_fault fault{};
@@ -177,6 +186,7 @@ class Program final : public Job {
   bool refuse(int32_t code, int64_t at, int64_t value, int64_t bound);
   bool accepts(const pacos_step& step);
   bool accepts_sequence(const pacos_step& step, int64_t sequence);
+  bool accepts_slots(const pacos_step& step);
 
   std::vector<Value> values_;
   std::vector<Instruction> instructions_;

@@ -26,6 +26,8 @@ _FAULTS = {
     -8: "output {value} at {at} is not one of the step's {bound} tokens",
     -10: "type {value} of token {at} is not one of {bound}",
     -9: "an index picks from rows whose number is not fixed",
+    -11: "sequence {at} uses slot {value} of {bound} for its state",
+    -13: "the model has states, and the step says no slots for them",
 }
 
 
@@ -34,8 +36,7 @@ class CStep(ctypes.Structure):
 
     _fields_ = (
         *((name, ctypes.c_void_p) for name in ("tokens", "positions", "sequence_starts", "outputs", "types")),
-        ("page_tables", ctypes.c_void_p),
-        ("page_table_lengths", ctypes.c_void_p),
+        *((name, ctypes.c_void_p) for name in ("states_from", "states_to", "page_tables", "page_table_lengths")),
         *((name, ctypes.c_int32) for name in ("tokens_count", "sequences_count", "outputs_count")),
     )
 
@@ -94,19 +95,23 @@ class CpuProgram:
         lengths = [len(table) for table in step.page_tables]
         arrays = (step.tokens, step.positions, step.sequence_starts, step.outputs, *step.page_tables)
         types = step.tokens if step.types is None else step.types
+        slots = [one for one in (step.states_from, step.states_to) if one is not None]
         sequences = len(step.sequence_starts) - 1
-        if any(array.typecode != "i" for array in (*arrays, types)):
+        if any(array.typecode != "i" for array in (*arrays, types, *slots)):
             raise ShapeError('the arrays of a step must be array("i")')
         if not len(step.positions) == len(step.tokens) == len(types) or sequences != len(lengths) or sequences < 1:
             raise ShapeError(
                 f"a step of {len(step.tokens)} tokens has {len(step.positions)} positions, {len(types)} types, "
                 f"{len(step.sequence_starts)} sequence starts and {len(lengths)} page tables"
             )
+        if slots and [len(one) for one in slots] != [sequences, sequences]:
+            raise ShapeError(f"a step of {sequences} sequences has slots for {[len(one) for one in slots]}")
         tables = (ctypes.c_void_p * sequences)(*(table.buffer_info()[0] for table in step.page_tables))
         c_lengths = (ctypes.c_int32 * sequences)(*lengths)
         addresses = [array.buffer_info()[0] for array in arrays[:4]]
         address = None if step.types is None else types.buffer_info()[0]
-        made = CStep(*addresses, address, ctypes.addressof(tables), ctypes.addressof(c_lengths))
+        states = [one.buffer_info()[0] for one in slots] or (None, None)
+        made = CStep(*addresses, address, *states, ctypes.addressof(tables), ctypes.addressof(c_lengths))
         made.tokens_count, made.sequences_count = len(step.tokens), sequences
         made.outputs_count = len(step.outputs)
         fault = CFault()

@@ -48,8 +48,23 @@ struct QueryBlock {
 /* Softmax state of one query: largest score, sum of exponentials, weighted values [F rounded up to 16]. sum = 0: empty. */
 constexpr int64_t softmax_state_floats(int64_t value_width) { return 16 + (value_width + 15) / 16 * 16; }
 
+constexpr int64_t kTapsMax = 16, kRowWidthMax = 1024;   // TAPS_MAX and ROW_WIDTH_MAX of ir/ops/recurrent.py
+
+/* A recurrent op on one sequence during one step: rows [begin, end) of a head's state, `width` numbers each.
+   Operands of the step's tokens are at the sequence's first row, rows `stride` floats apart. */
+struct RecurrentArgs {
+  const float* in[6];
+  int64_t stride[6];
+  float* y;
+  int64_t y_stride, tokens;
+  const float* from;   // the sequence's state before the step; null: it begins
+  float* to;           // after it; may be the same
+  int32_t rows, width, head, key_head, begin, end;
+  bool wide;           // decays are one for each number of a row, not one a head
+};
+
 struct RowKernels {
-  void (*rms_norm)(const float* x, const float* w, float* y, int64_t n, float eps);
+  void (*rms_norm)(const float* x, const float* w, float* y, int64_t n, float eps);   // w or null
   void (*layer_norm)(const float* x, const float* w, const float* bias, float* y, int64_t n, float eps);   // bias or null
   void (*add)(const float* a, const float* b, float* y, int64_t n);
   void (*mul)(const float* a, const float* b, float* y, int64_t n);
@@ -65,6 +80,9 @@ struct RowKernels {
   void (*weigh)(const float* x, const float* weights, float* y, int64_t n, int64_t slots, int64_t width);
   void (*clamped_silu_mul)(const float* gate, const float* up, float alpha, float limit, float* y, int64_t n);
   float (*dot)(const float* x, const float* w, int64_t n);
+  void (*sigmoid)(const float* x, float* y, int64_t n);
+  void (*softplus)(const float* x, float* y, int64_t n);
+  void (*l2_norm)(const float* x, float* y, int64_t n, float eps);
   /* One head of E floats; angles hold `pairs` cosines, then as many sines. */
   void (*rotate_pairs)(const float* x, const float* angles, float* y, int64_t E, int64_t pairs);
   void (*rotate_halves)(const float* x, const float* angles, float* y, int64_t E, int64_t pairs);
@@ -80,6 +98,14 @@ struct RowKernels {
   void (*merge)(float* states, const float* next, int64_t queries, int64_t value_width);
   /* Divide by the sums and write rows of y. */
   void (*finish)(const AttentionArgs& args, const QueryBlock& block, const float* states);
+  /* recurrent.hpp */
+  void (*short_conv)(const RecurrentArgs& args);
+  void (*token_before)(const RecurrentArgs& args);
+  void (*selective_scan)(const RecurrentArgs& args);
+  void (*grouped_scan)(const RecurrentArgs& args);
+  void (*delta_rule)(const RecurrentArgs& args);
+  void (*wkv6)(const RecurrentArgs& args);
+  void (*wkv7)(const RecurrentArgs& args);
 };
 
 /* Bytes that attend() and two arrays of states for kBlockQueries queries need. */

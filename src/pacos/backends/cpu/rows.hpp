@@ -73,6 +73,20 @@ static void softcap_row(const float* x, float cap, float* y, int64_t n) {
   each(x, y, n, [c = splat(cap)](f32x16 v) { return c * tanh(v / c); });
 }
 
+PACOS_INLINE f32x16 sigmoid(f32x16 x) { return splat(1.0f) / (splat(1.0f) + exp(splat(0.0f) - x)); }
+
+/* max(x, 0) + log(1 + e^-|x|). With u = e^-|x|, log(1 + u) = 2 artanh(z) for z = u / (2 + u) up to a third: its series. */
+PACOS_INLINE f32x16 softplus(f32x16 x) {
+  const f32x16 u = exp(min(x, splat(0.0f) - x));
+  const f32x16 z = u / (splat(2.0f) + u), zz = z * z;
+  f32x16 p = splat(2.0f / 17);
+  for (int n = 15; n > 0; n -= 2) p = fma(p, zz, splat(2.0f / static_cast<float>(n)));
+  return fma(p, z, max(splat(0.0f), x));
+}
+
+static void sigmoid_row(const float* x, float* y, int64_t n) { each(x, y, n, [](f32x16 v) { return sigmoid(v); }); }
+static void softplus_row(const float* x, float* y, int64_t n) { each(x, y, n, [](f32x16 v) { return softplus(v); }); }
+
 /* Sum of f(x[i]) over a row: sixteen partial sums, then one tree. */
 template <class F>
 PACOS_INLINE float row_sum(const float* x, int64_t n, F f) {
@@ -86,7 +100,14 @@ PACOS_INLINE float row_sum(const float* x, int64_t n, F f) {
 static void rms_norm_row(const float* x, const float* w, float* y, int64_t n, float eps) {
   const float squares = row_sum(x, n, [](f32x16 v, f32x16 s) { return fma(v, v, s); });
   const f32x16 r = splat(1.0f / __builtin_sqrtf(squares / static_cast<float>(n) + eps));
-  each_pair(x, w, y, n, [r](f32x16 v, f32x16 u) { return v * r * u; });
+  if (w != nullptr) each_pair(x, w, y, n, [r](f32x16 v, f32x16 u) { return v * r * u; });
+  else each(x, y, n, [r](f32x16 v) { return v * r; });
+}
+
+static void l2_norm_row(const float* x, float* y, int64_t n, float eps) {
+  const float squares = row_sum(x, n, [](f32x16 v, f32x16 s) { return fma(v, v, s); });
+  const f32x16 r = splat(1.0f / __builtin_sqrtf(squares + eps));
+  each(x, y, n, [r](f32x16 v) { return v * r; });
 }
 
 static void layer_norm_row(const float* x, const float* w, const float* bias, float* y, int64_t n, float eps) {

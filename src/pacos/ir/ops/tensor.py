@@ -85,6 +85,17 @@ def scale(x: Array, *, factor: float) -> Array:
     return x * np.float32(factor)
 
 
+def _scaled_heads(x: Tensor, factors: Tensor) -> Shape:
+    require(factors.shape in (x.shape[1:2], (x.shape[1], 1)), f"{factors.name} is {factors.shape}, heads are {x.shape}")
+    return x.shape
+
+
+@op(shape=_scaled_heads, ulp=1, samples=[sample((3, 4, 16), (4,)), sample((2, 5, 7), (5, 1))])
+def scale_heads(x: Array, factors: Array) -> Array:
+    """Multiply each head by its number. Shapes: x [T, H, E], factors [H] or [H, 1] -> [T, H, E]."""
+    return x * factors.reshape(-1, 1)
+
+
 @op(shape=lambda x: x.shape, ulp=64, samples=[sample((3, 64)), sample((1, 33))])
 def silu(x: Array) -> Array:
     """x * sigmoid(x). Shapes: any -> the same. Source: arXiv:1702.03118."""
@@ -103,6 +114,19 @@ def gelu(x: Array) -> Array:
 def gelu_tanh(x: Array) -> Array:
     """GELU by its tanh form. Shapes: any -> the same. Source: arXiv:1606.08415."""
     return 0.5 * x * (1 + np.tanh(np.float32(0.7978845608028654) * (x + np.float32(0.044715) * x * x * x)))
+
+
+@op(shape=lambda x: x.shape, ulp=64, samples=[sample((3, 64)), sample((1, 33))])
+def sigmoid(x: Array) -> Array:
+    """1 / (1 + e^-x). Shapes: any -> the same."""
+    with np.errstate(over="ignore"):
+        return 1 / (1 + np.exp(-x))
+
+
+@op(shape=lambda x: x.shape, ulp=64, samples=[sample((3, 64)), sample((1, 33))])
+def softplus(x: Array) -> Array:
+    """log(1 + e^x). Shapes: any -> the same."""
+    return np.logaddexp(x, np.float32(0))
 
 
 @op(shape=same_width, ulp=64, samples=[sample((3, 64), (3, 64))])
@@ -139,6 +163,14 @@ def _heads_shape(x: Tensor, width: int) -> Shape:
 def heads(x: Array, *, width: int) -> Array:
     """See each row as heads, without moving anything. Shapes: [T, H * E] -> [T, H, E]."""
     return x.reshape(x.shape[0], -1, width)
+
+
+@op(
+    shape=lambda x: (x.shape[0], int(x.shape[1]) * int(x.shape[2])), ulp=0, samples=[sample((3, 4, 16)), sample((2, 1, 5))]
+)
+def flat(x: Array) -> Array:
+    """See heads as one row again, without moving anything. Shapes: [T, H, E] -> [T, H * E]."""
+    return x.reshape(x.shape[0], -1)
 
 
 def _columns_shape(x: Tensor, start: int, stop: int) -> Shape:
