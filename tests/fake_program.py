@@ -55,7 +55,7 @@ def expected(prompt: TokenList[int], options: SamplingOptions, count: int) -> li
 
 
 class FakePages:
-    """Pages that hold one number a position; with `slots`, each of which holds another, the model is recurrent as well."""
+    """Pages that hold one number a position; with `slots`, which hold one each, the model is recurrent as well."""
 
     def __init__(self, count: int, slots: int = 0) -> None:
         self.count = count

@@ -47,7 +47,7 @@ class PageLayout:
     """How one page of the KV cache is laid out.
 
     Shapes: per layer, keys [page_tokens, key_width] and values [page_tokens, value_width]; 0 = no cache.
-    `states` are the f32 numbers of each part of the state that a sequence of a recurrent model carries beside its pages.
+    `states` are the f32 numbers of each part of the state that a sequence of a recurrent model carries besides.
     """
 
     page_tokens: int
@@ -70,7 +70,7 @@ class Step:
     Shapes: tokens [T], positions [T], sequence_starts [S + 1] (ranges in T), page_tables S arrays of page
     numbers in order of position (they cover the positions of this step too), outputs [R] indices into T, types [T]
     or None when all are 0. All are array("i").
-    A recurrent model reads the state of each sequence from slot states_from [S] and leaves the next one in states_to [S];
+    A recurrent model reads the state of each sequence from slot states_from [S] and leaves the next in states_to [S];
     a sequence that begins at position 0 reads nothing. The two may be the same; None for models without states.
     """
 

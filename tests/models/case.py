@@ -17,8 +17,9 @@ Config = dict[str, Any]
 class Case:
     """A config.json and how its random weights are spread; `shapes/<case>.json` holds the tensors' names and shapes.
 
-    `norm` is what weights of norms lie around (0 where the class adds 1 itself), `centres` what tensors of some endings do. `rounded` cases have vectors of their
-    weights in Q8_0 as well, and run in every form on every backend; the others in a few.
+    `norm` is what weights of norms lie around (0 where the class adds 1 itself), `centres` what some endings do.
+    `rounded` cases have vectors of their weights in Q8_0 as well, and run in every form on every backend; the others in
+    a few.
     """
 
     config: Config

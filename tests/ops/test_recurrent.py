@@ -1,4 +1,4 @@
-"""Recurrent ops: kernels against their numpy bodies, and the same bits however tokens are cut, alone or among others."""
+"""Recurrent ops: kernels against their numpy bodies, and the same bits however tokens are cut and who is there."""
 
 from __future__ import annotations
 

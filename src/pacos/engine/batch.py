@@ -81,7 +81,7 @@ class Batch:
 
 
 def _slots(parts: list[Part]) -> tuple[array[int], array[int]] | tuple[None, None]:
-    """Slots of the states before and after the step; the first of a text reads none, and names the one that it writes."""
+    """Slots of the states before and after the step; who begins reads none, and names the one that it writes."""
     sequences = [sequence for sequence, _ in parts if sequence.next_state >= 0]
     if not sequences:
         return None, None

@@ -141,7 +141,9 @@ class Sequence:
         self.parent: Hashable = None
         self.published = 0
         self.page_keys: list[bytes] = []  # the scheduler's, names of pages on disk
-        self.state = self.next_state = -1  # slots of a recurrent model's state, after `computed` tokens and the next step
+        self.state = (
+            self.next_state
+        ) = -1  # slots of a recurrent model's state, after `computed` tokens and the next step
         self.checkpoint = -1  # where the state is to be kept
         self.computed = 0
         self.cached_tokens = 0

@@ -1,9 +1,9 @@
 """Who owns which slot: the states that sequences of recurrent models carry, and checkpoints of them.
 
-A step reads a sequence's state from one slot and leaves the next one in another, so a slot's content never changes while
-anyone wants it: a step can be run again, and a checkpoint costs no copy, only a slot. It is named by the page before it
-and the tokens since then, as pages are (pages.py). Slots that no sequence holds keep their checkpoints until they are
-needed; the least recently used one goes first.
+A step reads a sequence's state from one slot and leaves the next one in another, so a slot's content never changes
+while anyone wants it: a step can be run again, and a checkpoint costs no copy, only a slot. It is named by the page
+before it and the tokens since then, as pages are (pages.py). Slots that no sequence holds keep their checkpoints until
+they are needed; the least recently used one goes first.
 """
 
 from __future__ import annotations

@@ -106,7 +106,7 @@ def _commonest(archive: Archive) -> str:
 
 
 def stored_type(entry: TensorEntry, wanted: str) -> str:
-    """The type a tensor gets: vectors, norms, positions and the like stay F32, rows that are no whole blocks become F16."""
+    """The type a tensor gets: what is small stays F32 (see mixes.py), rows that are no whole blocks become F16."""
     if len(entry.shape) == 1 or stays_float(entry.name):
         return "F32"
     return wanted if entry.shape[-1] % quants.block_format(wanted).block == 0 else "F16"

@@ -116,7 +116,7 @@ class TracedCache:
 
 @dataclass(frozen=True, slots=True)
 class StateSlot:
-    """A part of what a sequence carries from step to step, as a plan names it; the parts are numbered as they are met."""
+    """A part of what a sequence carries from step to step, as a plan names it; parts are numbered as they come."""
 
     number: int
 

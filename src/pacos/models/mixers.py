@@ -73,9 +73,7 @@ def selective_mixer(x: Tensor, inputs: Inputs, w: WeightTable, hp: Hparams) -> T
     x = ops.silu(ops.short_conv(x, w["ssm_conv1d"], w.get("ssm_conv1d.bias"), state=inputs.state()))
     parts = project(x, w, "ssm_x")  # [T, rank + 2 N]
     dt, b, c = (
-        ops.rms_norm(one, w.get(f"ssm_{name}_norm"), eps=eps)
-        if form.normed or f"ssm_{name}_norm" in w
-        else one
+        ops.rms_norm(one, w.get(f"ssm_{name}_norm"), eps=eps) if form.normed or f"ssm_{name}_norm" in w else one
         for name, one in (
             ("dt", ops.columns(parts, start=0, stop=rank)),
             ("b", ops.columns(parts, start=rank, stop=rank + N)),

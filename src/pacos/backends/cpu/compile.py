@@ -29,8 +29,10 @@ _I32 = 26  # ggml type id
 _VIEWS = ("heads", "columns", "flat")
 # By element: a result may take its operand's place.
 _IN_PLACE = frozenset(
-    ("add", "mul", "scale", "softcap", "silu", "gelu", "gelu_tanh", "sigmoid", "softplus")
-    + ("silu_mul", "gelu_mul", "gelu_tanh_mul", "clamped_silu_mul")
+    (
+        *("add", "mul", "scale", "softcap", "silu", "gelu", "gelu_tanh", "sigmoid", "softplus"),
+        *("silu_mul", "gelu_mul", "gelu_tanh_mul", "clamped_silu_mul"),
+    )
 )
 _NUMBERS = ("eps", "factor", "cap", "start", "alpha", "limit", "length", "scale")
 # Operands that native code counts on, None included.

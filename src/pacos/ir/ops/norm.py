@@ -41,7 +41,8 @@ def _spread(vector: Array, x: Array) -> Array:
 def rms_norm(x: Array, w: Array | None, *, eps: float) -> Array:
     """Divide each row by its root mean square, then multiply by w.
 
-    Shapes: x [..., D] f32, w [D] f32 or None -> [..., D] f32; of x [T, H, D], w may be [H, D] or [H * D] too. eps is added to the mean of x * x.
+    Shapes: x [..., D] f32, w [D] f32 or None -> [..., D] f32; of x [T, H, D], w may be [H, D] or [H * D] too.
+    eps is added to the mean of x * x.
     Errors: ShapeError when w is not [D]. Source: arXiv:1910.07467.
     """
     y = x / np.sqrt(np.mean(x * x, axis=-1, keepdims=True) + np.float32(eps))
@@ -66,7 +67,8 @@ def l2_norm(x: Array, *, eps: float) -> Array:
 def layer_norm(x: Array, w: Array, bias: Array | None, *, eps: float) -> Array:
     """Centre each row, divide by its standard deviation, multiply by w and add the bias.
 
-    Shapes: x [..., D], w [D], bias [D] or None -> [..., D], or w and bias as for rms_norm. eps is added to the variance. Source: arXiv:1607.06450.
+    Shapes: x [..., D], w [D], bias [D] or None -> [..., D], or w and bias as for rms_norm. eps is added to the
+    variance. Source: arXiv:1607.06450.
     """
     centred = x - np.mean(x, axis=-1, keepdims=True)
     y = centred / np.sqrt(np.mean(centred * centred, axis=-1, keepdims=True) + np.float32(eps)) * _spread(w, x)

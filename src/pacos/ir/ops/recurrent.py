@@ -1,7 +1,7 @@
 """Recurrences over a sequence: short convolutions, state-space scans, delta rules, RWKV's attention.
 
-Each op goes on from the state that its sequence had after the step before, and leaves the next one. Tokens are taken one
-by one in order of position, so that a prompt at once and token by token are the same computation.
+Each op goes on from the state that its sequence had after the step before, and leaves the next one. Tokens are taken
+one by one in order of position, so that a prompt at once and token by token are the same computation.
 Shapes: T tokens in the step, C channels, L taps, H heads, K key heads, G groups, D width of a head's result, N width of
 a state's row.
 """
@@ -32,7 +32,8 @@ def _conv_shape(x: Tensor, w: Tensor, bias: Tensor | None, **_: Any) -> Shape:
 def short_conv(x: Array, w: Array, bias: Array | None, *, state: Any) -> Array:
     """Convolve each channel with its own taps, the last of which meets the token itself; before the text are zeros.
 
-    Shapes: x [T, C], w [C, L], bias [C] or None -> [T, C]. The state holds the last L - 1 rows. Source: arXiv:2312.00752.
+    Shapes: x [T, C], w [C, L], bias [C] or None -> [T, C]. The state holds the last L - 1 rows.
+    Source: arXiv:2312.00752.
     """
     y = np.empty(x.shape, np.float32)
     L = w.shape[1]
@@ -65,7 +66,9 @@ def _selective_shape(x: Tensor, dt: Tensor, b: Tensor, c: Tensor, a: Tensor, **_
     N = a.shape[1] if len(a.shape) == 2 else 0
     require(a.shape == (x.shape[1], N), f"{a.name} is {a.shape}, the scan has {x.shape[1]} channels")
     require(dt.shape == x.shape, f"the scan has steps {dt.shape} for rows {x.shape}")
-    require(b.shape == c.shape == (x.shape[0], N), f"{a.name} is {a.shape}, what goes in and out is {b.shape}, {c.shape}")
+    require(
+        b.shape == c.shape == (x.shape[0], N), f"{a.name} is {a.shape}, what goes in and out is {b.shape}, {c.shape}"
+    )
     _check_rows(a)
     return x.shape
 
@@ -88,7 +91,10 @@ def _grouped_shape(x: Tensor, dt: Tensor, b: Tensor, c: Tensor, a: Tensor, **_: 
     H, G = int(x.shape[1]), int(b.shape[1])
     require(dt.shape == (x.shape[0], H), f"the scan has {H} heads and steps {dt.shape}")
     require(a.shape in ((H,), (H, 1)), f"{a.name} is {a.shape}, the scan has {H} heads")
-    require(b.shape == c.shape and b.shape[0] == x.shape[0] and H % G == 0, f"{H} heads do not share what is {b.shape} and {c.shape} evenly")
+    require(
+        b.shape == c.shape and b.shape[0] == x.shape[0] and H % G == 0,
+        f"{H} heads do not share what is {b.shape} and {c.shape} evenly",
+    )
     _check_rows(b)
     return (x.shape[0], H * int(x.shape[2]))
 
@@ -153,7 +159,7 @@ def delta_rule(q: Array, k: Array, v: Array, g: Array, beta: Array, *, state: An
     return y.reshape(T, -1)
 
 
-def _same_heads(*operands: Tensor) -> Shape:
+def _same_heads(*operands: Tensor, **_: Any) -> Shape:
     first = operands[0]
     for one in operands:
         require(one.shape == first.shape, f"heads of {one.name} are {one.shape}, those of {first.name} {first.shape}")
@@ -187,7 +193,7 @@ def wkv6(r: Array, k: Array, v: Array, g: Array, u: Array, *, state: Any) -> Arr
     return y.reshape(T, -1)
 
 
-@op(shape=lambda *operands, state: _same_heads(*operands), state=_square, ulp=512)
+@op(shape=_same_heads, state=_square, ulp=512)
 def wkv7(r: Array, g: Array, k: Array, v: Array, a: Array, b: Array, *, state: Any) -> Array:
     """RWKV 7: h = exp(g) h + (h a) b + v k, y = h r.
 

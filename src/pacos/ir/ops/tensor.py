@@ -166,7 +166,9 @@ def heads(x: Array, *, width: int) -> Array:
 
 
 @op(
-    shape=lambda x: (x.shape[0], int(x.shape[1]) * int(x.shape[2])), ulp=0, samples=[sample((3, 4, 16)), sample((2, 1, 5))]
+    shape=lambda x: (x.shape[0], int(x.shape[1]) * int(x.shape[2])),
+    ulp=0,
+    samples=[sample((3, 4, 16)), sample((2, 1, 5))],
 )
 def flat(x: Array) -> Array:
     """See heads as one row again, without moving anything. Shapes: [T, H, E] -> [T, H * E]."""
