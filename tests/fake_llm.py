@@ -205,6 +205,9 @@ class FakeLLM:
         vectors = tuple(array("f", [len(ids), *ids[:3], *bytes(3)][:width]) for ids in tokens)
         return Embeddings(vectors, width, "mean", tuple(map(len, tokens)))
 
+    def erase(self, tokens: array[int], salt: str, keep: int) -> int:
+        return len(tokens)
+
     def restore(self, path: Path, salt: str) -> None:
         raise UsageError(f"{path.name} cannot be read: it saves nothing")
 

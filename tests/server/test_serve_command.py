@@ -107,7 +107,10 @@ REFUSED = {
     "same name twice": (("storyteller", "storyteller"), 2, "two models"),
     "no key file": (("--api-key-file", "no-such-file"), 2, "no-such-file"),
     "no models file": (("--models-file", "no-such-file"), 2, "no-such-file"),
-    "address": (("--host", "256.1.1.1", "--api-key", "k"), 2, "cannot listen"),
+    "H-25-address": (("--host", "256.1.1.1", "--api-key", "k"), 2, "cannot listen"),
+    "H-25-address-of-another": (("--host", "192.0.2.1", "--api-key", "k"), 2, "cannot listen"),
+    "H-25-long-socket": (("--host", "/tmp/" + "x" * 200 + ".sock"), 2, "cannot listen"),
+    "H-25-socket-without-a-folder": (("--host", "/no/such/folder/x.sock"), 2, "cannot listen"),
 }
 
 
@@ -119,7 +122,16 @@ def test_refuses(arguments: tuple[str, ...], code: int, word: str) -> None:
     assert "Traceback" not in found.stderr
 
 
-def test_port_that_is_taken() -> None:
+@posix
+def test_h_25_file_in_the_place_of_a_socket(tmp_path: Path) -> None:
+    path = tmp_path / "x.sock"
+    path.write_text("mine")
+    found = _run("--host", str(path))
+    assert (found.returncode, "cannot listen" in found.stderr) == (2, True)
+    assert path.read_text() == "mine"
+
+
+def test_h_25_port_that_is_taken() -> None:
     with served() as server:
         found = _run("--port", server.url.rpartition(":")[2])
     assert found.returncode == 2

@@ -12,6 +12,7 @@ from __future__ import annotations
 import itertools
 import os
 import threading
+import time
 from array import array
 from collections.abc import Callable
 from collections.abc import Sequence as TokenList
@@ -86,6 +87,7 @@ class Engine:
         self.texts = SavedTexts(self.pool, pages, self._errands, identity)
         self._stepping: list[Part] = []  # what a program computes now, and which one; under _wake
         self._running = program
+        self._moved, self._asleep = time.monotonic(), True  # when it last did something; whether it has nothing to do
         self._process = os.getpid()
         self._thread = threading.Thread(target=self._work, name="pacos-engine", daemon=True)
         self._thread.start()
@@ -135,6 +137,7 @@ class Engine:
             shifts=scheduler.shifts,
             pages_restored=cache.pages_restored if cache is not None else 0,
             pages_saved=cache.pages_saved if cache is not None else 0,
+            stalled_seconds=0.0 if self._asleep else time.monotonic() - self._moved,
         )
 
     def logits(self, token_ids: TokenList[int], outputs: TokenList[int]) -> array[float]:
@@ -261,6 +264,7 @@ class Engine:
         reason: BaseException = Cancelled("the engine was closed")
         try:
             while not self._closed:
+                self._moved = time.monotonic()
                 self._errands.run()
                 if scheduler.idle:
                     self._sleep()
@@ -289,9 +293,11 @@ class Engine:
         saving = self._prompt_cache is not None and self._prompt_cache.pending
         with self._wake:
             while self._scheduler.idle and not self._closed and not self._errands:
+                self._asleep = True
                 self._wake.wait(_SAVE_SECONDS if saving else None)
                 if saving:
-                    return
+                    break
+            self._moved, self._asleep = time.monotonic(), False
 
     def _step(self) -> None:
         for lane, parts in self._lanes.divided(self._scheduler.next_parts()):
