@@ -138,6 +138,7 @@ class FakeLLM:
         self.path = Path(path)
         self.pace_seconds = pace_seconds
         self.generated = 0
+        self.stalled_seconds = 0.0
         self.held = False  # nothing gets its turn
         self.streams: list[FakeStream] = []
         self.closed = False
@@ -171,6 +172,8 @@ class FakeLLM:
         template_options: Mapping[str, Any] | None = None,
         **options: Any,
     ) -> FakeStream:
+        if not messages:
+            raise UsageError("a chat needs messages")
         content = messages[-1]["content"]
         text = content if isinstance(content, str) else "\n".join(part["text"] for part in content)
         thinking = {key: options.pop(key) for key in [*options] if key.startswith("reasoning")}
@@ -218,7 +221,12 @@ class FakeLLM:
         going = [stream for stream in self.streams if not stream.closed]
         running = sum(stream.started for stream in going)
         values = dict.fromkeys((field.name for field in fields(Statistics)), 0)
-        known = {"running": running, "waiting": len(going) - running, "tokens_generated": self.generated}
+        known: dict[str, Any] = {
+            "running": running,
+            "waiting": len(going) - running,
+            "tokens_generated": self.generated,
+        }
+        known["stalled_seconds"] = self.stalled_seconds
         return Statistics(**{**values, **known, "context_tokens": CONTEXT_TOKENS})
 
     def rerank(self, query: str, documents: Sequence[str], **options: Any) -> Ranks:

@@ -152,7 +152,7 @@ def test_h_21_upgrade_is_not_made(server: Server) -> None:
 
 
 @pytest.mark.parametrize("stream", [True, False], ids=["D-01-stream", "D-02-whole"])
-def test_client_that_leaves_stops_the_engine(server: Server, stream: bool) -> None:
+def test_h_17_client_that_leaves_stops_the_engine(server: Server, stream: bool) -> None:
     before = numbers(server)["pacos_disconnects_total"]
     with closing(connect(server)) as connection:
         connection.sendall(request(json.dumps({**CHAT, "n": 16, "stream": stream}).encode()))

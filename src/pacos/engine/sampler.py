@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import Any
 
 from pacos import native
-from pacos.errors import NativeError, NumericalError, PacosError, UsageError
+from pacos.errors import NativeError, NoTokenLeft, NumericalError, PacosError, UsageError
 from pacos.native import address_of
 from pacos.settings import SamplingOptions
 from pacos.types import TokenScore
@@ -196,11 +196,11 @@ def _failure(code: int, where: str = "", token: int = -1, vocab_size: int = 0) -
     if code == -1:
         return NumericalError(f"the model gave a logit that is not a finite number{where}")
     if code == -2:
-        return NumericalError(f"every token is banned{where}", hint="the biases leave no token to choose")
+        return NoTokenLeft(f"every token is banned{where}", hint="the biases leave no token to choose")
     if code == -3:
         return UsageError(f"token {token} is not in the vocabulary", hint=f"use 0 to {vocab_size - 1}")
     if code == -4:
-        return NumericalError(f"the constraint allows no token{where}", hint="it cannot be met from here")
+        return NoTokenLeft(f"the constraint allows no token{where}", hint="it cannot be met from here")
     if code == -5:
         return NativeError(f"out of memory while sampling{where}")
     return NativeError(f"sampling failed with code {code}")
