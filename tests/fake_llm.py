@@ -132,6 +132,7 @@ class FakeLLM:
     has_chat_template = True
     warnings = ()
     context_tokens = CONTEXT_TOKENS
+    cache_bytes = 0
 
     def __init__(self, path: str = "fake.gguf", pace_seconds: float = 0.0) -> None:
         self.tokenizer = self.engine = self.texts = self

@@ -19,7 +19,6 @@ from pacos.models import LOGITS
 from pacos.settings import GenerateOptions, QueueOptions, SamplingOptions
 from pacos.types import ContextUse, PromptProgress, Timings, TokenScore
 
-
 UNREAD_MAX = 8192  # events that may wait for a consumer; then the sequence waits for it
 
 
