@@ -16,6 +16,7 @@ ANSWER = b"HTTP/1.1 200 OK\r\n\r\n" + b"".join(
     b"%x\r\n%b\r\n" % (len(piece), piece)
     for piece in (b'data: {"content":"a"}\n\n', b'data: {"content":"b"}\n\n', b'data: {"tokens_predicted":2}\n\n', b"")
 )
+FAILED = ANSWER.replace(b'"tokens_predicted":2', b'"error":123456789012')
 
 
 def stream_of(*pieces: bytes) -> load_client.Stream:
@@ -33,7 +34,7 @@ def test_events_are_counted_wherever_an_answer_is_cut(cut: int) -> None:
     assert stream.events()[-1] == {"tokens_predicted": 2}
 
 
-@pytest.mark.parametrize("answer", [b"", b"HTTP/1.1 503 Busy\r\n\r\n{}", ANSWER.replace(b'"tokens_predicted":2', b'"error":123456789012')])
+@pytest.mark.parametrize("answer", [b"", b"HTTP/1.1 503 Busy\r\n\r\n{}", FAILED])
 def test_an_error_is_no_figure(answer: bytes) -> None:
     with pytest.raises(OSError, match="the server answered"):
         stream_of(answer).events()
