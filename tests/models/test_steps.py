@@ -21,7 +21,7 @@ from pacos.ir.passes import optimise
 from pacos.models import Hparams, build_plan, page_layout
 from pacos.types import Step
 
-CASES = ("llama", "llama-factors", "mistral", "qwen2", "qwen3", "gemma2", "gemma3", "gpt2")
+CASES = ("llama", "llama-factors", "mistral", "qwen2", "qwen3", "gemma2", "gemma3", "gpt2", "gpt-oss", "deepseek2")
 PAGES = 12
 
 

@@ -143,7 +143,7 @@ def test_experts_of_another_router_are_refused(backend: CpuBackend) -> None:
         ({"used": 1, "groups": 3}, "groups of 8"),
         ({"used": 3, "groups": 4, "groups_used": 1}, "3 of 8 experts in 1 of 4"),
         ({"used": 1, "score": "luck"}, "'luck'"),
-        ({"used": 1, "group_best": 9}, "best 9"),
+        ({"used": 1, "groups": 2, "group_best": 9}, "best 9"),
     ],
 )
 def test_a_route_that_cannot_be_is_refused(given: dict[str, Any], problem: str) -> None:

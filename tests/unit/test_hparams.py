@@ -132,7 +132,7 @@ def test_numbers_that_make_no_sense_are_refused(key: str, value: Any) -> None:
 
 
 def test_experts_are_read_with_the_defaults_of_their_family() -> None:
-    assert read(expert_count=8, expert_used_count=2).experts == Experts(8, 2, "softmax", True, 1.0)
+    assert read(expert_count=8, expert_used_count=2).experts == Experts(8, 2, "softmax", True, 1.0, 1, 1, 1)
     more = {"expert_gating_func": 2, "expert_weights_norm": False, "expert_weights_scale": 2.5}
     groups = {"expert_group_count": 4, "expert_group_used_count": 2}
     expected = Experts(8, 2, "sigmoid", False, 2.5, 4, 2)

@@ -163,8 +163,7 @@ class Queue:
 
 
 def _can_start(sequence: Sequence) -> bool:
-    led = sequence.leader is not None and not sequence.leader.answered and not sequence.leader.finished
-    return not led and not sequence.stalled
+    return sequence.leader is None or sequence.leader.answered or sequence.leader.finished
 
 
 def _arrival(sequence: Sequence) -> Urgency:

@@ -45,14 +45,14 @@ class Experts:
             raise keys.refuse("expert_group_count", f"a divisor of {keys.name('expert_count')}, {count}")
         if not 1 <= used <= count // groups * groups_used:
             raise keys.refuse("expert_used_count", f"a number from 1 to {count // groups * groups_used}")
-        best = keys.integer("expert_group_best", 1, count // groups, min(2, count // groups))
+        score = SCORES[keys.integer("expert_gating_func", 1, len(SCORES), 1) - 1]
         return cls(
             count,
             used,
-            SCORES[keys.integer("expert_gating_func", 1, len(SCORES), 1) - 1],
+            score,
             keys.truth("expert_weights_norm", default=False),
             keys.number("expert_weights_scale", 0, _SCALE_MAX, 0.0) or 1.0,  # 0 has always meant none
             groups,
             groups_used,
-            best,
+            1 if score == "softmax" else min(2, count // groups),  # DeepSeek V2 goes by a group's best, V3 by two
         )

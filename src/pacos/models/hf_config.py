@@ -108,8 +108,6 @@ def _linear(settings: Config, _: Config) -> dict[str, Any]:
 
 
 def _yarn(settings: Config, config: Config) -> dict[str, Any]:
-    if settings.get("truncate") is False:
-        raise UnsupportedModel("config.json: YaRN with truncate false is not supported")
     factor = positive(settings, "factor")
     found = {
         "rope.scaling.type": "yarn",
@@ -118,6 +116,7 @@ def _yarn(settings: Config, config: Config) -> dict[str, Any]:
         or config.get("max_position_embeddings"),
         "rope.scaling.yarn_beta_fast": settings.get("beta_fast") or None,
         "rope.scaling.yarn_beta_slow": settings.get("beta_slow") or None,
+        "rope.scaling.yarn_truncate": settings.get("truncate"),
     }
     attention = settings.get("attention_factor")
     if attention is None and settings.get("mscale") and settings.get("mscale_all_dim"):

@@ -131,6 +131,12 @@ class Hparams:
         """Factor on attention scores."""
         return self.attention_scale or float(self.head_width**-0.5)
 
+    def needed_experts(self) -> Experts:
+        """The mixture of a family that has no other units. Errors: FormatError when the file says nothing of it."""
+        if self.experts is None:
+            raise self.keys.refuse("expert_count", "a number above 0")
+        return self.experts
+
     def rope_of(self, layer: int) -> RopeSpec:
         """Rotary positions of a layer: families with windows may turn those layers more quickly."""
         return self.rope_windowed if self.windows[layer] else self.rope
@@ -246,6 +252,7 @@ def _rope_spec(keys: Keys, style: str, head_width: int, context: int, overrides:
         _first(
             overrides.attention_factor, keys.number("rope.scaling.yarn_attn_factor", 0, 1e6, given_factor, above=True)
         ),
+        keys.truth("rope.scaling.yarn_truncate", default=True),
     )
 
 

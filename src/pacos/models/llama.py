@@ -1,4 +1,4 @@
-"""Llama 1 to 3, Mistral and their exact copies: RMS norms, rotary positions, grouped queries, gated SiLU.
+"""Llama 1 to 3, Mistral, Mixtral and their exact copies: RMS norms, rotary positions, grouped queries, gated SiLU.
 
 Source: Hugging Face modeling_llama.py and modeling_mistral.py; tensor names as in GGUF arch "llama".
 Shapes: T tokens in the step, R rows wanted, D model width, V vocabulary, H query heads, K key heads, E head width.
@@ -12,6 +12,7 @@ from pacos.ir import ops
 from pacos.ir.graph import Inputs, Tensor, WeightTable
 from pacos.models.blocks import logits, project, project_heads
 from pacos.models.hf_config import decoder, llama3_vectors, windows
+from pacos.models.hf_experts import READS, expert_names, experts
 from pacos.models.hparams import Hparams
 from pacos.models.huggingface import HuggingFace
 from pacos.models.mixture import feed_forward
@@ -27,9 +28,16 @@ LLAMA = HuggingFace(
     vectors=llama3_vectors,
 )
 MISTRAL = replace(LLAMA, classes=("MistralForCausalLM",), defaults={"rms_norm_eps": 1e-6, "sliding_window": 4096})
+MIXTRAL = HuggingFace(
+    classes=("MixtralForCausalLM",),
+    names=(*ENDS, *TWO_NORMS, *PAIRED_ATTENTION, *expert_names("block_sparse_moe", gate="w1", up="w3", down="w2")),
+    metadata=lambda config: decoder(config) | windows(config) | experts(config),
+    defaults={"rms_norm_eps": 1e-5, "num_local_experts": 8, "num_experts_per_tok": 2, "rope_theta": 1e6},
+    reads=READS,
+)
 
 
-@architecture("llama", hf=(LLAMA, MISTRAL), rope="pairs", defaults={"expert_weights_norm": True})
+@architecture("llama", hf=(LLAMA, MISTRAL, MIXTRAL), rope="pairs", defaults={"expert_weights_norm": True})
 def llama(inputs: Inputs, weights: WeightTable, hp: Hparams) -> Tensor:
     """Logits [R, V] for the rows wanted."""
     factors = weights.get("rope_freqs")  # Llama 3.1: divide the rotary frequencies

@@ -25,7 +25,7 @@ def _route_shape(
     require(score in SCORES, f"route by {score!r}; known: {', '.join(SCORES)}")
     require(X % groups == 0 and 1 <= groups_used <= groups, f"{groups_used} of {groups} groups of {X} experts")
     require(1 <= used <= X // groups * groups_used, f"{used} of {X} experts in {groups_used} of {groups} groups")
-    require(1 <= group_best <= X // groups, f"the best {group_best} of groups of {X // groups} experts")
+    require(groups == 1 or 1 <= group_best <= X // groups, f"the best {group_best} of groups of {X // groups} experts")
     if bias is not None:
         require(bias.shape == (X,), f"{bias.name} is {bias.shape}, there are {X} experts")
     return [(scores.shape[0], used), (scores.shape[0], used)]

@@ -35,6 +35,7 @@ class RopeSpec:
     beta_slow: float = 1.0
     extrapolation: float = 1.0
     attention_factor: float = 1.0
+    whole_ends: bool = True  # YaRN's ramp begins and ends at whole pairs
 
     def __str__(self) -> str:
         scaling = "" if self.scaling == "none" else f" {self.scaling} {self.factor:.9g} of {self.original_context}"
@@ -65,7 +66,9 @@ class RopeSpec:
         def pair_of(turns: float) -> float:
             return self.width * math.log(self.original_context / (turns * 2 * math.pi)) / (2 * math.log(self.base))
 
-        low, high = math.floor(pair_of(self.beta_fast)), math.ceil(pair_of(self.beta_slow))
+        low, high = pair_of(self.beta_fast), pair_of(self.beta_slow)
+        if self.whole_ends:
+            low, high = math.floor(low), math.ceil(high)
         return max(0.0, low), min(self.width - 1.0, high)
 
 

@@ -1,0 +1,43 @@
+"""GLM 4.5 and 4.6: sigmoid routers whose choice has a bias, partly turned heads, a dense layer first.
+
+Source: Hugging Face modeling_glm4_moe.py; tensor names as in GGUF arch "glm4moe".
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pacos.ir.graph import Inputs, Tensor, WeightTable
+from pacos.models.expert_decoder import expert_decoder
+from pacos.models.hf_config import Config, decoder
+from pacos.models.hf_experts import READS, expert_names, experts, shared_names
+from pacos.models.hparams import Hparams
+from pacos.models.huggingface import HuggingFace
+from pacos.models.registry import architecture
+from pacos.models.tensor_names import ATTENTION, ENDS, GATED, HEAD_NORMS, in_layers
+
+
+def _read(config: Config) -> dict[str, Any]:
+    return decoder(config) | experts(config)
+
+
+GLM4_MOE = HuggingFace(
+    classes=("Glm4MoeForCausalLM",),
+    names=(
+        *ENDS,
+        *in_layers(attn_norm="input_layernorm", post_attention_norm="post_attention_layernorm"),
+        *(*ATTENTION, *HEAD_NORMS, *GATED, *expert_names(), *shared_names("mlp.shared_experts")),
+    ),
+    metadata=_read,
+    defaults={
+        **{"rms_norm_eps": 1e-5, "norm_topk_prob": True, "scoring_func": "sigmoid", "routed_scaling_factor": 1.0},
+        "partial_rotary_factor": 0.5,
+    },
+    reads=READS,
+)
+
+
+@architecture("glm4moe", hf=GLM4_MOE, defaults={"expert_gating_func": 2})
+def glm4moe(inputs: Inputs, weights: WeightTable, hp: Hparams) -> Tensor:
+    """Logits [R, V] for the rows wanted."""
+    return expert_decoder(inputs, weights, hp)

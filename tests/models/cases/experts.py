@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+from models.case import Case, small
+
+_EXPERTS = {"num_experts": 6, "num_experts_per_tok": 2, "moe_intermediate_size": 64}
+_QWEN = {"use_sliding_window": False, "mlp_only_layers": [], "decoder_sparse_step": 1}
+_YARN = {"rope_type": "yarn", "rope_theta": 10000.0, "factor": 4.0, "original_max_position_embeddings": 128}
+_LATENT = {
+    **{"head_dim": None, "num_key_value_heads": 4, "kv_lora_rank": 32, "qk_nope_head_dim": 24, "qk_rope_head_dim": 8},
+    **{"v_head_dim": 16, "n_routed_experts": 6, "num_experts_per_tok": 2, "moe_intermediate_size": 64},
+    **{"n_shared_experts": 2, "first_k_dense_replace": 1, "routed_scaling_factor": 1.5, "rms_norm_eps": 1e-6},
+    **{"n_group": 2, "topk_group": 1},
+}
+
+CASES = {
+    "mixtral": Case(
+        small("MixtralForCausalLM", "mixtral", num_local_experts=6, num_experts_per_tok=2, sliding_window=None)
+    ),
+    "qwen2moe": Case(
+        small("Qwen2MoeForCausalLM", "qwen2_moe", **_EXPERTS, **_QWEN, shared_expert_intermediate_size=64)
+    ),
+    "qwen3moe": Case(small("Qwen3MoeForCausalLM", "qwen3_moe", **_EXPERTS, **_QWEN, norm_topk_prob=True)),
+    "olmoe": Case(
+        small("OlmoeForCausalLM", "olmoe", **_EXPERTS, intermediate_size=64, num_key_value_heads=4),
+    ),
+    "gpt-oss": Case(
+        small(
+            *("GptOssForCausalLM", "gpt_oss"),
+            num_local_experts=6,
+            num_experts_per_tok=2,
+            sliding_window=40,
+            attention_bias=True,
+            rope_parameters=_YARN | {"truncate": False},
+            layer_types=["sliding_attention", "full_attention"],
+        )
+    ),
+    "deepseek2-lite": Case(
+        small(
+            *("DeepseekV2ForCausalLM", "deepseek_v2"),
+            **{**_LATENT, "q_lora_rank": None, "topk_method": "group_limited_greedy", "norm_topk_prob": False},
+            rope_parameters={**_YARN, "mscale": 0.707, "mscale_all_dim": 0.707},
+        )
+    ),
+    "deepseek2": Case(
+        small(
+            *("DeepseekV3ForCausalLM", "deepseek_v3"),
+            **{**_LATENT, "q_lora_rank": 48, "norm_topk_prob": True, "n_routed_experts": 8, "rope_interleave": True},
+        )
+    ),
+    "glm4moe": Case(
+        small(
+            *("Glm4MoeForCausalLM", "glm4_moe"),
+            n_routed_experts=6,
+            num_experts_per_tok=2,
+            n_shared_experts=1,
+            moe_intermediate_size=64,
+            first_k_dense_replace=1,
+            norm_topk_prob=True,
+            routed_scaling_factor=1.5,
+            n_group=1,
+            topk_group=1,
+            attention_bias=True,
+            use_qk_norm=True,
+            rope_parameters={"rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": 0.5},
+        )
+    ),
+}
