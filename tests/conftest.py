@@ -24,6 +24,7 @@ def state_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]
     """Keep the models and the state of servers apart from the user's, and from that of tests beside these."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PACOS_HOME", str(tmp_path_factory.mktemp("state")))
+        patch.setenv("HF_HUB_OFFLINE", "1")  # no test asks another machine
         yield
 
 

@@ -147,12 +147,16 @@ def run_server(
     from pacos.server.access import logs_to
     from pacos.server.residency import Residency
     from pacos.server.run import serve
+    from pacos.server.shelf import Shelf
 
     specs = specs_of(names, serving, opening, chat_template, defaults)
     log.warnings_to(None)
     logs_to(sys.stderr, serving.log_format)
     residency = Residency(
-        specs, memory_bytes=int(serving.memory_limit * 1e9), keep_alive_seconds=serving.keep_alive_seconds
+        specs,
+        memory_bytes=int(serving.memory_limit * 1e9),
+        keep_alive_seconds=serving.keep_alive_seconds,
+        shelf=Shelf(opening, defaults) if serving.store else None,
     )
     code = serve(residency, serving, background=background)
     if code:

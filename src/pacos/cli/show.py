@@ -40,6 +40,7 @@ _UNITS = {"context_tokens": " tokens", "window_tokens": " tokens"}
 @click.option("--metadata", is_flag=True, help="List every metadata key; long values are cut.")
 @click.option("--template", is_flag=True, help="Print the chat template's text.")
 @click.option("--license", "--licence", "licence", is_flag=True, help="Print the licence's text, or its name.")
+@click.option("--modelfile", is_flag=True, help="Print the Modelfile that makes this name.")
 @click.option("--plan", is_flag=True, help="Print the optimised plan: every operation of one step.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(model: str, **given: bool) -> None:
@@ -80,6 +81,8 @@ def _data(archive: Archive, problem: str | None, stored: StoredModel, given: Map
         found["template"] = archive.metadata.get("tokenizer.chat_template")
     if given["licence"]:
         found["licence"] = _licence(archive, stored)
+    if given["modelfile"]:
+        found["modelfile"] = _modelfile(stored)
     if given["plan"]:
         found["plan"] = optimised_plan(archive).text()
     return found
@@ -106,6 +109,12 @@ def _licence(archive: Archive, stored: StoredModel) -> str:
     names = ("general.license.name", "general.license", "general.license.link")
     found = [str(archive.metadata[name]) for name in names if name in archive.metadata]
     return stored.preset.licence or "\n".join(found)
+
+
+def _modelfile(stored: StoredModel) -> str:
+    from pacos.hub.modelfile import written
+
+    return written(stored)
 
 
 def _overview(archive: Archive, problem: str | None, stored: StoredModel) -> None:
@@ -179,6 +188,10 @@ def _print_licence(archive: Archive, stored: StoredModel) -> None:
     _print_text(text)
 
 
+def _print_modelfile(archive: Archive, stored: StoredModel) -> None:
+    _print_text(_modelfile(stored))
+
+
 def _print_text(text: str) -> None:
     if render.stdout_is_terminal():
         text = "\n".join(render.printable(line, len(line) or 1) for line in text.split("\n"))
@@ -196,5 +209,6 @@ _PARTS = {
     "metadata": _print_metadata,
     "template": _print_template,
     "licence": _print_licence,
+    "modelfile": _print_modelfile,
     "plan": _print_plan,
 }

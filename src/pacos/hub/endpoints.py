@@ -37,9 +37,10 @@ def hub_token() -> str:
         return ""
 
 
-def is_offline() -> bool:
-    """Whether the user wants no machine to be asked."""
-    return os.environ.get("HF_HUB_OFFLINE", "").lower() in _TRUE
+def check_online() -> None:
+    """Errors: UsageError when the user wants no machine to be asked."""
+    if os.environ.get("HF_HUB_OFFLINE", "").lower() in _TRUE:
+        raise UsageError("HF_HUB_OFFLINE is set, so nothing is downloaded", hint="unset it")
 
 
 def origin(url: str) -> tuple[str, str, int | None]:

@@ -9,6 +9,7 @@ from io import RawIOBase
 from pathlib import Path
 
 from pacos.errors import DownloadError, PacosError
+from pacos.hub.endpoints import origin
 from pacos.hub.ranges import Ranges
 from pacos.hub.web import ATTEMPTS, Again, Refused, Web, given_up, where
 
@@ -118,20 +119,24 @@ class Fetching:
         """Fetch one stretch, whatever it takes."""
         failures = 0
         while begin < end and not self._stopped.is_set():
-            before, direct = begin, self._direct
+            before = begin
             try:
-                begin = self._fetch(file, direct or self._url, begin, end)
+                begin = self._fetch(file, self._direct or self._url, begin, end)
+                if begin > before or self._stopped.is_set():
+                    continue
+                failure = Again(f"{where(self._url)} sends nothing")
             except Again as error:
-                begin = max(before, self._reached(before, end))
-                failures = 0 if begin > before else failures + 1
-                if failures == ATTEMPTS:
-                    raise given_up(error) from error
-                self._direct = ""
-                self._web.pause(failures, error)
-            except Refused as error:
-                if not direct or error.status not in _GONE:
+                failure = error
+            except Refused as error:  # an address that was lent is lent anew; the first one means it
+                if origin(error.url) == origin(self._url) or error.status not in _GONE:
                     raise
-                self._direct = ""
+                failure = Again(str(error))
+            self._direct = ""
+            begin = max(before, self._reached(before, end))
+            failures = 0 if begin > before else failures + 1
+            if failures == ATTEMPTS:
+                raise given_up(failure) from failure
+            self._web.pause(failures, failure)
 
     def _reached(self, begin: int, end: int) -> int:
         with self._lock:

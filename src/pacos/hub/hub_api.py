@@ -46,9 +46,7 @@ class Hub:
 
     @staticmethod
     def credentials() -> dict[str, dict[str, str]]:
-        """What `Web` needs to know for the hub. Errors: UsageError when the user wants no machine to be asked."""
-        if endpoints.is_offline():
-            raise UsageError("HF_HUB_OFFLINE is set, so nothing is downloaded", hint="unset it")
+        """What `Web` needs to know for the hub."""
         token = endpoints.hub_token()
         return {endpoints.hub(): {"Authorization": f"Bearer {token}"} if token else {}}
 

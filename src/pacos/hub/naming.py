@@ -29,10 +29,22 @@ def alias(name: str, model: str) -> None:
     _new_name(name, model)
     found = find(model)
     with changing():
-        before = find_entry(name)
-        if before is not None and before.path and not Path(before.path).is_absolute():
-            raise UsageError(f"{name} has files of its own", hint=f"`pacos rm {name}` removes them")
+        _refuse_own_files(name)
         write_entry(_entry(name, found))
+
+
+def create(entry: Entry) -> None:
+    """Keep an entry, in place of what had its name. Errors: UsageError when files of the store would be lost."""
+    _new_name(entry.name, entry.model)
+    with changing():
+        _refuse_own_files(entry.name)
+        write_entry(entry)
+
+
+def _refuse_own_files(name: str) -> None:
+    before = find_entry(name)
+    if before is not None and before.path and not Path(before.path).is_absolute():
+        raise UsageError(f"{name} has files of its own", hint=f"`pacos rm {name}` removes them")
 
 
 def copy(model: str, name: str, *, replace: bool) -> None:

@@ -25,7 +25,9 @@ _WITHOUT_EFFECT = {"num_gpu", "main_gpu", "use_mmap", "use_mlock", "numa", "low_
 _WITHOUT_END = -2  # num_predict: until the context is full
 _REPEATABLE = {"stop"}
 _ACTION = re.compile(r"{{-?\s*(.*?)\s*-?}}", re.DOTALL)
-_SPECIAL = re.compile(r"<\|[^|<>\n]{1,40}\|>|<｜[^｜<>\n]{1,40}｜>|</?\w{1,20}>|\[/?[A-Z_]{2,20}\]|<</?SYS>>")
+_SPECIAL = re.compile(
+    r"<\|[^|<>\n]{1,40}\|>|<｜[^｜<>\n]{1,40}｜>|</?\w{1,20}>|\[/?[A-Z_]{2,20}\]|<</?SYS>>", re.IGNORECASE
+)
 _ROLES = {"system", "user", "assistant", "model", "tool", "human", "instruction", "response", "input"}
 _ALPACA = ("### instruction:", "### response:")
 

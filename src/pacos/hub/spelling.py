@@ -15,7 +15,7 @@ _SHARD = re.compile(r"(?P<start>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})")
 _QUANT = re.compile(
     r"(?:^|[-._])((?:UD-)?(?:I?Q[1-8](?:_[A-Z0-9]+)*|TQ[12]_0|B?F16|FP16|FP?32|MXFP4(?:_MOE)?|NVFP4))$", re.IGNORECASE
 )
-_HUB_STARTS = ("hf.co/", "huggingface.co/", "hf:")
+HUB_STARTS = ("hf.co/", "huggingface.co/", "hf:")
 _SLASHES = "\u2044\u2215\u2216\u29f5\u29f8\u29f9\uff0f\uff3c"  # what looks like a slash
 _PARTS_MAX = 40
 _PATH_BYTES_MAX = 255  # of one part
@@ -48,7 +48,7 @@ def checked_name(name: object) -> str:
 
 def hub_name(text: str) -> HubName | None:
     """What "org/name", "org/name:QUANT" and "org/name/FILE" mean; None for a text of another form."""
-    for start in _HUB_STARTS:
+    for start in HUB_STARTS:
         text = text.removeprefix(start)
     whole, _, quant = text.partition(":")
     owner, _, rest = whole.partition("/")

@@ -16,7 +16,7 @@ from urllib.parse import urljoin, urlsplit
 from pacos import __version__
 from pacos.errors import DownloadError, PacosError
 from pacos.formats.wording import shown
-from pacos.hub.endpoints import is_local, origin
+from pacos.hub.endpoints import check_online, is_local, origin
 
 if TYPE_CHECKING:
     import httpx
@@ -59,11 +59,15 @@ def where(url: str) -> str:
 
 
 class Web:
-    """Connections; `credentials` are headers for one origin each. Safe from several threads."""
+    """Connections; `credentials` are headers for one origin each. Safe from several threads.
+
+    Errors: UsageError when the user wants no machine to be asked.
+    """
 
     def __init__(self, credentials: Mapping[str, Mapping[str, str]] | None = None) -> None:
         import httpx
 
+        check_online()
         self._credentials = {origin(url): dict(headers) for url, headers in (credentials or {}).items()}
         self.stopped = threading.Event()
         self._client = httpx.Client(

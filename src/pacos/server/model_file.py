@@ -21,6 +21,7 @@ from typing import Any
 
 from pacos.errors import UsageError
 from pacos.hub.names import find
+from pacos.hub.store import StoredModel
 from pacos.llm.preset import opening_options
 from pacos.settings import GenerateOptions, LoadOptions, SamplingOptions, options_of, read
 from pacos.settings.constraint import ConstraintOptions, ReasoningOptions
@@ -57,13 +58,19 @@ def spec_of(model: str, options: LoadOptions, **more: Any) -> ModelSpec:
     found = find(path)
     stem = re.sub(r"-0*1-of-\d+$", "", found.path.stem)
     name = _named(name or (path if found.named or not path.strip("./") else stem))
+    place = path if found.named else str(found.path)
+    return ModelSpec(name, place, options=with_preset(options, found), **more)
+
+
+def with_preset(options: LoadOptions, found: StoredModel) -> LoadOptions:
+    """How a model is opened: as its name says where the options are as usual."""
     usual = LoadOptions()
     preset = {
         key: value
         for key, value in opening_options(found.preset).items()
         if getattr(options, key) == getattr(usual, key)
     }
-    return ModelSpec(name, path if found.named else str(found.path), options=replace(options, **preset), **more)
+    return replace(options, **preset)
 
 
 def _named(name: Any) -> str:

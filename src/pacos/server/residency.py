@@ -14,6 +14,7 @@ from pacos.errors import CapacityError, ModelNotFound, PacosError
 from pacos.llm import LLM, load
 from pacos.log import logger
 from pacos.server.model_file import ModelSpec, file_bytes
+from pacos.server.shelf import Shelf
 
 DEFAULT_NAMES = ("", "default")
 _QUEUE_SIZE = 256  # sequences that wait at a model, where its settings name no number
@@ -38,7 +39,8 @@ class Residency:
     """The models by name. Everything here runs on one event loop, opening and closing apart.
 
     `memory_bytes` is what all open models may take together (0: no bound). `keep_alive_seconds` is how long an unused
-    model stays open; below 0 is for ever. `open_model` opens one, in a thread.
+    model stays open; below 0 is for ever. `open_model` opens one, in a thread. `shelf` has the models of the store,
+    which are opened when somebody asks for them.
     """
 
     def __init__(
@@ -48,7 +50,9 @@ class Residency:
         memory_bytes: int = 0,
         keep_alive_seconds: float = -1,
         open_model: Callable[[ModelSpec], LLM] | None = None,
+        shelf: Shelf | None = None,
     ) -> None:
+        self.shelf = shelf
         self.specs: dict[str, ModelSpec] = {}
         self.open: dict[str, Resident] = {}
         self.loading: dict[str, float] = {}  # name -> when it began, monotonic
@@ -78,11 +82,19 @@ class Residency:
         for spec in self.specs.values():
             if name in spec.aliases:
                 return spec
+        if self.shelf is not None and (stored := self.shelf.spec(name)) is not None:
+            return stored
         known = [*self.specs, *(alias for spec in self.specs.values() for alias in spec.aliases)]
         near = difflib.get_close_matches(name[:200], known, 1)
         shown = ", ".join(list(self.specs)[:20])
         hint = f"did you mean {near[0]}?" if near else f"served: {shown or 'none'}"
         raise ModelNotFound(f"no model {name[:200]!a}", hint=hint)
+
+    def listed(self) -> list[ModelSpec]:
+        """Every model that may be asked for, those of the store last. It reads the disk."""
+        names = {name.lower() for spec in self.specs.values() for name in (spec.name, *spec.aliases)}
+        stored = self.shelf.specs() if self.shelf is not None else []
+        return [*self.specs.values(), *(spec for spec in stored if spec.name.lower() not in names)]
 
     @asynccontextmanager
     async def use(self, name: str | None, *, keep_alive_seconds: float | None = None) -> AsyncIterator[Resident]:

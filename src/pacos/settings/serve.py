@@ -36,6 +36,12 @@ class ServeOptions:
         (), flags=("--alias", "-a"), parse=_parts, most=64, help="Another name of the first model; repeatable."
     )
     models_file: str = option("", flags=("--models-file",), help="TOML file of models and their settings.")
+    store: bool = option(
+        True,
+        flags=("--store",),
+        off_flags=("--no-store",),
+        help="Offer the models of the store too, opened when they are asked for; clients may pull and remove some.",
+    )
     memory_limit: float = option(
         0.0, flags=("--memory-limit",), minimum=0, maximum=1e6, help="GB that all open models may take; 0 is no limit."
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pacos.server.dialects import Dialect, Operation
-from pacos.server.dialects.ollama import chat, embed, generate, models, shapes
+from pacos.server.dialects.ollama import chat, embed, generate, managing, models, shapes
 
 DIALECT = Dialect(
     "ollama",
@@ -40,6 +40,27 @@ DIALECT = Dialect(
         Operation("GET", "/api/tags", models.tags, "List the models.", reply=models.ModelList, light=True),
         Operation("GET", "/api/ps", models.running, "List the open models.", reply=models.ModelList, light=True),
         Operation("POST", "/api/show", models.show, "Describe a model.", body=models.ShowRequest, reply=models.Shown),
+        Operation(
+            "POST",
+            "/api/pull",
+            managing.pull,
+            "Download a model into the store.",
+            body=managing.PullRequest,
+            reply=managing.Status,
+            streamed=managing.Status,
+            light=True,
+        ),
+        Operation(
+            "POST",
+            "/api/create",
+            managing.create,
+            "Give a model a name with defaults of its own.",
+            body=managing.CreateRequest,
+            reply=managing.Status,
+            streamed=managing.Status,
+        ),
+        Operation("POST", "/api/copy", managing.copy_model, "Give a model a second name.", body=managing.CopyRequest),
+        Operation("DELETE", "/api/delete", managing.delete, "Remove a model.", body=managing.DeleteRequest),
         Operation("GET", "/api/version", models.version, "Tell the version.", reply=models.Version, light=True),
     ),
     shapes.render,

@@ -6,6 +6,8 @@ import asyncio
 import hashlib
 import math
 import time
+from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,9 +16,12 @@ import msgspec
 from starlette.types import ASGIApp
 
 from pacos import __version__
+from pacos.errors import ModelError
 from pacos.hub.describe import open_any
 from pacos.hub.file_types import FILE_TYPE_KEY, file_type_name
-from pacos.hub.names import resolve
+from pacos.hub.modelfile import written
+from pacos.hub.names import find, resolve
+from pacos.log import logger
 from pacos.server.call import Call
 from pacos.server.dialects.ollama.shapes import model_name
 from pacos.server.fields import Fields
@@ -93,8 +98,15 @@ async def version(call: Call[None]) -> ASGIApp:
 
 async def tags(call: Call[None]) -> ASGIApp:
     """Every model that is served, open or not."""
-    specs = list(call.residency.specs.values())
-    return json_response(call, await asyncio.to_thread(lambda: ModelList([_listed(spec) for spec in specs])))
+    return json_response(call, await asyncio.to_thread(lambda: ModelList(list(_all_listed(call)))))
+
+
+def _all_listed(call: Call[None]) -> Iterator[ListedModel]:
+    for spec in call.residency.listed():
+        try:
+            yield _listed(spec)
+        except ModelError as error:  # one file that cannot be read hides no other
+            logger(__name__).warning("%s: %s", spec.name, error)
 
 
 async def running(call: Call[None]) -> ASGIApp:
@@ -171,14 +183,17 @@ def _shown(spec: ModelSpec, *, verbose: bool) -> Shown:
         if key != "tokenizer.chat_template"
     }
     changed = resolve(spec.path).stat().st_mtime
-    settings = "\n".join(f"{name} {value}" for name, value in spec.defaults.items())
+    found = find(spec.path)
+    preset = replace(found.preset, options={**spec.defaults, **found.preset.options})
+    modelfile = written(replace(found, name=spec.name, alias_of="", preset=preset))
+    lines = [text.removeprefix("PARAMETER ") for text in modelfile.splitlines() if text.startswith("PARAMETER ")]
     return Shown(
-        modelfile=f"FROM {spec.name}\n" + "".join(f"PARAMETER {text}\n" for text in settings.splitlines()),
-        parameters=settings,
-        template=template if isinstance(template, str) else "",
+        modelfile=modelfile,
+        parameters="\n".join(lines),
+        template=preset.template or (template if isinstance(template, str) else ""),
         details=details,
         model_info=described,
         capabilities=["completion"],
-        license=str(metadata.get("general.license", "")),
+        license=preset.licence or str(metadata.get("general.license", "")),
         modified_at=_time(changed),
     )

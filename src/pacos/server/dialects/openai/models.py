@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import msgspec
 from starlette.types import ASGIApp
 
@@ -30,7 +32,7 @@ class ModelList(msgspec.Struct):
 
 async def list_models(call: Call[None]) -> ASGIApp:
     """Every model by name."""
-    found = [_model(call, spec) for spec in call.residency.specs.values()]
+    found = [_model(call, spec) for spec in await asyncio.to_thread(call.residency.listed)]
     return json_response(call, ModelList(found))
 
 
