@@ -55,7 +55,7 @@ def build_plan(archive: Archive, hp: Hparams, result: str = LOGITS) -> Plan:
         raise FormatError(f"a tensor has the wrong shape: {error.message}", hint="the file is damaged") from error
     _check_nodes(plan, hp)
     _check_hidden(archive.tensors, hp)
-    if hp.experts is not None and all(node.op != "route" for node in plan.nodes):
+    if hp.experts is not None and hp.experts.count > 1 and all(node.op != "route" for node in plan.nodes):
         raise UnsupportedModel(f"{hp.architecture}.expert_count is {hp.experts.count}, but no layer has a router")
     if result == LOGITS:
         rows = int(plan.values[plan.result].shape[-1])

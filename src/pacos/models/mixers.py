@@ -6,14 +6,15 @@ Shapes: T tokens in the step, D model width, C inner width, N width of a state's
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pacos.errors import UnsupportedModel
+from pacos.errors import FormatError, UnsupportedModel
 from pacos.ir import ops
 from pacos.ir.graph import Inputs, Tensor, WeightTable
+from pacos.ir.ops.rope import RopeSpec
 from pacos.lazy import np
-from pacos.models.blocks import project
+from pacos.models.blocks import project, project_heads
 from pacos.models.hparams import Hparams
 from pacos.models.recurrence import Recurrence
 from pacos.models.tensor_names import Names, Sizes, TensorName, in_layers, layer_pair, mapped, reshaped
@@ -57,6 +58,29 @@ def refuse_step_limits(config: Mapping[str, Any], key: str = "time_step_limit") 
     limits = config.get(key)
     if limits is not None and (list(limits)[:1] != [0] or list(limits)[1:] != [math.inf]):
         raise UnsupportedModel(f"config.json: {key} is {limits!a}, supported is [0, Infinity] alone")
+
+
+def attention_layers(config: Mapping[str, Any], attends: Sequence[bool]) -> list[int]:
+    """Key heads of each layer, 0 in those that do not attend. Errors: FormatError when not every layer is named."""
+    layers, heads = config.get("num_hidden_layers"), config.get("num_key_value_heads")
+    if len(attends) != layers:
+        raise FormatError(f"config.json: {len(attends)} kinds of layers for {layers!a} layers")
+    return [int(heads or config["num_attention_heads"]) if one else 0 for one in attends]
+
+
+def attend_anywhere(
+    h: Tensor, w: WeightTable, inputs: Inputs, hp: Hparams, layer: int, rope: RopeSpec | None = None
+) -> Tensor:
+    """Attention of a layer, turned by positions where the family does so: recurrent layers tell the place already.
+
+    Shapes: [T, D] -> [T, D].
+    """
+    q = project_heads(h, w, "attn_q", hp.head_width)  # [T, H, E]
+    k = project_heads(h, w, "attn_k", hp.head_width)  # [T, K, E]
+    v = project_heads(h, w, "attn_v", hp.value_width)  # [T, K, E]
+    if rope is not None:
+        q, k = (ops.rope(part, inputs.positions, rope) for part in (q, k))
+    return project(ops.attention(q, k, v, cache=inputs.cache[layer], scale=hp.scale), w, "attn_output")
 
 
 def selective_mixer(x: Tensor, inputs: Inputs, w: WeightTable, hp: Hparams) -> Tensor:

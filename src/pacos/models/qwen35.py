@@ -1,0 +1,77 @@
+"""Qwen3.5, text: Qwen3-Next's layers with one gated unit each; value heads that share a key head lie far apart.
+
+Source: Hugging Face modeling_qwen3_5.py; tensor names as in GGUF arch "qwen35". Of text, all three positions that its
+rotary sections tell apart are the same.
+Shapes: R rows wanted, V vocabulary, H value heads, K key heads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from pacos.ir.graph import Inputs, Tensor, WeightTable
+from pacos.lazy import np
+from pacos.models.delta_net import DEFAULTS, MIXER_NAMES, NAMES, delta_decoder, read_config
+from pacos.models.hf_config import rope_settings
+from pacos.models.hparams import Hparams
+from pacos.models.huggingface import HuggingFace
+from pacos.models.registry import architecture
+from pacos.models.tensor_names import Change, changed, layer_pair, picked
+
+Config = Mapping[str, Any]
+_SECTIONS = (11, 11, 10)  # what the class fills in
+
+
+def _far_apart(config: Config, width: int, start: int = 0) -> list[range]:
+    """Rows of value heads, from neighbours sharing a key head to those K apart."""
+    keys, heads = config["linear_num_key_heads"], config["linear_num_value_heads"]
+    order = [key * (heads // keys) + place for place in range(heads // keys) for key in range(keys)]
+    return [range(start + head * width, start + (head + 1) * width) for head in order]
+
+
+def _value_rows(wide: bool) -> Callable[[int, Config], Sequence[range]]:
+    return lambda rows, config: _far_apart(config, config["linear_value_head_dim"] if wide else 1)
+
+
+def _after_keys(rows: int, config: Config) -> Sequence[range]:
+    keys = 2 * config["linear_num_key_heads"] * config["linear_key_head_dim"]
+    return [range(keys), *_far_apart(config, config["linear_value_head_dim"], keys)]
+
+
+def _columns(x: Any, config: Config) -> Any:
+    return np.concatenate([x[:, one.start : one.stop] for one in _value_rows(True)(0, config)], axis=1)
+
+
+_HEADS, _WIDE_HEADS = picked("value heads", _value_rows(False)), picked("rows of value heads", _value_rows(True))
+_VALUES = picked("values behind keys", _after_keys)
+_OUT = Change("columns of value heads", lambda shape, _: shape, _columns)
+
+
+def _metadata(config: Config) -> Mapping[str, Any]:
+    sections = list(rope_settings(config)[0].get("mrope_section") or _SECTIONS)
+    return read_config(config) | {"rope.dimension_sections": [*sections, 0, 0, 0, 0][:4]}
+
+
+QWEN35 = HuggingFace(
+    classes=("Qwen3_5ForCausalLM",),
+    names=(
+        *NAMES,
+        *changed(changed(changed(MIXER_NAMES, _VALUES, "conv1d.weight"), _HEADS, "A_log"), _HEADS, "dt_bias"),
+        *layer_pair("attn_qkv", "linear_attn.in_proj_qkv", _VALUES),
+        *layer_pair("attn_gate", "linear_attn.in_proj_z", _WIDE_HEADS),
+        *layer_pair("ssm_beta", "linear_attn.in_proj_b", _HEADS),
+        *layer_pair("ssm_alpha", "linear_attn.in_proj_a", _HEADS),
+        *layer_pair("ssm_out", "linear_attn.out_proj", _OUT),
+    ),
+    metadata=_metadata,
+    defaults=DEFAULTS,
+    prefixes=("model.", "language_model."),
+    needless=r"^(mtp|(model\.)?visual)\.",
+)
+
+
+@architecture("qwen35", hf=QWEN35, recurrent=True)
+def qwen35(inputs: Inputs, weights: WeightTable, hp: Hparams) -> Tensor:
+    """Logits [R, V] for the rows wanted."""
+    return delta_decoder(inputs, weights, hp)

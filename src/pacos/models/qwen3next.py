@@ -1,0 +1,84 @@
+"""Qwen3-Next: three layers of the gated delta rule to one of gated attention, experts after each.
+
+Source: Hugging Face modeling_qwen3_next.py; tensor names as in GGUF arch "qwen3next".
+Shapes: R rows wanted, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from pacos.ir.graph import Inputs, Tensor, WeightTable
+from pacos.models.delta_net import DEFAULTS, MIXER_NAMES, NAMES, delta_decoder, read_config
+from pacos.models.hparams import Hparams
+from pacos.models.huggingface import HuggingFace
+from pacos.models.registry import architecture
+from pacos.models.tensor_names import Names, TensorName, in_layers, picked, reshaped
+
+Config = Mapping[str, Any]
+
+
+def _by_key_heads(*wanted: int) -> Callable[[int, Config], Sequence[range]]:
+    """Queries (0), keys (1), values (2) or gates (3) of all heads, from rows that have all four for each key head."""
+
+    def ranges(rows: int, config: Config) -> Sequence[range]:
+        heads, width = config["linear_num_key_heads"], config["linear_key_head_dim"]
+        values = config["linear_num_value_heads"] // heads * config["linear_value_head_dim"]
+        starts = (0, width, 2 * width, 2 * width + values, 2 * width + 2 * values)
+        return [
+            range(head * starts[4] + starts[part], head * starts[4] + starts[part + 1])
+            for part in wanted
+            for head in range(heads)
+        ]
+
+    return ranges
+
+
+def _expert_names() -> Names:
+    at = "layers.{i}.mlp"
+    parts = ("gate", "up", "down")
+    flat = reshaped("flat", lambda shape, _: (shape[-1],))
+    return (
+        TensorName("blk.{i}.ffn_gate_inp.weight", f"{at}.gate.weight"),
+        TensorName("blk.{i}.ffn_gate_inp_shexp.weight", f"{at}.shared_expert_gate.weight", (flat,)),
+        *(TensorName(f"blk.{{i}}.ffn_{one}_exps.weight", f"{at}.experts.{{e}}.{one}_proj.weight") for one in parts),
+        *(TensorName(f"blk.{{i}}.ffn_{one}_shexp.weight", f"{at}.shared_expert.{one}_proj.weight") for one in parts),
+    )
+
+
+def _metadata(config: Config) -> Mapping[str, Any]:
+    return read_config(config) | {
+        "expert_count": config.get("num_experts"),
+        "expert_used_count": config.get("num_experts_per_tok"),
+        "expert_feed_forward_length": config.get("moe_intermediate_size"),
+        "expert_shared_feed_forward_length": config.get("shared_expert_intermediate_size"),
+        "expert_weights_norm": config.get("norm_topk_prob"),
+    }
+
+
+_FUSED = "layers.{i}.linear_attn.in_proj_qkvz.weight"
+QWEN3_NEXT = HuggingFace(
+    classes=("Qwen3NextForCausalLM",),
+    names=(
+        *NAMES,
+        *MIXER_NAMES,
+        *in_layers(ssm_ba="linear_attn.in_proj_ba", ssm_out="linear_attn.out_proj"),
+        TensorName("blk.{i}.attn_qkv.weight", _FUSED, (picked("queries, keys, values", _by_key_heads(0, 1, 2)),)),
+        TensorName("blk.{i}.attn_gate.weight", _FUSED, (picked("gates", _by_key_heads(3)),)),
+        *_expert_names(),
+    ),
+    metadata=_metadata,
+    defaults={
+        **DEFAULTS,
+        **{"num_experts": 512, "num_experts_per_tok": 10, "norm_topk_prob": True},
+    },
+    reads=("num_experts",),
+    needless=r"^mtp\.",
+)
+
+
+@architecture("qwen3next", hf=QWEN3_NEXT, recurrent=True, defaults={"expert_weights_norm": True})
+def qwen3next(inputs: Inputs, weights: WeightTable, hp: Hparams) -> Tensor:
+    """Logits [R, V] for the rows wanted."""
+    return delta_decoder(inputs, weights, hp)
