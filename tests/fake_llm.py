@@ -132,12 +132,14 @@ class FakeLLM:
     has_chat_template = True
     warnings = ()
     context_tokens = CONTEXT_TOKENS
+    cache_bytes = 0
 
     def __init__(self, path: str = "fake.gguf", pace_seconds: float = 0.0) -> None:
         self.tokenizer = self.engine = self.texts = self
         self.path = Path(path)
         self.pace_seconds = pace_seconds
         self.generated = 0
+        self.stalled_seconds = 0.0
         self.held = False  # nothing gets its turn
         self.streams: list[FakeStream] = []
         self.closed = False
@@ -171,6 +173,8 @@ class FakeLLM:
         template_options: Mapping[str, Any] | None = None,
         **options: Any,
     ) -> FakeStream:
+        if not messages:
+            raise UsageError("a chat needs messages")
         content = messages[-1]["content"]
         text = content if isinstance(content, str) else "\n".join(part["text"] for part in content)
         thinking = {key: options.pop(key) for key in [*options] if key.startswith("reasoning")}
@@ -205,6 +209,9 @@ class FakeLLM:
         vectors = tuple(array("f", [len(ids), *ids[:3], *bytes(3)][:width]) for ids in tokens)
         return Embeddings(vectors, width, "mean", tuple(map(len, tokens)))
 
+    def erase(self, tokens: array[int], salt: str, keep: int) -> int:
+        return len(tokens)
+
     def restore(self, path: Path, salt: str) -> None:
         raise UsageError(f"{path.name} cannot be read: it saves nothing")
 
@@ -215,7 +222,12 @@ class FakeLLM:
         going = [stream for stream in self.streams if not stream.closed]
         running = sum(stream.started for stream in going)
         values = dict.fromkeys((field.name for field in fields(Statistics)), 0)
-        known = {"running": running, "waiting": len(going) - running, "tokens_generated": self.generated}
+        known: dict[str, Any] = {
+            "running": running,
+            "waiting": len(going) - running,
+            "tokens_generated": self.generated,
+        }
+        known["stalled_seconds"] = self.stalled_seconds
         return Statistics(**{**values, **known, "context_tokens": CONTEXT_TOKENS})
 
     def rerank(self, query: str, documents: Sequence[str], **options: Any) -> Ranks:

@@ -105,6 +105,13 @@ class Server:
             assert time.monotonic() < deadline, "\n".join(self.log)
             time.sleep(0.05)
 
+    def wait_for(self, words: str, seconds: float = 20) -> None:
+        """Until it logs these words."""
+        deadline = time.monotonic() + seconds
+        while not any(words in line for line in self.log):
+            assert time.monotonic() < deadline, "\n".join(self.log)
+            time.sleep(0.01)
+
     def wait(self, seconds: float = 60) -> int:
         """The exit code, once it ended."""
         code = self.process.wait(seconds)

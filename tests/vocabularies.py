@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import functools
+import io
 import random
 from typing import Any
 
+import sentencepiece as sentencepiece_library
 import tokenizers
 from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
 
@@ -39,6 +41,9 @@ WORDS = (
     *("'s", "'S", "'LL", "'re", "I'm", "WE'VE", " world", "1234567", "3.14159", "CamelCase", "x=1;", "IMGIMGABZ"),
     *("<sentinel:12>", "100,000,000", "//", "...", "    ", "\n\n", "\r\n\r\n", " \n ", "foo_bar2"),
 )
+
+
+LINES = [line for line in PARAGRAPH.split("\n") if line] * 4 + ["ﬁne Ｆｕｌｌ ① ½ Å"] * 4
 
 
 def texts(count: int, seed: int, *, pools: tuple[str, ...] = POOLS) -> list[str]:
@@ -130,3 +135,19 @@ def sentencepiece() -> tuple[dict[str, Any], tokenizers.Tokenizer]:
         "tokenizer.ggml.unknown_token_id": 0,
     }
     return metadata, oracle
+
+
+@functools.cache
+def trained_sentencepiece(**settings: Any) -> tuple[Any, bytes]:
+    """A SentencePiece model by its own trainer, and the file's bytes."""
+    out = io.BytesIO()
+    settings = {key: list(value) if isinstance(value, tuple) else value for key, value in settings.items()}
+    sentencepiece_library.SentencePieceTrainer.train(
+        sentence_iterator=iter(LINES),
+        model_writer=out,
+        vocab_size=420,
+        hard_vocab_limit=False,
+        minloglevel=3,
+        **settings,
+    )
+    return sentencepiece_library.SentencePieceProcessor(model_proto=out.getvalue()), out.getvalue()

@@ -13,6 +13,7 @@ PacosError                 exit 1   500
 ├── ShapeError             exit 70  500   a tensor of the wrong shape reached an op
 ├── NativeError            exit 70  500   the native library is missing, wrong or failed
 ├── NumericalError         exit 1   500   logits that no token can be chosen from
+│   └── NoTokenLeft        exit 1   400   a constraint or biases that leave no token
 └── Cancelled              exit 130 499   stopped by the user
 """
 
@@ -100,6 +101,12 @@ class NativeError(PacosError):
 
 class NumericalError(PacosError):
     """A sequence's logits cannot be sampled: one is not finite, or every token is banned."""
+
+
+class NoTokenLeft(NumericalError):
+    """A constraint cannot be met or followed from here, or it and the biases leave no token."""
+
+    http_status = 400
 
 
 class Cancelled(PacosError):

@@ -108,6 +108,22 @@ def test_h_09_pipelined_requests_are_answered_in_order(server: Server) -> None:
     assert b"x-request-id: second" in reply.rpartition(b"HTTP/1.1 200")[2]
 
 
+def test_streamed_answers_with_and_without_chunks(server: Server) -> None:
+    """One after another on a connection in HTTP/1.1; in HTTP/1.0 the end of the connection is the answer's."""
+    body = json.dumps({**CHAT, "max_tokens": 3, "stream": True}).encode()
+    with closing(connect(server)) as connection:
+        connection.sendall(request(body) + request(body, "Connection: close"))
+        reply = read_all(connection)
+    answers = reply.split(b"HTTP/1.1 200")[1:]
+    assert [answer.endswith(b"data: [DONE]\n\n\r\n0\r\n\r\n") for answer in answers] == [True, True]
+    with closing(connect(server)) as connection:
+        connection.sendall(request(body, start="POST /v1/chat/completions HTTP/1.0"))
+        head, _, data = read_all(connection).partition(b"\r\n\r\n")
+    assert b"transfer-encoding" not in head.lower()
+    assert all(line.startswith(b"data: ") for line in data.split(b"\n\n")[:-1])
+    assert data.endswith(b"data: [DONE]\n\n")
+
+
 def test_h_10_body_is_refused_before_it_is_sent(server: Server) -> None:
     head = (
         b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999999\r\nExpect: 100-continue\r\n\r\n"
@@ -152,7 +168,7 @@ def test_h_21_upgrade_is_not_made(server: Server) -> None:
 
 
 @pytest.mark.parametrize("stream", [True, False], ids=["D-01-stream", "D-02-whole"])
-def test_client_that_leaves_stops_the_engine(server: Server, stream: bool) -> None:
+def test_h_17_client_that_leaves_stops_the_engine(server: Server, stream: bool) -> None:
     before = numbers(server)["pacos_disconnects_total"]
     with closing(connect(server)) as connection:
         connection.sendall(request(json.dumps({**CHAT, "n": 16, "stream": stream}).encode()))

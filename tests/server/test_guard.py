@@ -13,7 +13,7 @@ from serving import asynchronous, client_of
 from pacos.errors import UsageError
 from pacos.server.dialects import dialects
 from pacos.server.guard import check_exposure, is_loopback
-from pacos.server.keys import Keys
+from pacos.server.keys import SCOPES, Holder, Keys
 from pacos.settings.serve import ServeOptions
 
 MODELS = "/v1/models"
@@ -155,15 +155,48 @@ def test_key_file_is_read_again(tmp_path: Path) -> None:
     file = tmp_path / "keys"
     file.write_bytes(b"# comment\r\n\n  one  \r\nalice: two\n")
     keys = Keys(("given",), str(file))
-    assert [keys.owner(key) is not None for key in ("one", "two", "given", "", "# comment")] == [True] * 3 + [False] * 2
-    assert keys.owner("one") == keys.owner("one") != keys.owner("two") == "alice"
+    assert [keys.holder(key) is not None for key in ("one", "two", "given", "", "# comment")] == [True] * 3 + [
+        False
+    ] * 2
+    assert keys.holder("one") == keys.holder("one") != keys.holder("two") == Holder("alice")
     file.write_text("three\n")
     os.utime(file, ns=(1, 1))
     keys._looked = -10
-    assert [keys.owner(key) is not None for key in ("one", "three", "given")] == [False, True, True]
+    assert [keys.holder(key) is not None for key in ("one", "three", "given")] == [False, True, True]
     file.unlink()
     keys._looked = -10
-    assert [keys.owner(key) is not None for key in ("three", "given")] == [False, True]
+    assert [keys.holder(key) is not None for key in ("three", "given")] == [False, True]
+
+
+@asynchronous
+async def test_keys_do_only_what_their_scopes_allow(tmp_path: Path) -> None:
+    file = tmp_path / "keys"
+    file.write_text("[infer] alice:a\n[manage] b\n[infer, manage] carl:c\nd\n[] e\n")
+    async with client_of(api_key_file=str(file), slot_save_path=str(tmp_path)) as client:
+
+        async def codes(key: str) -> tuple[int, int]:
+            headers = {"X-Api-Key": key}
+            asked = await client.post("/v1/completions", json={"prompt": "x"}, headers=headers)
+            changed = await client.post("/slots/0?action=erase", headers=headers)
+            return asked.status_code, changed.status_code
+
+        assert [await codes(key) for key in "abcde"] == [(200, 403), (403, 200), (200, 200), (200, 200), (403, 403)]
+        refused = await client.post("/slots/0?action=erase", headers={"X-Api-Key": "a"})
+        assert "lacks the scope manage" in refused.json()["error"]["message"]
+        assert (await client.get("/health", headers={"X-Api-Key": "e"})).status_code == 200
+
+
+def test_every_operation_has_a_scope_and_those_that_change_the_server_another() -> None:
+    operations = [one for dialect in dialects() for one in dialect.operations]
+    assert {one.scope for one in operations} <= set(SCOPES)
+    assert {one.path for one in operations if one.scope == "manage"} >= {"/slots/{slot}", "/lora-adapters"}
+
+
+def test_scope_that_is_none(tmp_path: Path) -> None:
+    file = tmp_path / "keys"
+    file.write_text("[infer, root] alice:a\n")
+    with pytest.raises(UsageError, match=r"'root'.*infer, manage"):
+        Keys((), str(file))
 
 
 @pytest.mark.parametrize("content", [b"\xff\xfe", b"x" * (2 << 20)])
@@ -179,8 +212,8 @@ def test_empty_key_file_lets_nobody_in(tmp_path: Path) -> None:
     file.write_text("")
     keys = Keys((), str(file))
     assert keys.needed
-    assert keys.owner("") is None
-    assert keys.owner(None) is None
+    assert keys.holder("") is None
+    assert keys.holder(None) is None
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.9.9.9", "::1", "localhost", "LOCALHOST.", "/run/pacos.sock"])

@@ -116,3 +116,14 @@ async def test_refused_field(body: dict[str, object], field: str) -> None:
     assert error["param"] == field
     assert error["type"] == "invalid_request_error"
     assert field.split("[", maxsplit=1)[0].split(".", maxsplit=1)[0] in error["message"]
+
+
+@asynchronous
+async def test_metrics_count_a_prompt_once_whatever_the_number_of_its_answers() -> None:
+    async with client_of(metrics=True) as client:
+        plain = {"prompt": "abcde", "max_tokens": 2}
+        for asked in ({**plain, "n": 3}, {**plain, "n": 2, "stream": True}, {"prompt": ["abc", "ab"], "n": 2}):
+            reply = await client.post("/v1/completions", json=asked)
+            assert reply.status_code == 200
+        text = (await client.get("/metrics")).text
+    assert "pacos_prompt_tokens_total 15\n" in text

@@ -77,6 +77,29 @@ async def test_model_in_use_is_not_closed_but_waited_for() -> None:
 
 
 @asynchronous
+async def test_caches_take_room_too() -> None:
+    opened: list[FakeLLM] = []
+
+    def open_model(spec: ModelSpec) -> FakeLLM:
+        opened.append(FakeLLM(spec.path))
+        opened[-1].cache_bytes = SIZE if spec.name != "huge" else 9 * SIZE
+        return opened[-1]
+
+    specs = [fake_spec(name) for name in ("m0", "m1", "huge")]
+    residency = Residency(specs, memory_bytes=3 * SIZE, open_model=open_model)  # type: ignore[arg-type]
+    for name in ("m0", "m1"):
+        async with residency.use(name) as resident:
+            assert resident.bytes == 2 * SIZE
+    assert [llm.closed for llm in opened] == [True, False]
+    for _ in range(2):
+        with pytest.raises(CapacityError, match="huge takes"):
+            async with residency.use("huge"):
+                pass
+    assert [llm.closed for llm in opened] == [True, False, True], "the second time it is known, and not opened"
+    assert list(residency.open) == ["m1"]
+
+
+@asynchronous
 async def test_no_room_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pacos.server.residency._ROOM_SECONDS", 0.05)
     residency, _ = _residency(memory_bytes=SIZE)

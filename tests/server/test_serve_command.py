@@ -70,13 +70,13 @@ def test_term_lets_running_answers_end() -> None:
 
 @posix
 def test_second_signal_ends_at_once() -> None:
-    body = {**CHAT, "stream": True, "n": 16, "ignore_eos": True}  # some seconds of work
+    body = {**CHAT, "stream": True, "ignore_eos": True, "context_policy": "shift", "max_tokens": 10**6}  # endless
     with served("--drain", "600") as server:
         server.wait_until_ready()
         with httpx.stream("POST", f"{server.url}/v1/chat/completions", json=body, timeout=60) as reply:
             next(reply.iter_lines())
             server.process.send_signal(signal.SIGTERM)
-            time.sleep(0.05)
+            server.wait_for("stopping")  # two signals at once are one: the system keeps no count of them
             began = time.monotonic()
             server.process.send_signal(signal.SIGTERM)
             assert server.wait(10) == 143
@@ -107,7 +107,10 @@ REFUSED = {
     "same name twice": (("storyteller", "storyteller"), 2, "two models"),
     "no key file": (("--api-key-file", "no-such-file"), 2, "no-such-file"),
     "no models file": (("--models-file", "no-such-file"), 2, "no-such-file"),
-    "address": (("--host", "256.1.1.1", "--api-key", "k"), 2, "cannot listen"),
+    "H-25-address": (("--host", "256.1.1.1", "--api-key", "k"), 2, "cannot listen"),
+    "H-25-address-of-another": (("--host", "192.0.2.1", "--api-key", "k"), 2, "cannot listen"),
+    "H-25-long-socket": (("--host", "/tmp/" + "x" * 200 + ".sock"), 2, "cannot listen"),
+    "H-25-socket-without-a-folder": (("--host", "/no/such/folder/x.sock"), 2, "cannot listen"),
 }
 
 
@@ -119,7 +122,16 @@ def test_refuses(arguments: tuple[str, ...], code: int, word: str) -> None:
     assert "Traceback" not in found.stderr
 
 
-def test_port_that_is_taken() -> None:
+@posix
+def test_h_25_file_in_the_place_of_a_socket(tmp_path: Path) -> None:
+    path = tmp_path / "x.sock"
+    path.write_text("mine")
+    found = _run("--host", str(path))
+    assert (found.returncode, "cannot listen" in found.stderr) == (2, True)
+    assert path.read_text() == "mine"
+
+
+def test_h_25_port_that_is_taken() -> None:
     with served() as server:
         found = _run("--port", server.url.rpartition(":")[2])
     assert found.returncode == 2

@@ -54,17 +54,37 @@ def tokens_of(events: list[Event]) -> list[int]:
     return [token for event in events for token in event.token_ids]
 
 
-def test_an_event_loop_gets_the_same_events(llm: LLM) -> None:
-    def pieces(events: list[Event]) -> list[Any]:
-        return [(event.text, event.token_ids, event.finish_reason) for event in events]
+def test_an_event_loop_gets_the_same_answers(llm: LLM) -> None:
+    def joined(events: list[Event]) -> tuple[str, list[int], str | None]:
+        return "".join(event.text for event in events), tokens_of(events), events[-1].finish_reason
 
     options = {"n_predict": 24, "seed": 5, "stop": ["dragon"]}
-    alone = [pieces(list(llm.stream(prompt, **options))) for prompt in PROMPTS]
+    alone = [joined(list(llm.stream(prompt, **options))) for prompt in PROMPTS]
 
     async def together() -> list[list[Event]]:
         return await asyncio.gather(*(taken(llm.stream(prompt, **options)) for prompt in PROMPTS))
 
-    assert [pieces(events) for events in asyncio.run(together())] == alone
+    assert [joined(events) for events in asyncio.run(together())] == alone
+
+
+def test_who_is_slower_than_the_engine_has_fewer_events(toy: Toy) -> None:
+    async def run() -> tuple[list[Event], list[Event]]:
+        slow, stopped = (stream_of(toy.submit(prompt_of(5), n_predict=20, scores=0), stop) for stop in ((), (word,)))
+        await asyncio.to_thread(toy.settled)
+        return await taken(slow), await taken(stopped)
+
+    wanted = expected(prompt_of(5), GREEDY, 20)
+    pieces = [TOKENIZER.piece(token).decode() for token in wanted]
+    word = pieces[8] + pieces[9]
+    one, cut = asyncio.run(run())
+    assert len(one) == len(cut) == 1
+    assert tokens_of(one) == wanted
+    assert [score.token for score in one[0].scores] == wanted
+    assert one[0].finish_reason == "length"
+    used = next(count for count in range(20) if word in "".join(pieces[:count]))
+    assert tokens_of(cut) == wanted[:used], "what the engine chose after the stop string is no part of the answer"
+    assert len(cut[0].scores) == used
+    assert (cut[0].finish_reason, cut[0].stop_string) == ("stop", word)
 
 
 def test_async_twins_give_what_their_twins_give(llm: LLM) -> None:
@@ -188,7 +208,7 @@ def test_overhead_of_a_token_is_small_at_64_streams() -> None:
         request = SequenceRequest([1], GREEDY, GenerateOptions(n_predict=100))
         start = time.perf_counter()
         found = await asyncio.gather(*(taken(stream_of(engine.submit(request), ("never",))) for _ in range(64)))
-        assert [len(events) for events in found] == [101] * 64
+        assert [len(tokens_of(events)) for events in found] == [100] * 64
         return (time.perf_counter() - start) / 6400
 
     best = min((asyncio.run(run()) for _ in range(3)), default=math.inf)

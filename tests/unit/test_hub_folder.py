@@ -116,7 +116,10 @@ def test_missing_parts_are_named(folder: Path) -> None:
         open_model(folder)
     (folder / "tokenizer.json").unlink()
     (folder / "tokenizer.model").write_bytes(b"x")
-    with pytest.raises(UnsupportedModel, match=r"only tokenizer\.model"):
+    with pytest.raises(FormatError, match=r"tokenizer\.model: line 1 is 'x'"):
+        open_model(folder)
+    (folder / "tokenizer.model").rename(folder / "merges.txt")
+    with pytest.raises(UnsupportedModel, match=r"only merges\.txt"):
         open_model(folder)
 
 

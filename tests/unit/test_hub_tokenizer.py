@@ -160,7 +160,15 @@ def test_chat_templates_come_from_the_file_or_the_settings(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
-        ({"model": {"type": "Unigram", "vocab": {}}}, UnsupportedModel, "Unigram"),
+        ({"model": {"type": "WordLevel", "vocab": {}}}, UnsupportedModel, "WordLevel"),
+        ({"model": {"type": "Unigram", "vocab": {}}}, FormatError, "pairs of piece and score"),
+        ({"model": {"type": "Unigram", "vocab": [["a"]]}}, FormatError, "pairs of piece and score"),
+        (
+            {"model": {"type": "Unigram", "vocab": [["a", 0.0]]}, "normalizer": {"type": "NFKD"}},
+            UnsupportedModel,
+            "normalizer {'type': 'NFKD'}",
+        ),
+        ({"model": {"type": "Unigram", "vocab": [["a", 0.0]]}}, UnsupportedModel, "the pre-tokenizer .* of a unigram"),
         ({"model": {"type": "BPE", "vocab": []}}, FormatError, r"model\.vocab"),
         ({"model": None}, FormatError, r"model\.vocab"),
         ({"model": {"type": "BPE", "vocab": {"a": -1}}}, FormatError, "id -1"),

@@ -272,7 +272,7 @@ def test_use_after_close() -> None:
 def test_a_model_that_nobody_holds_is_closed() -> None:
     before = threading.active_count()
     stream = pacos.load("storyteller", threads=1).stream("Once", **GREEDY)  # the stream holds it
-    assert len(list(stream)) == 25
+    assert sum(len(event.token_ids) for event in stream) == 24
     assert threading.active_count() > before
     del stream
     gc.collect()

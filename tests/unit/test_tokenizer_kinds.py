@@ -3,42 +3,22 @@
 from __future__ import annotations
 
 import contextlib
-import functools
-import io
 import random
 from array import array
 from pathlib import Path
 from typing import Any
 
 import pytest
-import sentencepiece
 from hypothesis import given
 from hypothesis import strategies as st
 from linear_time import assert_linear
-from vocabularies import BYTE, CONTROL, NORMAL, PARAGRAPH, UNKNOWN, texts
+from vocabularies import BYTE, CONTROL, LINES, NORMAL, PARAGRAPH, UNKNOWN, texts, trained_sentencepiece
 
 from pacos.errors import FormatError
 from pacos.hub.sentencepiece_model import SentencePieceModel, read_sentencepiece
 from pacos.text.tokenizer import Tokenizer
 
-LINES = [line for line in PARAGRAPH.split("\n") if line] * 4 + ["ﬁne Ｆｕｌｌ ① ½ Å"] * 4
 PIECES = st.lists(st.text(alphabet="ab é▁漢", min_size=1, max_size=5), min_size=1, max_size=12, unique=True)
-
-
-@functools.cache
-def trained(**settings: Any) -> tuple[Any, bytes]:
-    """A unigram model by its own trainer, and the file's bytes."""
-    out = io.BytesIO()
-    settings = {key: list(value) if isinstance(value, tuple) else value for key, value in settings.items()}
-    sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter(LINES),
-        model_writer=out,
-        vocab_size=420,
-        hard_vocab_limit=False,
-        minloglevel=3,
-        **settings,
-    )
-    return sentencepiece.SentencePieceProcessor(model_proto=out.getvalue()), out.getvalue()
 
 
 def unigram(model: SentencePieceModel, **changes: Any) -> Tokenizer:
@@ -83,7 +63,7 @@ def of_file(data: bytes, folder: Path) -> tuple[SentencePieceModel, Tokenizer]:
 )
 def test_unigram_agrees_with_sentencepiece(settings: dict[str, Any], tmp_path: Path) -> None:
     """Ids are equal; where two ways to cut a text are equally good, the sums of the scores are."""
-    oracle, data = trained(**settings)
+    oracle, data = trained_sentencepiece(**settings)
     model, ours = of_file(data, tmp_path)
     assert [oracle.id_to_piece(i) for i in range(len(model.tokens))] == [t.decode() for t in model.tokens]
     other = 0
@@ -98,7 +78,7 @@ def test_unigram_agrees_with_sentencepiece(settings: dict[str, Any], tmp_path: P
 
 
 def test_unigram_adds_eos_and_recognises_marks(tmp_path: Path) -> None:
-    _, data = trained(user_defined_symbols=("<mask>",), pad_id=3)
+    _, data = trained_sentencepiece(user_defined_symbols=("<mask>",), pad_id=3)
     model, _ = of_file(data, tmp_path)
     ours = unigram(model, eos_token_id=2, bos_token_id=1, remove_extra_whitespaces=True)
     mask = ours.find("<mask>")

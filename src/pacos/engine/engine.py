@@ -12,11 +12,13 @@ from __future__ import annotations
 import itertools
 import os
 import threading
+import time
 from array import array
 from collections.abc import Callable
 from collections.abc import Sequence as TokenList
 
 from pacos.backends import Pages, Program
+from pacos.engine.choosing import SampledRows, choose, chosen_together
 from pacos.engine.context import Window
 from pacos.engine.delivery import Delivery
 from pacos.engine.errands import Errands
@@ -24,7 +26,7 @@ from pacos.engine.lanes import Lane, Lanes
 from pacos.engine.pages import PagePool
 from pacos.engine.pooling import CopiedRows
 from pacos.engine.queue import Queue
-from pacos.engine.sampler import Sampler, SamplerScratch
+from pacos.engine.sampler import Sampler, SamplerScratch, checked_token
 from pacos.engine.saved import SavedTexts
 from pacos.engine.scheduler import Part, Scheduler
 from pacos.engine.scoring import ScoredRows, TopRows
@@ -39,6 +41,7 @@ from pacos.native import address_of
 from pacos.settings import GenerateOptions, QueueOptions, SamplingOptions
 from pacos.types import Step, TokenScore
 
+_STALLED_SECONDS = 0.01  # between looks whether consumers have caught up
 _SAVE_SECONDS = 0.002  # between pages that are saved while there is nothing else to do
 
 
@@ -69,6 +72,7 @@ class Engine:
             raise UsageError(f"{pages.count} pages do not hold a context of {context_tokens} tokens")
         self._on_close = on_close
         self._scratch = SamplerScratch(self.vocab_size)
+        self._sampled = SampledRows(self._scratch)
         self._queue = Queue(queue_places, self._interrupt)
         self._scheduler = Scheduler(
             *(self.pool, program.max_tokens, self._queue),
@@ -86,6 +90,7 @@ class Engine:
         self.texts = SavedTexts(self.pool, pages, self._errands, identity)
         self._stepping: list[Part] = []  # what a program computes now, and which one; under _wake
         self._running = program
+        self._moved, self._asleep = time.monotonic(), True  # when it last did something; whether it has nothing to do
         self._process = os.getpid()
         self._thread = threading.Thread(target=self._work, name="pacos-engine", daemon=True)
         self._thread.start()
@@ -135,6 +140,7 @@ class Engine:
             shifts=scheduler.shifts,
             pages_restored=cache.pages_restored if cache is not None else 0,
             pages_saved=cache.pages_saved if cache is not None else 0,
+            stalled_seconds=0.0 if self._asleep else time.monotonic() - self._moved,
         )
 
     def logits(self, token_ids: TokenList[int], outputs: TokenList[int]) -> array[float]:
@@ -261,6 +267,7 @@ class Engine:
         reason: BaseException = Cancelled("the engine was closed")
         try:
             while not self._closed:
+                self._moved = time.monotonic()
                 self._errands.run()
                 if scheduler.idle:
                     self._sleep()
@@ -289,12 +296,17 @@ class Engine:
         saving = self._prompt_cache is not None and self._prompt_cache.pending
         with self._wake:
             while self._scheduler.idle and not self._closed and not self._errands:
+                self._asleep = True
                 self._wake.wait(_SAVE_SECONDS if saving else None)
                 if saving:
-                    return
+                    break
+            self._moved, self._asleep = time.monotonic(), False
 
     def _step(self) -> None:
-        for lane, parts in self._lanes.divided(self._scheduler.next_parts()):
+        ready = self._scheduler.next_parts()
+        if not ready:
+            self._wait_for_consumers()
+        for lane, parts in self._lanes.divided(ready):
             step, parts, rows = lane.batch.build(parts)
             try:
                 found = self._run(lane.program, step, parts)
@@ -304,6 +316,11 @@ class Engine:
                 self._step_apart(lane, parts, error)
                 continue
             self._deliver(parts, rows, found, lane.program.result_width)
+
+    def _wait_for_consumers(self) -> None:
+        if any(sequence.stalled for sequence in self._scheduler):
+            with self._wake:
+                self._wake.wait(_STALLED_SECONDS)
 
     def _run(self, program: Program, step: Step, parts: list[Part]) -> memoryview[float]:
         """Run a step that cancelling all its sequences, or closing, cuts short.
@@ -340,12 +357,16 @@ class Engine:
 
     def _deliver(self, parts: list[Part], rows: list[int], found: memoryview[float], width: int) -> None:
         address, row_bytes, row = address_of(found), 4 * width, 0
+        chosen = chosen_together(self._sampled, parts, rows, address, row_bytes)
         for (sequence, count), row_count in zip(parts, rows, strict=True):
+            token = next(chosen) if row_count and sequence.chosen_together else None
             try:
                 self._scheduler.computed(sequence, count)
                 sequence.tell_progress()
-                if row_count and sequence.sampler is not None:
-                    self._choose(sequence, sequence.sampler, address + row * row_bytes)
+                if token is not None:
+                    self._append(sequence, checked_token(token, len(sequence.text)), None)
+                elif row_count and sequence.sampler is not None:
+                    self._append(sequence, *choose(sequence, sequence.sampler, address + row * row_bytes))
                 else:
                     self._take_rows(sequence, found[row * width : (row + row_count) * width], row_count)
                 if sequence.finished:
@@ -354,17 +375,7 @@ class Engine:
                 self._fail(sequence, error)
             row += row_count
 
-    def _choose(self, sequence: Sequence, sampler: Sampler, logits: int) -> None:
-        constraint, count = sequence.constraint, sequence.scores
-        mask = constraint.mask() if constraint is not None else None
-        score = None
-        if sequence.post_sampling_scores and count >= 0:
-            token, score = sampler.next_scored(logits, sequence.text, count, mask)
-        else:
-            token = sampler.next_token(logits, sequence.text, mask)
-            score = sampler.score(logits, token, count) if count >= 0 else None
-        if constraint is not None:
-            constraint.accept(token)
+    def _append(self, sequence: Sequence, token: int, score: TokenScore | None) -> None:
         sequence.append(token, score)
         self._tokens_generated += 1
         if sequence.crowded and not sequence.finished:

@@ -163,7 +163,8 @@ class Queue:
 
 
 def _can_start(sequence: Sequence) -> bool:
-    return sequence.leader is None or sequence.leader.answered or sequence.leader.finished
+    led = sequence.leader is not None and not sequence.leader.answered and not sequence.leader.finished
+    return not led and not sequence.stalled
 
 
 def _arrival(sequence: Sequence) -> Urgency:

@@ -693,6 +693,14 @@ extern "C" int32_t pacos_sample(const pacos_sampling* options, const float* logi
     return token;
 }
 
+extern "C" void pacos_sample_rows(const pacos_sampling_row* rows, int32_t count, int32_t vocab, void* scratch, int32_t* out) {
+    for (int32_t i = 0; i < count; ++i) {
+        const pacos_sampling_row& row = rows[i];
+        out[i] = pacos_sample(row.options, row.logits, vocab, row.tokens, static_cast<int32_t>(row.token_count), nullptr,
+                              row.state, scratch, nullptr);
+    }
+}
+
 extern "C" int32_t pacos_log_softmax_at(const float* logits, int32_t vocab, const int32_t* ids, int32_t count, double* out) {
     const RowKernels& k = row_kernels();
     float best = -INFINITY, block_best, maxima[64];

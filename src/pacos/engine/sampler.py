@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import Any
 
 from pacos import native
-from pacos.errors import NativeError, NumericalError, PacosError, UsageError
+from pacos.errors import NativeError, NoTokenLeft, NumericalError, PacosError, UsageError
 from pacos.native import address_of
 from pacos.settings import SamplingOptions
 from pacos.types import TokenScore
@@ -65,6 +65,7 @@ class SamplerScratch:
         number = ctypes.c_int32
         arguments = (_ADDRESS, _ADDRESS, number, _ADDRESS, number, *[_ADDRESS] * 4)
         self.sample = native.function("pacos_sample", number, arguments)
+        self.sample_rows = native.function("pacos_sample_rows", None, (_ADDRESS, number, number, _ADDRESS, _ADDRESS))
         self.score = native.function("pacos_score", number, (_ADDRESS, *[number] * 3, *[_ADDRESS] * 3))
         size = native.function("pacos_sample_scratch_bytes", ctypes.c_int64, (number,))(vocab_size)
         self._memory = ctypes.create_string_buffer(size)
@@ -103,9 +104,9 @@ class Sampler:
             self._tails.extend(one[1:])
             self._starts.append(len(self._tails))
         self._native = self._filled()
-        self._address = ctypes.addressof(self._native)
+        self.address = ctypes.addressof(self._native)
         self._state = _State(position=-1)
-        self._state_address = ctypes.addressof(self._state)
+        self.state_address = ctypes.addressof(self._state)
 
     def _filled(self) -> _Sampling:
         stages = [_STAGES[name] for name in self.options.samplers]
@@ -175,12 +176,10 @@ class Sampler:
         where, count = tokens.buffer_info()
         allowed = None if mask is None else self._address_of_mask(mask)
         chosen: int = scratch.sample(
-            *(self._address, logits, scratch.vocab_size, where, count, allowed, self._state_address, scratch.address),
+            *(self.address, logits, scratch.vocab_size, where, count, allowed, self.state_address, scratch.address),
             None if report is None else ctypes.addressof(report),
         )
-        if chosen < 0:
-            raise _failure(chosen, f" after {count} tokens")
-        return chosen
+        return checked_token(chosen, count)
 
     def _address_of_mask(self, mask: memoryview) -> int:
         needed = 4 * ((self._scratch.vocab_size + 31) // 32)
@@ -192,15 +191,22 @@ class Sampler:
         return address_of(mask)
 
 
+def checked_token(token: int, count: int) -> int:
+    """A token that was chosen after so many others. Errors: what a negative number in its place stands for."""
+    if token < 0:
+        raise _failure(token, f" after {count} tokens")
+    return token
+
+
 def _failure(code: int, where: str = "", token: int = -1, vocab_size: int = 0) -> PacosError:
     if code == -1:
         return NumericalError(f"the model gave a logit that is not a finite number{where}")
     if code == -2:
-        return NumericalError(f"every token is banned{where}", hint="the biases leave no token to choose")
+        return NoTokenLeft(f"every token is banned{where}", hint="the biases leave no token to choose")
     if code == -3:
         return UsageError(f"token {token} is not in the vocabulary", hint=f"use 0 to {vocab_size - 1}")
     if code == -4:
-        return NumericalError(f"the constraint allows no token{where}", hint="it cannot be met from here")
+        return NoTokenLeft(f"the constraint allows no token{where}", hint="it cannot be met from here")
     if code == -5:
         return NativeError(f"out of memory while sampling{where}")
     return NativeError(f"sampling failed with code {code}")

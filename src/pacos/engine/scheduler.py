@@ -65,14 +65,15 @@ class Scheduler:
     def next_parts(self) -> list[Part]:
         """The next step, at most `step_tokens` tokens. Who was cancelled or is late ends here.
 
-        Empty when idle, or while pages come from disk.
+        Empty when idle, while pages come from disk, or when consumers are too far behind.
         """
         self._drop_ended()
         self._make_way()
         parts: list[Part] = []
         budget = self.step_tokens
         for sequence in self.running[:]:
-            if budget and sequence.remaining == 1 and sequence.pages and self._reserve(sequence):
+            ready = budget and sequence.remaining == 1 and sequence.pages and not sequence.stalled
+            if ready and self._reserve(sequence):
                 parts.append((sequence, 1))
                 budget -= 1
         self._add_prompts(budget, parts)
@@ -169,10 +170,15 @@ class Scheduler:
         return oldest
 
     def _make_way(self) -> None:
-        """Let the least important sequences wait for a more important one that has no room."""
+        """Let the least important sequences wait for a more important one that has no room, or stalled ones for any."""
         head = self.queue.head()
         while head is not None and self.running and self.running[-1].rank < head.rank and not self._has_room(head):
             self._preempt(self.running[-1])
+        while head is not None and not self._has_room(head):
+            stalled = next((one for one in reversed(self.running) if one.stalled), None)
+            if stalled is None:
+                break
+            self._preempt(stalled)
 
     def _has_room(self, sequence: Sequence) -> bool:
         """Whether there are pages for its prompt, and one more for each running sequence."""

@@ -19,6 +19,8 @@ from pacos.models import LOGITS
 from pacos.settings import GenerateOptions, QueueOptions, SamplingOptions
 from pacos.types import ContextUse, PromptProgress, Timings, TokenScore
 
+UNREAD_MAX = 8192  # events that may wait for a consumer; then the sequence waits for it
+
 
 class Constraint(Protocol):
     """What tokens a sequence may go on with. Both methods are called on the engine's thread, by turns.
@@ -56,7 +58,7 @@ class SequenceRequest:
 
 @dataclass(frozen=True, slots=True)
 class TokenEvent:
-    """One more token, or the end: then `finish_reason` is "stop", "length", "deadline" or "cancelled".
+    """Further tokens, or the end: then `finish_reason` is "stop", "length", "deadline" or "cancelled".
 
     One with `progress` has neither.
     """
@@ -97,7 +99,7 @@ class Sequence:
 
     __slots__ = (
         *("_cancelled", "_first_time", "_last_time", "_queue", "_start_time", "arrival", "cached_tokens"),
-        *("checkpoint", "leads", "next_state", "state"),
+        *("checkpoint", "leads", "next_state", "state", "chosen_together"),
         *("computed", "constraint", "deadline", "delivery", "end_ids", "finish_reason", "interrupted"),
         *("last_tokens", "leader", "line", "listener", "owner", "page_keys", "pages", "parent", "post_sampling_scores"),
         *("prompt_tokens", "published", "rank", "result", "reuse", "rows_done", "salt", "sampler", "scores"),
@@ -133,6 +135,8 @@ class Sequence:
         self.scores = generate.scores
         self.post_sampling_scores = generate.post_sampling_scores
         self.tells_progress = generate.return_progress
+        # Its tokens are chosen in one call with those of others: nobody asks before or after.
+        self.chosen_together = sampler is not None and request.constraint is None and generate.scores < 0
         self.owner = queue.owner
         self.rank = queue.priority  # the scheduler lifts it when the wait becomes long
         self.arrival = 0
@@ -174,14 +178,34 @@ class Sequence:
             self.cancel()
 
     def take(self) -> TokenEvent:
-        """Wait for the next event; after the last one it is given again. Errors: as `events`."""
-        found = self._queue.get()
+        """Wait for the next event, and take all that came since with it; after the last one it is given again.
+
+        Errors: as `events`.
+        """
+        waiting = self._queue
+        found = waiting.get()
+        if isinstance(found, TokenEvent) and found.tokens and not waiting.empty():
+            found = self._joined(found)
         if isinstance(found, TokenEvent):
             if found.finish_reason is not None:
-                self._queue.put(found)  # for whoever asks again
+                waiting.put(TokenEvent((), found.finish_reason))  # for whoever asks again
             return found
-        self._queue.put(found)
+        waiting.put(found)
         raise found
+
+    def _joined(self, first: TokenEvent) -> TokenEvent:
+        """An event and those behind it as one: a consumer that is slower than the engine has fewer."""
+        tokens, scores = [*first.tokens], [*first.scores]
+        while not self._queue.empty():
+            found = self._queue.get()
+            if not isinstance(found, TokenEvent):
+                self._queue.put(found)  # after what was chosen before it
+                break
+            tokens += found.tokens
+            scores += found.scores
+            if found.finish_reason is not None:
+                return TokenEvent(tuple(tokens), found.finish_reason, tuple(scores))
+        return TokenEvent(tuple(tokens), None, tuple(scores))
 
     @property
     def ready(self) -> bool:
@@ -228,6 +252,11 @@ class Sequence:
     def cancelled(self) -> bool:
         """Whether someone asked it to stop."""
         return self._cancelled
+
+    @property
+    def stalled(self) -> bool:
+        """Whether its consumer is so far behind that it shall not go on: what nobody reads would fill the memory."""
+        return self._queue.qsize() >= UNREAD_MAX
 
     @property
     def remaining(self) -> int:

@@ -11,7 +11,8 @@ class Statistics:
 
     Units: tokens and pages. Computed tokens are those that went through the model, prompts and answers; reused tokens
     of prompts did not have to. A page is held by sequences, cached for its content, or free; restored ones came from
-    the prompt cache on disk, saved ones went there.
+    the prompt cache on disk, saved ones went there. `stalled_seconds` have passed since a step ended, while there is
+    work.
     """
 
     running: int
@@ -32,3 +33,4 @@ class Statistics:
     shifts: int
     pages_restored: int
     pages_saved: int
+    stalled_seconds: float

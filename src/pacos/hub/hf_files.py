@@ -39,6 +39,16 @@ def read_json_if_there(path: Path) -> dict[str, Any]:
     return read_json(path) if path.is_file() else {}
 
 
+def read_lines(path: Path) -> list[str]:
+    """The lines of a text file. Errors: FormatError for one that is too large or no UTF-8."""
+    try:
+        if path.stat().st_size > JSON_BYTES_MAX:
+            raise FormatError(f"{path}: {path.stat().st_size} bytes, at most {JSON_BYTES_MAX} are read")
+        return path.read_text(encoding="utf-8").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise FormatError(f"{path}: cannot be read as UTF-8 text: {error}") from error
+
+
 @contextmanager
 def well_formed(what: str) -> Iterator[None]:
     """Turn what an unforeseen JSON type breaks into one error; every value that matters is checked by its reader.

@@ -15,13 +15,15 @@ from pacos.text.splitters import SPLITTERS, find_splitter
 _BYTE_LEVEL = find_splitter("gpt-2").expressions[0]  # what ByteLevel with use_regex cuts by
 _DIGITS = r"\p{N}"
 _PUNCTUATION = "punctuation"
-_PREFERRED = {"llama3": "llama-bpe"}  # of a row's names, the one that most files use
+_PREFERRED = {"llama3": "llama-bpe", "jina-v1-en": "roberta-bpe"}  # of a row's names, the one that most files use
 _FALCON = (_PUNCTUATION, _BYTE_LEVEL, _DIGITS, "[0-9][0-9][0-9]")
 _MESSAGE_CHARACTERS = 300
 
 
-def splitter_name(pre_tokenizer: Mapping[str, Any], *, whole_words: bool) -> str:
+def splitter_name(pre_tokenizer: Mapping[str, Any], *, whole_words: bool, pairs: bool = False) -> str:
     """The value for `tokenizer.ggml.pre`; `whole_words` is the model's `ignore_merges`.
+
+    pairs: whether two texts are parted as RoBERTa's are.
 
     Errors: UnsupportedModel showing the expressions that no name is known for.
     """
@@ -29,7 +31,7 @@ def splitter_name(pre_tokenizer: Mapping[str, Any], *, whole_words: bool) -> str
     if steps == _FALCON:
         return "falcon"
     same = [row for row in SPLITTERS if row.byte_level and tuple(map(_loose, row.expressions)) == steps]
-    same.sort(key=lambda row: (row.whole_words != whole_words, row.add_sep))
+    same.sort(key=lambda row: (row.whole_words != whole_words, row.add_sep != pairs))
     if not same:
         shown = " then ".join(steps)[:_MESSAGE_CHARACTERS]
         hint = "convert the model to GGUF with a tool that knows it"

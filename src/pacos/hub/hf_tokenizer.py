@@ -10,20 +10,37 @@ from pathlib import Path
 from typing import Any
 
 from pacos.errors import FormatError, UnsupportedModel
+from pacos.hub import hf_sentencepiece
 from pacos.hub.hf_files import read_json, read_json_if_there
+from pacos.hub.hf_lists import plamo2_vocabulary, rwkv_vocabulary, wordpiece_list
+from pacos.hub.hf_ranks import TIKTOKEN_FILES, merges_vocabulary, tekken_vocabulary, tiktoken_vocabulary
+from pacos.hub.hf_special import special_metadata
 from pacos.hub.hf_splitters import splitter_name
+from pacos.hub.hf_unigram import unigram_vocabulary
 from pacos.hub.hf_wordpiece import marked_words, wordpiece_metadata
+from pacos.hub.vocabulary import (
+    BYTE,
+    CONTROL,
+    TOKENS_MAX,
+    UNKNOWN,
+    UNUSED,
+    USER_DEFINED,
+    Added,
+    Vocabulary,
+    added_tokens,
+    numbered,
+)
 
-NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = 1, 2, 3, 4, 5, 6
-TOKENS_MAX = 1 << 24
-_UNNAMED_MAX = 1 << 18  # ids without a name, as padded embeddings have
 _UNREACHABLE_SCORE = -1e9  # tokens that no merge makes
+_PLACEHOLDER_SCORE = -1000.0
 _BYTES = frozenset(f"<0x{byte:02X}>" for byte in range(256))
-_OTHER_FORMS = ("tokenizer.model", "vocab.json", "merges.txt", "tokenizer_config.json", "tekken.json")
-_SPECIAL = {
-    **{"bos": "bos_token", "eos": "eos_token", "unknown": "unk_token", "padding": "pad_token"},
-    **{"seperator": "sep_token", "cls": "cls_token", "mask": "mask_token"},  # spelled so in files
-}
+_GEMMA4_SHOWN = (
+    *("<|channel>", "<channel|>", "<|tool_call>", "<tool_call|>", "<|tool_response>", "<tool_response|>"),
+    '<|"|>',
+)
+# The pre-tokenizer of classes that are saved as vocab.json and merges.txt.
+_MERGES_CLASSES = {"GPT2Tokenizer": "gpt-2", "Qwen2Tokenizer": "qwen2", "RobertaTokenizer": "roberta-bpe"}
+_MERGES_CLASSES |= {"CodeGenTokenizer": "phi-2", "BartTokenizer": "roberta-bpe"}
 
 
 def tokenizer_metadata(folder: Path, config: Mapping[str, Any]) -> dict[str, Any]:
@@ -32,75 +49,122 @@ def tokenizer_metadata(folder: Path, config: Mapping[str, Any]) -> dict[str, Any
     Errors: FormatError for damaged files; UnsupportedModel for a tokenizer of another kind.
     """
     path = folder / "tokenizer.json"
-    if not path.is_file():
+    spec = read_json(path) if path.is_file() else None
+    added = added_tokens(folder, spec)
+    vocabulary = _from_other_files(folder, config, spec, added)
+    if vocabulary is None and spec is None:
         return _without_tokenizer(folder, config)
-    spec = read_json(path)
-    settings = read_json_if_there(folder / "tokenizer_config.json")
-    model = spec.get("model")
-    if not isinstance(model, dict) or not isinstance(model.get("vocab"), dict):
-        raise FormatError(f"{path}: model.vocab is missing or no object")
-    kind = model.get("type", "BPE")
-    if kind not in ("BPE", "WordPiece"):
-        raise UnsupportedModel(f"{path}: a {kind!a} tokenizer is not supported", hint="supported: BPE, WordPiece")
-    tokens, types = _vocabulary(path, spec, config)
-    special = _special_ids(tokens, config, settings, folder)
-    if kind == "WordPiece":
-        found_metadata = wordpiece_metadata(path, spec)
-        tokens = marked_words(tokens, types)
-    elif _is_byte_level(spec):
-        found_metadata = _byte_level(path, spec)
-    else:
-        found_metadata = _sentencepiece(spec, tokens, types, special)
-    metadata = {
-        **_additions(spec, settings, special),
-        **found_metadata,
-        "tokenizer.ggml.tokens": tokens,
-        "tokenizer.ggml.token_type": types,
-        **{f"tokenizer.ggml.{name}_token_id": number for name, number in special.items()},
-    }
-    template = _chat_template(folder, settings)
-    return {**metadata, "tokenizer.chat_template": template} if template else metadata
+    vocabulary = vocabulary or _from_json(path, spec or {}, added, config)
+    if isinstance(config.get("type_vocab_size"), int):
+        vocabulary.more["token_type_count"] = config["type_vocab_size"]
+    special = special_metadata(folder, config, vocabulary.tokens, spec)
+    if vocabulary.more["model"] == "bert":  # marked last, so that special tokens are found by their own names
+        vocabulary.tokens = marked_words(vocabulary.tokens, vocabulary.types)
+    return {**special, **vocabulary.metadata()}
+
+
+def _from_other_files(
+    folder: Path, config: Mapping[str, Any], spec: Mapping[str, Any] | None, added: list[Added]
+) -> Vocabulary | None:
+    """The vocabulary of a file that says more than tokenizer.json does, or stands alone."""
+    for path in (folder / name for name in hf_sentencepiece.FILES):
+        if path.is_file() and not _is_ranks(path) and (spec is None or _is_sentencepiece(spec)):
+            return hf_sentencepiece.sentencepiece_vocabulary(path, config, added)
+    found = None if spec is not None else _from_lists(folder, config)
+    if found is not None:
+        found.place(added)
+    return found
+
+
+def _from_lists(folder: Path, config: Mapping[str, Any]) -> Vocabulary | None:
+    if (folder / "tokenizer.jsonl").is_file():
+        return plamo2_vocabulary(folder / "tokenizer.jsonl", config)
+    for path in sorted(folder.glob("rwkv_vocab*.txt")):
+        return rwkv_vocabulary(path, config)
+    for name in TIKTOKEN_FILES:
+        if (folder / name).is_file():
+            return tiktoken_vocabulary(folder / name, config)
+    if (folder / "tekken.json").is_file():
+        return tekken_vocabulary(folder / "tekken.json")
+    if (folder / "vocab.json").is_file() and (folder / "merges.txt").is_file():
+        return merges_vocabulary(folder, config, _merges_splitter(folder))
+    if (folder / "vocab.txt").is_file():
+        return wordpiece_list(folder / "vocab.txt", config)
+    return None
+
+
+def _is_ranks(path: Path) -> bool:
+    """Whether the file is tiktoken's text; a protocol buffer of SentencePiece begins with a line break."""
+    with path.open("rb") as file:
+        return not file.read(1).startswith(b"\n")
+
+
+def _is_sentencepiece(spec: Mapping[str, Any]) -> bool:
+    """Whether a tokenizer.json stands for a SentencePiece model."""
+    model = spec.get("model") or {}
+    return model.get("type") == "Unigram" or (model.get("type", "BPE") == "BPE" and not _is_byte_level(spec))
+
+
+def _merges_splitter(folder: Path) -> str:
+    name = read_json_if_there(folder / "tokenizer_config.json").get("tokenizer_class", "GPT2Tokenizer")
+    pre = _MERGES_CLASSES.get(str(name).removesuffix("Fast"))
+    if pre is None:
+        raise UnsupportedModel(
+            f"{folder}: how {name!a} cuts text is not in its files",
+            hint="save it with transformers' AutoTokenizer(...).save_pretrained, which writes tokenizer.json",
+        )
+    return pre
 
 
 def _without_tokenizer(folder: Path, config: Mapping[str, Any]) -> dict[str, Any]:
     """A folder of weights alone takes token ids; one with a tokenizer in another form is refused."""
-    found = [name for name in _OTHER_FORMS if (folder / name).is_file()]
+    found = [name for name in ("vocab.json", "merges.txt", "tokenizer_config.json") if (folder / name).is_file()]
     size = config.get("vocab_size")
     if found or not isinstance(size, int) or not 1 < size < TOKENS_MAX:
         raise UnsupportedModel(
             f"{folder}: there is no tokenizer.json{f', only {found[0]}' if found else ''}",
             hint="save the tokenizer with transformers' AutoTokenizer(...).save_pretrained, which writes it",
         )
-    tokens = [f"[PAD{number}]" for number in range(size)]
     return {
         "tokenizer.ggml.model": "no_vocab",
-        "tokenizer.ggml.tokens": tokens,
+        "tokenizer.ggml.tokens": [f"[PAD{number}]" for number in range(size)],
         "tokenizer.ggml.token_type": [UNUSED] * size,
     }
 
 
-def _vocabulary(path: Path, spec: Mapping[str, Any], config: Mapping[str, Any]) -> tuple[list[str], list[int]]:
-    """Text and type of every id; ids that nothing names are unused."""
-    named: dict[int, str] = {}
-    types: dict[int, int] = {}
-    added = [entry for entry in spec.get("added_tokens") or [] if isinstance(entry, dict)]
-    for text, number in [
-        *spec["model"]["vocab"].items(),
-        *((entry.get("content"), entry.get("id")) for entry in added),
-    ]:
-        if not isinstance(text, str) or not isinstance(number, int) or not 0 <= number < TOKENS_MAX:
-            raise FormatError(f"{path}: token {text!a} has the id {number!a}, needed: 0 to {TOKENS_MAX - 1}")
-        named[number] = text
-    for entry in added:
-        types[entry["id"]] = CONTROL if entry.get("special") else USER_DEFINED
-    size = config.get("vocab_size")
-    count = max(max(named, default=-1) + 1, size if isinstance(size, int) else 0)
-    if count > len(named) + _UNNAMED_MAX:
-        raise FormatError(
-            f"{path}: {len(named)} tokens are named, config.json speaks of {size!a}, ids go up to {count - 1}"
+def _from_json(path: Path, spec: Mapping[str, Any], added: list[Added], config: Mapping[str, Any]) -> Vocabulary:
+    """The vocabulary of a tokenizer.json."""
+    model = spec.get("model")
+    if not isinstance(model, dict) or not isinstance(model.get("vocab"), dict | list):
+        raise FormatError(f"{path}: model.vocab is missing or no object")
+    kind = model.get("type", "BPE")
+    if kind not in ("BPE", "WordPiece", "Unigram"):
+        hint = "supported: BPE, Unigram, WordPiece"
+        raise UnsupportedModel(f"{path}: a {kind!a} tokenizer is not supported", hint=hint)
+    if kind == "Unigram":
+        vocabulary = unigram_vocabulary(path, spec, config.get("vocab_size"))
+        vocabulary.place((one for one in added if not vocabulary.is_unknown(one)), score=None)
+        return vocabulary
+    if not isinstance(model["vocab"], dict):
+        raise FormatError(f"{path}: model.vocab is a list, needed: an object")
+    named = [*model["vocab"].items(), *((one.text, one.number) for one in added)]
+    vocabulary = numbered(path, named, config.get("vocab_size"))
+    vocabulary.place(added)
+    if kind == "WordPiece":
+        vocabulary.more |= wordpiece_metadata(path, spec)
+    elif _is_byte_level(spec):
+        vocabulary.merges = _merges(path, model)
+        name = splitter_name(
+            spec.get("pre_tokenizer") or {},
+            whole_words=bool(model.get("ignore_merges")),
+            pairs=(spec.get("post_processor") or {}).get("type") == "RobertaProcessing",
         )
-    tokens = [named.get(number, f"[PAD{number}]") for number in range(count)]
-    return tokens, [types.get(number, NORMAL if number in named else UNUSED) for number in range(count)]
+        vocabulary.more |= {"model": "gpt2", "pre": name}
+    elif str((config.get("architectures") or [""])[0]).startswith("Gemma4"):
+        _make_gemma4(path, model, vocabulary)
+    else:
+        _make_sentencepiece(spec, vocabulary)
+    return vocabulary
 
 
 def _is_byte_level(spec: Mapping[str, Any]) -> bool:
@@ -109,103 +173,52 @@ def _is_byte_level(spec: Mapping[str, Any]) -> bool:
     return any(one.get("type") == "ByteLevel" for one in steps)
 
 
-def _byte_level(path: Path, spec: Mapping[str, Any]) -> dict[str, Any]:
+def _merges(path: Path, model: Mapping[str, Any]) -> list[str]:
     merges = []
-    for merge in spec["model"].get("merges") or []:
+    for merge in model.get("merges") or []:
         parts = merge if isinstance(merge, list) else str(merge).split(" ")
         if len(parts) != 2 or not all(isinstance(part, str) and part and " " not in part for part in parts):
             raise FormatError(f"{path}: the merge {merge!a} is no pair of tokens")
         merges.append(f"{parts[0]} {parts[1]}")
-    name = splitter_name(spec.get("pre_tokenizer") or {}, whole_words=bool(spec["model"].get("ignore_merges")))
-    return {"tokenizer.ggml.model": "gpt2", "tokenizer.ggml.pre": name, "tokenizer.ggml.merges": merges}
+    return merges
 
 
-def _sentencepiece(
-    spec: Mapping[str, Any], tokens: list[str], types: list[int], special: Mapping[str, int]
-) -> dict[str, Any]:
-    """SentencePiece's BPE as the `tokenizers` library writes it: a token's score is its merge's rank, negative."""
-    ranks: dict[str, int] = {}
-    for rank, merge in enumerate(spec["model"].get("merges") or []):
-        ranks.setdefault("".join(merge) if isinstance(merge, list) else str(merge).replace(" ", "", 1), rank)
-    scores = [-float(ranks[token]) if token in ranks else _UNREACHABLE_SCORE for token in tokens]
-    for number, token in enumerate(tokens):
+def _mark_bytes(vocabulary: Vocabulary) -> None:
+    for number, token in enumerate(vocabulary.tokens):
         if token in _BYTES:
-            types[number], scores[number] = BYTE, 0.0
-    if "unknown" in special:
-        types[special["unknown"]] = UNKNOWN
-    normalizer = spec.get("normalizer") or {}
-    splitter = spec.get("pre_tokenizer") or {}
+            vocabulary.types[number] = BYTE
+
+
+def _make_gemma4(path: Path, model: Mapping[str, Any], vocabulary: Vocabulary) -> None:
+    """Gemma 4: ranked merges of plain UTF-8."""
+    vocabulary.merges = _merges(path, model)
+    vocabulary.scores = [_PLACEHOLDER_SCORE] * len(vocabulary.tokens)
+    _mark_bytes(vocabulary)
+    for token in _GEMMA4_SHOWN:  # readers of the raw output need them
+        if token in vocabulary.tokens:
+            vocabulary.types[vocabulary.tokens.index(token)] = USER_DEFINED
+    vocabulary.more |= {"model": "gemma4", "add_space_prefix": False, "add_bos_token": True}
+
+
+def _make_sentencepiece(spec: Mapping[str, Any], vocabulary: Vocabulary) -> None:
+    """SentencePiece's BPE as the `tokenizers` library writes it: a token's score is its merge's rank, negative."""
+    model = spec["model"]
+    ranks: dict[str, int] = {}
+    for rank, merge in enumerate(model.get("merges") or []):
+        ranks.setdefault("".join(merge) if isinstance(merge, list) else str(merge).replace(" ", "", 1), rank)
+    vocabulary.scores = [-float(ranks[token]) if token in ranks else _UNREACHABLE_SCORE for token in vocabulary.tokens]
+    _mark_bytes(vocabulary)
+    for number, token in enumerate(vocabulary.tokens):
+        if token in _BYTES:
+            vocabulary.scores[number] = 0.0
+    unknown = model.get("unk_token")
+    if unknown in vocabulary.tokens and vocabulary.types[vocabulary.tokens.index(unknown)] == CONTROL:
+        vocabulary.types[vocabulary.tokens.index(unknown)] = UNKNOWN
+    normalizer, splitter = spec.get("normalizer") or {}, spec.get("pre_tokenizer") or {}
     steps = [normalizer, *normalizer.get("normalizers", ()), splitter, *splitter.get("pretokenizers", ())]
     prefix = any(
         step.get("type") == "Prepend"
         or (step.get("type") == "Metaspace" and step.get("prepend_scheme", "always") in ("always", "first"))
         for step in steps
     )
-    return {
-        "tokenizer.ggml.model": "llama",
-        "tokenizer.ggml.pre": "default",
-        "tokenizer.ggml.scores": scores,
-        "tokenizer.ggml.add_space_prefix": prefix,
-    }
-
-
-def _special_ids(
-    tokens: list[str], config: Mapping[str, Any], settings: Mapping[str, Any], folder: Path
-) -> dict[str, int]:
-    """Ids of the special tokens: named in tokenizer_config.json, or numbered in (generation_)config.json."""
-    named = {**read_json_if_there(folder / "special_tokens_map.json"), **settings}
-    generation = read_json_if_there(folder / "generation_config.json")
-    by_text = {text: number for number, text in reversed(list(enumerate(tokens)))}
-    found: dict[str, int] = {}
-    for name, key in _SPECIAL.items():
-        value = named.get(key)
-        text = value.get("content") if isinstance(value, dict) else value
-        if isinstance(text, str) and text in by_text:
-            found[name] = by_text[text]
-            continue
-        numbers = _ids(generation.get(f"{key}_id")) or _ids(config.get(f"{key}_id"))
-        if numbers and 0 <= numbers[0] < len(tokens):
-            found[name] = numbers[0]
-    ends = [*_ids(generation.get("eos_token_id")), *_ids(config.get("eos_token_id"))]
-    others = [number for number in ends if number != found.get("eos") and 0 <= number < len(tokens)]
-    if others:
-        found["eot"] = others[-1] if len(others) == 1 else _turn_end(tokens, others)
-    return found
-
-
-def _turn_end(tokens: list[str], numbers: list[int]) -> int:
-    """Of several more end tokens, the one that ends a turn by its name."""
-    return next((n for n in numbers if any(word in tokens[n] for word in ("eot", "end_of_turn", "im_end"))), numbers[0])
-
-
-def _ids(value: Any) -> list[int]:
-    values = value if isinstance(value, list) else [value]
-    return [one for one in values if isinstance(one, int) and not isinstance(one, bool)]
-
-
-def _additions(spec: Mapping[str, Any], settings: Mapping[str, Any], special: Mapping[str, int]) -> dict[str, Any]:
-    """Whether the tokenizer puts a token at the beginning and at the end."""
-    processor = spec.get("post_processor") or {}
-    steps = [processor, *processor.get("processors", ())]
-    single = next((step.get("single") or [] for step in steps if step.get("type") == "TemplateProcessing"), [])
-    first = bool(single) and "SpecialToken" in single[0]
-    last = bool(single) and "SpecialToken" in single[-1]
-    given_first, given_last = settings.get("add_bos_token"), settings.get("add_eos_token")
-    return {
-        "tokenizer.ggml.add_bos_token": "bos" in special and (given_first if isinstance(given_first, bool) else first),
-        "tokenizer.ggml.add_eos_token": "eos" in special and (given_last if isinstance(given_last, bool) else last),
-    }
-
-
-def _chat_template(folder: Path, settings: Mapping[str, Any]) -> str | None:
-    path = folder / "chat_template.jinja"
-    if path.is_file():
-        try:
-            return path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise FormatError(f"{path}: cannot be read as UTF-8 text: {error}") from error
-    template = settings.get("chat_template")
-    if isinstance(template, list):  # named templates; the default one counts
-        by_name = {one.get("name"): one.get("template") for one in template if isinstance(one, dict)}
-        template = by_name.get("default")
-    return template if isinstance(template, str) else None
+    vocabulary.more |= {"model": "llama", "pre": "default", "add_space_prefix": prefix}

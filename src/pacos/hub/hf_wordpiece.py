@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from pacos.errors import UnsupportedModel
+from pacos.hub.vocabulary import NORMAL, UNUSED
 
-_NORMAL = 1  # GGUF's token type of plain pieces
+_MARKED = (NORMAL, UNUSED)
 _INSIDE = "##"  # before pieces that go on with a word; GGUF marks those that begin one instead
 _BEGINS = "\u2581"
 _NEEDED = {"clean_text": True, "handle_chinese_chars": True}
@@ -38,11 +39,11 @@ def wordpiece_metadata(path: Path, spec: Mapping[str, Any]) -> dict[str, Any]:
     lower = bool(normalizer.get("lowercase", True))
     strip = normalizer.get("strip_accents")
     return {
-        "tokenizer.ggml.model": "bert",
-        "tokenizer.ggml.add_bos_token": True,
-        "tokenizer.ggml.add_eos_token": True,
-        "tokenizer.ggml.normalizer.lowercase": lower,
-        "tokenizer.ggml.normalizer.strip_accents": lower if strip is None else bool(strip),
+        "model": "bert",
+        "add_bos_token": True,
+        "add_eos_token": True,
+        "normalizer.lowercase": lower,
+        **({} if strip is None else {"normalizer.strip_accents": bool(strip)}),  # unsaid: as lowercase
     }
 
 
@@ -55,8 +56,8 @@ def _marks(processor: Mapping[str, Any]) -> str:
 
 
 def marked_words(tokens: Sequence[str], types: Sequence[int]) -> list[str]:
-    """Pieces with a mark where they begin a word, and none where they go on with it; special tokens as they are."""
+    """Pieces with a mark where they begin a word, and none where they go on with it; added tokens as they are."""
     return [
-        token if kind != _NORMAL else token.removeprefix(_INSIDE) if token.startswith(_INSIDE) else _BEGINS + token
+        token if kind not in _MARKED else token.removeprefix(_INSIDE) if token.startswith(_INSIDE) else _BEGINS + token
         for token, kind in zip(tokens, types, strict=True)
     ]

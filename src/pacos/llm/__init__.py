@@ -158,6 +158,11 @@ class LLM:
         return self.engine.context_tokens
 
     @property
+    def cache_bytes(self) -> int:
+        """Memory beside the file: what keys, values and a step's numbers may take."""
+        return self.engine.pages.bytes + self.engine.program.bytes
+
+    @property
     def has_chat_template(self) -> bool:
         """Whether the file brings a chat template of its own, or one was given."""
         given = self._template_name is not None or self._preset.template

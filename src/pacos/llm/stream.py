@@ -43,15 +43,18 @@ class TextDecoder:
         self._stops = StopStrings(stop)
 
     def push(self, tokens: Sequence[int], finish_reason: str | None) -> Event:
-        """The text that is certain now."""
+        """The text that is certain now. Tokens after a stop string are no part of the answer."""
         utf8, stops = self._utf8, self._stops
-        text, stopped = stops.feed(
-            "".join([utf8.feed(self._piece(token, special=token in self._shown)) for token in tokens])
-        )
+        text, stopped, used = "", False, 0
+        while used < len(tokens) and not stopped:
+            token = tokens[used]
+            more, stopped = stops.feed(utf8.feed(self._piece(token, special=token in self._shown)))
+            text += more
+            used += 1
         if finish_reason is not None and not stopped:
             tail, stopped = stops.feed(utf8.flush())
             text += tail if stopped else tail + stops.flush()
-        return Event(text, tuple(tokens), "stop" if stopped else finish_reason, stops.stop)
+        return Event(text, tuple(tokens[:used]), "stop" if stopped else finish_reason, stops.stop)
 
 
 class Stream:
@@ -128,7 +131,7 @@ class Stream:
             self.close()
             raise
         if found.scores:
-            event = replace(event, scores=found.scores)
+            event = replace(event, scores=found.scores[: len(event.token_ids)])
         if event.finish_reason is None:
             return event
         self.close()

@@ -220,6 +220,16 @@ PACOS_API int64_t pacos_sample_scratch_bytes(int32_t vocab);
 PACOS_API int32_t pacos_sample(const pacos_sampling* options, const float* logits, int32_t vocab, const int32_t* tokens,
                                int32_t token_count, const uint32_t* mask, pacos_sampling_state* state, void* scratch,
                                pacos_sampling_report* report);
+/* One of several rows to choose from; the parts are those of pacos_sample. */
+typedef struct {
+    const pacos_sampling* options;
+    const float* logits;
+    const int32_t* tokens;
+    int64_t token_count;
+    pacos_sampling_state* state;
+} pacos_sampling_row;
+/* The next token of each of rows [count] into out [count], without mask and report; an error as above in its place. */
+PACOS_API void pacos_sample_rows(const pacos_sampling_row* rows, int32_t count, int32_t vocab, void* scratch, int32_t* out);
 /* Log-probabilities of ids [count] into out [count]; 0, or an error as above (-3: an id outside the vocabulary). */
 PACOS_API int32_t pacos_log_softmax_at(const float* logits, int32_t vocab, const int32_t* ids, int32_t count, double* out);
 /* The log-probability of a token into out[0], of the `count` likeliest, best first, after it; their ids into top_ids.

@@ -51,6 +51,7 @@ async def start(
     streams: list[Answer] = await call.prepared(size, lambda: begin(prompt, choices, **whole))
     for stream in streams:
         call.cleanup.push_async_callback(stream.aclose)
+    call.prompts.add(len(call.streams))
     call.streams += streams
     call.slots += [slots.begin(call, resident, stream, whole) for stream in streams]
     if position := max(stream.queue_position for stream in streams):
@@ -165,7 +166,7 @@ class _Watch:
         self._metrics = call.metrics
         self._facts = self._state["facts"]
         self._facts["model"] = call.model_name
-        self._prompt_tokens = [len(stream.prompt_token_ids) for stream in streams]
+        self._prompt_tokens = sum(len(streams[index].prompt_token_ids) for index in call.prompts)
         self._generated = 0
         self._first = False
 
@@ -180,16 +181,17 @@ class _Watch:
             raise self._call.stopped or Cancelled("the answer was cut short")
         self._facts["finish"] = event.finish_reason
         if event.timings is not None:
-            self._note(event.timings)
+            self._note(event.timings, first=index in self._call.prompts)
 
-    def _note(self, timings: Timings) -> None:
-        self._metrics.cached_tokens.add(timings.cached_tokens)
+    def _note(self, timings: Timings, *, first: bool) -> None:
+        if first:
+            self._metrics.cached_tokens.add(timings.cached_tokens)
         if timings.generate_rate:
             self._metrics.token_seconds.observe(1 / timings.generate_rate)
 
     def finish(self) -> None:
         """Count the tokens, also of an answer that nobody wanted to its end."""
-        self._metrics.prompt_tokens.add(sum(self._prompt_tokens))
+        self._metrics.prompt_tokens.add(self._prompt_tokens)
         self._metrics.generated_tokens.add(self._generated)
-        self._facts["prompt_tokens"] = sum(self._prompt_tokens)
+        self._facts["prompt_tokens"] = self._prompt_tokens
         self._facts["generated_tokens"] = self._generated

@@ -193,9 +193,10 @@ class _Endpoint:
             if call.request.method == "OPTIONS" and self.operations:
                 methods = ", ".join(sorted(self.operations))
                 return Response(status_code=204, headers=self.shared.guard.preflight_headers(call.request, methods))
-            self.shared.guard.admit(call.request, keyless=operation is not None and operation.keyless)
             if operation is None:
+                self.shared.guard.admit(call.request, keyless=False)
                 raise self._nothing_here(call.request)
+            self.shared.guard.admit(call.request, keyless=operation.keyless, scope=operation.scope)
             call.request.scope["state"]["path"] = operation.path
             if not operation.light:
                 call.cleanup.enter_context(self.shared.requests.place(call))

@@ -78,6 +78,7 @@ class Call(Generic[Body]):
         self.model_name = ""
         self.streams: list[Answer] = []  # what the engine computes for it
         self.slots: list[int] = []  # of each of them
+        self.prompts: set[int] = set()  # of those the first of each prompt: it is computed once for all its answers
         self.stopped: RequestError | None = None
         self.body_read = False
         self.cleanup = AsyncExitStack()

@@ -48,17 +48,23 @@ class Guard:
         self._origins = {origin.rstrip("/").lower() for origin in options.allowed_origins}
         self._failures = Failures()
 
-    def admit(self, request: Request, *, keyless: bool) -> None:
-        """Let a request pass and note whose it is. Errors: RequestError (400, 401, 403, 414, 417, 429, 431)."""
+    def admit(self, request: Request, *, keyless: bool, scope: str = "infer") -> None:
+        """Let a request pass that does something of this scope, and note whose it is.
+
+        Errors: RequestError (400, 401, 403, 414, 417, 429, 431).
+        """
         check_head(request)
         self._check_host(request)
         self._check_origin(request)
         if not self.keys.needed:
             return
         key = _key_of(request)
-        owner = self.keys.owner(key)
-        if owner is not None:
-            request.scope["state"]["owner"] = owner
+        holder = self.keys.holder(key)
+        if holder is not None:
+            request.scope["state"]["owner"] = holder.name
+            if scope not in holder.scopes and not keyless:
+                problem = f"the API key of {holder.name[:80]!a} may not do this: it lacks the scope {scope}"
+                raise RequestError(problem, status=403, code="scope_missing", hint="use another key")
         elif not keyless:
             raise self._wrong_key(request, key)
 

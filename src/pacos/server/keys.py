@@ -1,49 +1,65 @@
-"""API keys: kept as hashes, compared in a time that tells nothing, from options and from a file that may change."""
+"""API keys: kept as hashes, compared in a time that tells nothing, from options and from a file that may change.
+
+A line of the file is KEY, NAME:KEY, or [SCOPES] before either, such as `[infer] alice:KEY`; without them a key may do
+all.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import hmac
 import os
+import re
 import stat
 import time
 from collections import deque
+from dataclasses import dataclass
 from pathlib import Path
 
 from pacos.errors import UsageError
 from pacos.log import logger
 
 FILE_BYTES_MAX = 1 << 20
+SCOPES = ("infer", "manage")  # ask models; and change what the server holds: texts in slots, models
 KEY_BYTES_MAX = 4096
 _FAILURES_MAX = 20  # wrong keys from one address within _FAILURE_SECONDS, from then on refused unseen
 _FAILURE_SECONDS = 60.0
 _ADDRESSES_MAX = 10_000
+_SCOPED = re.compile(r"\[([^\]]*)\]\s+(.+)")
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """Who holds a key, and what it may do."""
+
+    name: str
+    scopes: frozenset[str] = frozenset(SCOPES)
 
 
 class Keys:
     """Who may ask. `needed` is whether there are keys at all."""
 
     def __init__(self, keys: tuple[str, ...] = (), file: str = "") -> None:
-        self._given = {_digest(key): _name_of(key) for key in keys if key}
+        self._given = {_digest(key): Holder(_name_of(key)) for key in keys if key}
         self._file = Path(file) if file else None
         self._state: tuple[int, int, int] | None = None
         self._looked = -1.0
-        self._from_file: dict[bytes, str] = {}
+        self._from_file: dict[bytes, Holder] = {}
         if self._file is not None:
             self._read(self._file)
         self.needed = bool(self._given) or self._file is not None
 
-    def owner(self, key: str | None) -> str | None:
-        """The name of the key's holder, always the same for a key; None when it is none of ours.
+    def holder(self, key: str | None) -> Holder | None:
+        """The key's holder, whose name is always the same for a key; None when it is none of ours.
 
         Every key is compared, so that the time does not tell which one fits, or how much of it.
         """
         self._refresh()
         digest = _digest(key or "")
-        found: str | None = None
-        for known, name in (*self._given.items(), *self._from_file.items()):
+        found: Holder | None = None
+        for known, holder in (*self._given.items(), *self._from_file.items()):
             if hmac.compare_digest(known, digest):
-                found = name
+                found = holder
         return found if key else None
 
     def _refresh(self) -> None:
@@ -78,11 +94,20 @@ class Keys:
         self._state = state
 
 
-def _named(line: str) -> tuple[bytes, str]:
-    name, colon, key = line.partition(":")
+def _named(line: str) -> tuple[bytes, Holder]:
     if len(line.encode()) > KEY_BYTES_MAX:
         raise UsageError(f"the API key file has a line of {len(line)} characters", hint="give one key a line")
-    return (_digest(key.strip()), name.strip()) if colon and name and key else (_digest(line), _name_of(line))
+    scopes = frozenset(SCOPES)
+    if found := _SCOPED.fullmatch(line):
+        scopes = frozenset(word.strip() for word in found[1].split(",") if word.strip())
+        line = found[2]
+        if unknown := scopes - set(SCOPES):
+            problem = f"the API key file has the scope {min(unknown)[:40]!a}"
+            raise UsageError(problem, hint=f"there are {', '.join(SCOPES)}")
+    name, colon, key = line.partition(":")
+    if colon and name and key:
+        return _digest(key.strip()), Holder(name.strip(), scopes)
+    return _digest(line), Holder(_name_of(line), scopes)
 
 
 def _name_of(key: str) -> str:

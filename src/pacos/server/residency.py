@@ -38,9 +38,9 @@ class Resident:
 class Residency:
     """The models by name. Everything here runs on one event loop, opening and closing apart.
 
-    `memory_bytes` is what all open models may take together (0: no bound). `keep_alive_seconds` is how long an unused
-    model stays open; below 0 is for ever. `open_model` opens one, in a thread. `shelf` has the models of the store,
-    which are opened when somebody asks for them.
+    `memory_bytes` is what all open models may take together (0: no bound): files, caches and working memory.
+    `keep_alive_seconds` is how long an unused model stays open; below 0 is for ever. `open_model` opens one, in a
+    thread. `shelf` has the models of the store, which are opened when somebody asks for them.
     """
 
     def __init__(
@@ -61,6 +61,7 @@ class Residency:
         self.memory_bytes = memory_bytes
         self.keep_alive_seconds = keep_alive_seconds
         self._open_model = open_model or _open
+        self._known_bytes: dict[str, int] = {}  # what a model took when it was open before
         self._openings: dict[str, asyncio.Task[Resident]] = {}
         self._changed = asyncio.Condition()
         self._opening_turn = asyncio.Lock()  # one at a time, so that room is counted once
@@ -140,11 +141,17 @@ class Residency:
     async def _load(self, spec: ModelSpec) -> Resident:
         self.loading[spec.name] = time.monotonic()
         async with self._opening_turn:
-            need = file_bytes(spec)
+            need = self._known_bytes.get(spec.name) or file_bytes(spec)
             await self._make_room(spec.name, need)
             began = time.monotonic()
             llm = await asyncio.to_thread(self._open_model, spec)
-            resident = Resident(spec.name, llm, spec, need)
+            taken = self._known_bytes[spec.name] = file_bytes(spec) + llm.cache_bytes
+            try:
+                await self._make_room(spec.name, taken)  # how large the cache is shows only now
+            except BaseException:
+                await asyncio.to_thread(llm.close)
+                raise
+            resident = Resident(spec.name, llm, spec, taken)
             self.keep(resident, spec.keep_alive_seconds)
             self.open[spec.name] = resident
             logger(__name__).info("opened %s in %.2f s", spec.name, time.monotonic() - began)
@@ -157,7 +164,7 @@ class Residency:
         if need > self.memory_bytes:
             raise CapacityError(
                 f"model {name} takes {need / 1e9:.2f} GB, the server may use {self.memory_bytes / 1e9:.2f} GB",
-                hint="raise --memory-limit or serve a smaller model",
+                hint="raise --memory-limit, lower the model's --ctx-size or --parallel, or serve a smaller model",
             )
         deadline = time.monotonic() + _ROOM_SECONDS
         while sum(one.bytes for one in self.open.values()) + need > self.memory_bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import functools
 import os
 import socket
 import stat
@@ -81,6 +82,10 @@ async def _serve(
     )
     config.load()
     config.ssl = tls_context(options)
+    if config.ssl is not None:  # uvicorn leaves the time for a handshake to asyncio: a minute
+        loop = asyncio.get_running_loop()
+        started = functools.partial(loop.create_server, ssl_handshake_timeout=options.head_seconds)
+        loop.create_server = started  # type: ignore[method-assign]
     server = _Server(config, app.state.requests, options.drain_seconds)
     opening = asyncio.ensure_future(_open_ahead(residency, server))
     logger(__name__).info("listening on %s", url)

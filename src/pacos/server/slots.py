@@ -12,9 +12,13 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from pacos.server.call import Answer, Call
+from pacos.server.problem import RequestError
 
 if TYPE_CHECKING:
     from pacos.server.residency import Resident
+
+
+_NUMBERS = 1 << 31
 
 
 @dataclass(slots=True, eq=False)
@@ -97,6 +101,9 @@ def _agreeing(one: array[int], other: array[int]) -> int:
 def begin(call: Call[Any], resident: Resident, answer: Answer, options: Mapping[str, Any]) -> int:
     """Note an answer that starts, until its request ends; gives the number of its slot."""
     wanted = getattr(call.body, "id_slot", None)
+    if wanted is not None and not -1 <= wanted < _NUMBERS:
+        hint = "use a slot's number, or -1 for any"
+        raise RequestError(f"id_slot is {wanted}", field="id_slot", code="invalid_value", hint=hint)
     slot, end = Slots.of(resident).begin(-1 if wanted is None else wanted, answer, options, call.owner)
     call.cleanup.callback(end)
     return slot.id

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import msgspec
@@ -77,6 +77,7 @@ class Streamed:
             (b"cache-control", b"no-cache"),
             (b"x-accel-buffering", b"no"),
         ]
+        self._send_chunk: Callable[[bytes], Awaitable[None]] | None = None  # the connection's own way, where it has one
         self._sending_since: float | None = None
         self._last_sent = 0.0
         self._dropped = False
@@ -85,6 +86,8 @@ class Streamed:
         """Send the pieces until they end or the client is gone."""
         extra = [(name.lower().encode(), value.encode()) for name, value in self._call.headers.items()]
         await send({"type": "http.response.start", "status": 200, "headers": self._headers + extra})
+        if scope.get("http_version") == "1.1" and scope["method"] != "HEAD":
+            self._send_chunk = scope.get("state", {}).get("send_chunk")
         loop = asyncio.get_running_loop()
         self._last_sent = loop.time()
         writing = asyncio.ensure_future(self._write(send, loop))
@@ -122,23 +125,23 @@ class Streamed:
                 writing.cancel()
         elif self._keep_alive and not writing.done() and now - self._last_sent >= self._call.ping_seconds:
             self._last_sent = now
-            await send({"type": "http.response.body", "body": self._keep_alive, "more_body": True})
+            await self._send(send, self._keep_alive)
+
+    async def _send(self, send: Send, piece: bytes) -> None:
+        if self._send_chunk is not None:
+            await self._send_chunk(piece)
+        else:
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
 
     async def _write(self, send: Send, loop: asyncio.AbstractEventLoop) -> None:
         try:
             try:
                 async for piece in self._pieces:
                     self._last_sent = self._sending_since = loop.time()
-                    await send({"type": "http.response.body", "body": piece, "more_body": True})
+                    await self._send(send, piece)
                     self._sending_since = None
             except Exception as error:  # noqa: BLE001 - the client hears of it in the stream
-                await send(
-                    {
-                        "type": "http.response.body",
-                        "body": self._frame(self._call.rendered(error)),
-                        "more_body": True,
-                    }
-                )
+                await self._send(send, self._frame(self._call.rendered(error)))
             await send({"type": "http.response.body", "body": b"", "more_body": False})
         finally:
             close = getattr(self._pieces, "aclose", None)

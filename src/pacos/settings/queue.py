@@ -3,8 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
-from pacos.settings.option import check, option
+from pacos.errors import UsageError
+from pacos.settings.option import check, option, shown
+
+SALT_BYTES_MAX = 1024
+
+
+def _salt(value: Any) -> Any:
+    if isinstance(value, str) and ("\0" in value or len(value.encode("utf-8", "replace")) > SALT_BYTES_MAX):
+        raise UsageError(
+            f"cache_salt is {shown(value)}", hint=f"use a text of up to {SALT_BYTES_MAX} bytes, without NUL"
+        )
+    return value
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,7 +25,7 @@ class QueueOptions:
 
     priority: int = option(0, minimum=-100, maximum=100, help="Higher ones are computed first; equal ones share.")
     owner: str = option("", help="Owners of equal priority get equal shares, whatever the number of their sequences.")
-    cache_salt: str = option("", help="Prompts of different salts never share what was computed.")
+    cache_salt: str = option("", normal=_salt, help="Prompts of different salts never share what was computed.")
     deadline_seconds: float = option(
         0.0, minimum=0, maximum=1e9, help="The answer ends after so long, wherever it is; 0 is no deadline."
     )

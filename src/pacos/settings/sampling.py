@@ -197,7 +197,7 @@ class SamplingOptions:
         0, flags=("--mirostat",), minimum=0, maximum=2, help="Mirostat 1 or 2 instead of what truncates; 0 is off."
     )
     mirostat_tau: float = option(
-        5.0, flags=("--mirostat-ent",), minimum=0, maximum=100, help="Mirostat's surprise, in bits."
+        5.0, flags=("--mirostat-ent",), above=0, maximum=100, help="Mirostat's surprise, in bits."
     )
     mirostat_eta: float = option(0.1, flags=("--mirostat-lr",), minimum=0, maximum=10, help="Mirostat's learning rate.")
     adaptive_target: float = option(

@@ -132,6 +132,13 @@ class ServeOptions:
         maximum=1e6,
         help="Seconds that running requests have to end when the server stops; 0 cuts them short.",
     )
+    stall_seconds: float = option(
+        30.0,
+        flags=("--stall-timeout",),
+        above=0,
+        maximum=1e6,
+        help="Seconds without a step, while there is work, after which /health says stalled.",
+    )
     slots: bool = option(
         True, flags=("--slots",), off_flags=("--no-slots",), help="Show at /slots what is being answered."
     )

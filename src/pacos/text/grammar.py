@@ -13,7 +13,7 @@ from array import array
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from pacos.errors import PacosError, UsageError
+from pacos.errors import NoTokenLeft, UsageError
 from pacos.settings.constraint import ConstraintOptions
 from pacos.text.gbnf import gbnf_to_lark
 from pacos.text.schema import read_schema, schema_text, strict_schema
@@ -81,18 +81,18 @@ class TokenConstraint:
     def mask(self) -> memoryview[int]:
         """Which tokens may come next; valid until the next call.
 
-        Shapes: u32 [ceil(V / 32)], bit t % 32 of word t // 32 is set when token t may. Errors: PacosError when
+        Shapes: u32 [ceil(V / 32)], bit t % 32 of word t // 32 is set when token t may. Errors: NoTokenLeft when
         the grammar became too complex to follow.
         """
         self._matcher.unsafe_compute_mask_ptr(self._address, self._bytes)
         if self._matcher.is_error():
-            raise PacosError(f"the constraint failed: {_told(self._matcher.get_error())}", hint="simplify it")
+            raise NoTokenLeft(f"the constraint failed: {_told(self._matcher.get_error())}", hint="simplify it")
         return self._view
 
     def accept(self, token: int) -> None:
-        """Go on past a token. Errors: PacosError when the mask did not allow it."""
+        """Go on past a token. Errors: NoTokenLeft when the mask did not allow it."""
         if not self._matcher.consume_token(token):
-            raise PacosError(f"token {token} breaks the constraint: {_told(self._matcher.get_error())}")
+            raise NoTokenLeft(f"token {token} breaks the constraint: {_told(self._matcher.get_error())}")
 
 
 def check_schema(text: str) -> None:

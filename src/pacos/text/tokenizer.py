@@ -49,6 +49,7 @@ class Tokenizer:
 
     def __init__(self, vocabulary: NativeVocabulary, types: array[int], special: Mapping[str, int]) -> None:
         self._native = vocabulary
+        self._pieces: tuple[dict[int, bytes], dict[int, bytes]] = ({}, {})  # those that were asked for; markup by name
         self._types = types
         self.vocab_size = vocabulary.size
         self.special = dict(special)
@@ -158,7 +159,10 @@ class Tokenizer:
 
     def piece(self, token: int, *, special: bool = False) -> bytes:
         """The bytes that a token adds to the text; nothing for control tokens unless `special`."""
-        return self._native.pieces(self._ids([token]), special=special)
+        known = self._pieces[special].get(token)  # every token of every stream comes this way
+        if known is None:
+            known = self._pieces[special][token] = self._native.pieces(self._ids([token]), special=special)
+        return known
 
     def every_piece(self) -> list[bytes]:
         """The bytes of each token, control tokens by name."""

@@ -28,7 +28,8 @@ class Operation:
     `path` is Starlette's, such as "/v1/models/{model:path}". `run` gets the call with its `body` parsed as `body`
     (a msgspec type; None: there is none) and returns a response. `reply` and `streamed` are the types of the answer,
     for the documentation, `stream_type` the media type of the second. `keyless`
-    operations need no API key. `light` ones count in no limit of running requests.
+    operations need no API key, others one with the `scope` (keys.SCOPES). `light` ones count in no limit of running
+    requests.
     """
 
     method: str
@@ -41,6 +42,7 @@ class Operation:
     keyless: bool = False
     light: bool = False
     stream_type: str = "text/event-stream"
+    scope: str = "infer"
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,10 +35,23 @@ def _unready(status: str, **more: Any) -> Health:
 
 
 async def health(call: Call[None]) -> ASGIApp:
-    """Say whether the models are open: 200 when they are, 503 before and when none could be opened."""
+    """Say whether the models are open and compute: 200 when they do.
+
+    503 before, when none could be opened, when the server stops, and when an engine has work and takes no step for
+    `stall_seconds`.
+    """
     residency = call.residency
     progress = residency.progress()
-    if progress["ready"] < progress["of"]:
+    stalled = [
+        name
+        for name, resident in list(residency.open.items())
+        if resident.llm.engine.statistics().stalled_seconds > call.options.stall_seconds
+    ]
+    if call.request.app.state.requests.draining:
+        found, status = _unready("draining"), 503
+    elif stalled:
+        found, status = _unready("stalled", models=stalled), 503
+    elif progress["ready"] < progress["of"]:
         found, status = _unready("loading model", progress=progress), 503
     elif residency.failed and len(residency.failed) == progress["of"]:
         found, status = _unready("error", failed=dict(residency.failed)), 503

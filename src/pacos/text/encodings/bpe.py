@@ -65,14 +65,14 @@ def install(vocabulary: NativeVocabulary, facts: Facts) -> None:
         flags |= _DROP_SPACES | _LOWER * flag(facts.metadata, "normalizer.lowercase", default=name != "whitespace")
     vocabulary.use_bpe(packed, flags, splitter.expressions)
     if splitter.byte_level:
-        missing = [byte for byte, letter in enumerate(_byte_alphabet()) if vocabulary.find(letter) is None]
+        missing = [byte for byte, letter in enumerate(byte_alphabet()) if vocabulary.find(letter) is None]
         # These never occur in UTF-8.
         missing = [byte for byte in missing if byte not in {0xC0, 0xC1} and byte < 0xF5]
         if missing:
             facts.warnings.append(f"{len(missing)} byte values have no token (the first is {missing[0]}) and get lost")
 
 
-def _byte_alphabet() -> list[str]:
+def byte_alphabet() -> list[str]:
     """GPT-2's letter for each byte: itself where it can be printed, else the next code point from 256 on."""
     printable = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
     others = iter(range(256, 512))

@@ -51,6 +51,7 @@ DIALECT = Dialect(
             slots.act,
             "Save a slot's text to a file, restore or erase it: ?action=save, restore or erase.",
             reply=slots.Saved,
+            scope="manage",
         ),
         Operation(
             "POST",
@@ -89,6 +90,14 @@ DIALECT = Dialect(
             "GET", "/props", properties.run, "Tell the server's properties.", reply=properties.Properties, light=True
         ),
         Operation("GET", "/lora-adapters", properties.adapters, "List the adapters: none can be loaded.", light=True),
+        Operation(
+            "POST",
+            "/lora-adapters",
+            properties.set_adapters,
+            "Set the scales of adapters: there are none.",
+            body=list[properties.Adapter],
+            scope="manage",
+        ),
     ),
     shapes.render,
     {**shapes.NAMES, **vectors.NAMES},

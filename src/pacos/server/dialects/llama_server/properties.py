@@ -10,8 +10,17 @@ from starlette.types import ASGIApp
 from pacos import __version__
 from pacos.server.call import Call
 from pacos.server.dialects.llama_server import shapes
+from pacos.server.fields import Fields
+from pacos.server.problem import RequestError
 from pacos.server.slots import Slots
 from pacos.server.stream import json_response
+
+
+class Adapter(Fields):
+    """How strongly an adapter acts."""
+
+    id: int
+    scale: float
 
 
 class Properties(msgspec.Struct):
@@ -39,7 +48,7 @@ async def run(call: Call[None]) -> ASGIApp:
         default_generation_settings={"n_ctx": settings.pop("n_ctx"), "params": settings},
         total_slots=len(Slots.of(resident).all),
         model_alias=resident.name,
-        model_path=str(llm.path),
+        model_path=llm.path.name,  # where it lies is nobody's business
         chat_template=llm.template.source if llm.has_chat_template else "",
         bos_token=bos,
         eos_token=eos,
@@ -52,3 +61,10 @@ async def run(call: Call[None]) -> ASGIApp:
 async def adapters(call: Call[None]) -> ASGIApp:
     """The adapters that are loaded: none."""
     return json_response(call, [])
+
+
+async def set_adapters(call: Call[list[Adapter]]) -> ASGIApp:
+    """Set the scales of adapters. Errors: RequestError, as there are none."""
+    for one in call.body:
+        raise RequestError(f"there is no adapter {one.id}", field="id", code="invalid_value", hint="none can be loaded")
+    return json_response(call, {"success": True})

@@ -73,6 +73,8 @@ def run_options(body: Generating, llm: LLM) -> dict[str, Any]:
     if body.lora:
         raise RequestError("lora is not supported", field="lora", status=501, code="unsupported", hint="drop it")
     found = option_values(body, GROUPS, NAMES)
+    if body.n_probs is not None and body.n_probs < 0:
+        raise RequestError(f"n_probs is {body.n_probs}", field="n_probs", code="invalid_value", hint="use 0 or more")
     if not found.get("scores"):
         found.pop("scores", None)  # 0 is off here
         found.pop("post_sampling_scores", None)

@@ -143,7 +143,7 @@ def run_options(body: Generating, resident: Resident) -> dict[str, Any]:
     given = cast("Any", body.options)
     if given is None:
         given = Options()
-    if given.num_ctx is not None and given.num_ctx > resident.llm.context_tokens:
+    if given.num_ctx is not None and not 1 <= given.num_ctx <= resident.llm.context_tokens:
         problem = f"num_ctx is {given.num_ctx}, the model is served with {resident.llm.context_tokens}"
         hint = "ask for less, or start the server with --ctx-size"
         raise RequestError(problem, field="options.num_ctx", code="invalid_value", hint=hint)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
 from starlette.types import ASGIApp
@@ -23,6 +23,9 @@ from pacos.types import Completion, ContextUse, Event, ToolCallDelta
 
 if TYPE_CHECKING:
     from pacos.llm import LLM
+
+
+MESSAGES_MAX = 10_000
 
 
 class TextPart(Fields, tag="text", tag_field="type"):
@@ -61,7 +64,7 @@ class Message(Fields):
 class ChatFields(Wishing, kw_only=True):
     """A request for a chat completion."""
 
-    messages: list[Message]
+    messages: Annotated[list[Message], msgspec.Meta(max_length=MESSAGES_MAX)]
     max_completion_tokens: int | None = None
 
 

@@ -63,6 +63,9 @@ async def run(call: Call[EmbeddingFields]) -> ASGIApp:
     body = call.body
     resident = await call.resident(body.model)
     options = option_values(body, _GROUPS)
+    if options.get("dimensions") == 0:  # all of them here, an error there
+        problem = "dimensions is 0"
+        raise RequestError(problem, field="dimensions", code="invalid_value", hint="use 1 or more, or leave it out")
     if options.get("pooling") == "none":
         raise RequestError("pooling is none", field="pooling", code="invalid_value", hint="use mean, cls, last or rank")
     inputs = text_or_tokens(body.input, "input", most=INPUTS_MAX)
