@@ -254,6 +254,11 @@ class Sequence:
         return self._cancelled
 
     @property
+    def just_answered(self) -> bool:
+        """Whether its first token is its last so far."""
+        return len(self.text) - self.prompt_tokens == 1
+
+    @property
     def stalled(self) -> bool:
         """Whether its consumer is so far behind that it shall not go on: what nobody reads would fill the memory."""
         return self._queue.qsize() >= UNREAD_MAX

@@ -1,7 +1,9 @@
-"""Event loops as consumers: the engine's thread wakes each once a step, for all sequences that the loop waits for."""
+"""Event loops as consumers: the engine's thread wakes each at most once a step, for all its sequences together."""
 
 from __future__ import annotations
 
+import math
+import threading
 from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
@@ -9,6 +11,8 @@ if TYPE_CHECKING:
     import asyncio
 
     from pacos.engine.sequence import Sequence
+
+_WAKES_SECONDS = 0.008  # between two looks at streams that run
 
 
 async def news(sequence: Sequence) -> None:
@@ -22,22 +26,52 @@ async def news(sequence: Sequence) -> None:
 
 
 class LoopWaker:
-    """Wakes the tasks of one event loop."""
+    """Wakes the tasks of one event loop.
+
+    At once for the first token of an answer and after a pause; else so that it looks at streams no more than
+    `_WAKES_SECONDS` allows. A small model makes a token in less time than a loop takes to hand 64 of them on.
+    """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._waiting: dict[Sequence, asyncio.Future[None]] = {}
+        self._lock = threading.Lock()
+        self._news: dict[Sequence, None] = {}  # not told yet; under _lock, as the next one
+        self._coming = False  # a wake will tell all of them
+        self._last = -math.inf
 
     def notify(self, sequences: list[Sequence]) -> None:
         """Hand news over to the loop. Where it is closed, nobody will ever take them: cancel."""
+        urgent = any(sequence.just_answered for sequence in sequences)
+        with self._lock:
+            self._news.update(dict.fromkeys(sequences))
+            if self._coming and not urgent:
+                return
+            self._coming = True
         try:
-            self._loop.call_soon_threadsafe(self._wake, sequences)
+            self._loop.call_soon_threadsafe(self._wake_now if urgent else self._wake_in_time)
         except RuntimeError:
-            for sequence in sequences:
+            for sequence in self._taken():
                 sequence.cancel()
 
-    def _wake(self, sequences: list[Sequence]) -> None:
-        for sequence in sequences:
+    def _taken(self) -> list[Sequence]:
+        with self._lock:
+            news, self._news = self._news, {}
+            self._coming = False
+        return list(news)
+
+    def _wake_in_time(self) -> None:
+        early = self._last + _WAKES_SECONDS - self._loop.time()
+        if early > 0:
+            self._loop.call_later(early, self._wake_now)
+        else:
+            self._wake_now()
+
+    def _wake_now(self) -> None:
+        news = self._taken()
+        if news:
+            self._last = self._loop.time()
+        for sequence in news:
             future = self._waiting.pop(sequence, None)
             if future is not None and not future.done():
                 future.set_result(None)

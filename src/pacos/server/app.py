@@ -36,7 +36,7 @@ FALLBACK = "openai"  # the dialect of paths that nobody knows
 _REQUEST_ID = re.compile(r"[\w.:-]{1,128}", re.ASCII)
 _THREAD_BYTES = 256 << 10  # bodies from here on are parsed beside the event loop
 _THREADS = 64  # they wait more than they compute: embeddings, models that are opened, long texts
-_LAG_SECONDS = 0.25  # how often the event loop's lateness is measured
+_LAG_SECONDS = 0.1  # how often the event loop's lateness is measured
 
 
 def create_app(residency: Residency, options: ServeOptions) -> Starlette:
