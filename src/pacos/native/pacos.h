@@ -179,6 +179,15 @@ PACOS_API int32_t pacos_quantize_activations(const char* isa, int32_t kind, cons
 PACOS_API int32_t pacos_linear(const char* isa, int32_t type, const void* w, int64_t rows, int64_t K, const float* x, int64_t n,
                                const float* bias, float* y, int32_t repeats);
 
+/* Searches of quants/search.py, which says what they do: groups of n weights each, x [groups][n]. */
+PACOS_API int32_t pacos_search_scale_and_minimum(const float* x, const float* weights, int64_t groups, int32_t n,
+                                                 int32_t top, float first, float step, int32_t steps, int32_t absolute,
+                                                 float* scales, float* minimums, uint8_t* codes);
+PACOS_API int32_t pacos_search_signed_scale(const float* x, int64_t groups, int32_t n, int32_t half, float* scales,
+                                            uint8_t* codes);
+PACOS_API int32_t pacos_search_refined_scale(const float* x, int64_t groups, int32_t n, int32_t half, float* scales,
+                                             uint8_t* codes);
+
 /* ---- engine/ : sampling ---- */
 
 /* How to choose a token; names and meanings as SamplingOptions in settings/. A stage is a number of engine/sampler.py. */

@@ -1,119 +1,66 @@
 """Search the scale and minimum of each group of weights that lose least, for the K formats.
 
-Source: ggml's make_qkx2_quants, make_qx_quants and make_q3_quants (ggml-quants.c), vectorised over groups.
-Shapes: G groups of n weights: x [G, n] f32, weights [G, n] f32; scales and minimums are [G, 1] f32.
+Each search is defined here in numpy and done in native code where there is some, with the same bits: all sums are taken
+in order of the weights. They are the bits of ggml's reference quantizers too.
+Source: ggml's make_qkx2_quants, make_qx_quants and make_q3_quants (ggml-quants.c).
+Shapes: G groups of n <= 32 weights: x [G, n] f32, weights [G, n] f32; scales and minimums are [G, 1] f32, codes [G, n]
+u8.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import ctypes
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from pacos import native
+from pacos.errors import NativeError, ShapeError
 from pacos.lazy import np
 from pacos.quants.pieces import integers
 
 if TYPE_CHECKING:
-    from pacos.quants.block import Floats
+    from pacos.quants.block import Bytes, Floats
 
 _TINY = 1e-15  # groups that stay below this are stored as zeros
+_FLOATS, _BYTES, _COUNT, _NUMBER = ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int32
+_GROUP_MAX = 32  # as in search.hpp
+_PYTHON_GROUPS = 8  # up to here native code is not worth a call
 
 
-def _total(values: Floats) -> Floats:
-    total: Floats = values.sum(axis=1, keepdims=True)
-    return total
+class Grid(NamedTuple):
+    """The scales that are tried: (first + step * i + top) / range for i = 0 to steps; codes reach from 0 to top.
 
-
-def _dot(a: Floats, b: Floats) -> Floats:
-    products: Floats = np.einsum("gn,gn->g", a, b)
-    return products[:, None]
-
-
-def _ratio(a: Floats, b: Floats) -> Floats:
-    return np.divide(a, b, out=np.zeros_like(a), where=b != 0)
-
-
-def scale_and_minimum(
-    x: Floats, weights: Floats, *, top: int, first: float, step: float, steps: int, absolute: bool
-) -> tuple[Floats, Floats]:
-    """Scale s and offset m >= 0 such that s * code - m, code in 0..top, is nearest to x by weighted error.
-
-    Tries the grid (top + first + step * i) / range; `absolute` measures |error| in place of its square.
+    `absolute` measures |error| in place of its square.
     """
-    high = x.max(axis=1, keepdims=True)
-    offset = np.minimum(x.min(axis=1, keepdims=True), np.float32(0))
-    flat = high <= offset
-    scale = (high - offset) / np.float32(top)
-    wx = weights * x
-    sum_w, sum_x = _total(weights), _total(wx)
 
-    def error(codes: Floats, scale: Floats, offset: Floats) -> Floats:
-        miss = codes * scale
-        miss += offset
-        miss -= x
-        return _dot(weights, np.abs(miss, out=miss) if absolute else np.square(miss, out=miss))
-
-    def codes_at(reach: float) -> Floats:
-        """Codes when the range from the best offset so far is cut into `reach` steps."""
-        width = high - offset
-        return integers((x - offset) * (np.float32(reach) / np.where(width > 0, width, np.float32(1))), 0, top)
-
-    best = error(codes_at(top), scale, offset)
-    for i in range(steps + 1):
-        codes = codes_at(top + first + step * i)
-        wl = weights * codes
-        sum_l, sum_l2, sum_xl = _total(wl), _dot(wl, codes), _dot(wx, codes)
-        det = sum_w * sum_l2 - sum_l * sum_l
-        new_scale = _ratio(sum_w * sum_xl - sum_x * sum_l, det)
-        new_offset = _ratio(sum_l2 * sum_x - sum_l * sum_xl, det)
-        above = new_offset > 0
-        new_scale = np.where(above, _ratio(sum_xl, sum_l2), new_scale)
-        new_offset = np.where(above, np.float32(0), new_offset)
-        found = error(codes, new_scale, new_offset)
-        better = (found < best) & (det > 0)
-        best = np.where(better, found, best)
-        scale = np.where(better, new_scale, scale)
-        offset = np.where(better, new_offset, offset)
-    return np.where(flat, np.float32(0), scale), -offset
+    top: int
+    first: float
+    step: float
+    steps: int
+    absolute: bool = False
 
 
-def signed_scale(x: Floats, *, half: int) -> Floats:
-    """Scale s such that s * code, code in -half..half-1, is nearest to x, errors weighted by x * x."""
-    peak = np.take_along_axis(x, np.abs(x).argmax(axis=1)[:, None], axis=1)
-    small = np.abs(peak) < _TINY
-    unit = np.float32(-1) / np.where(small, np.float32(1), peak)
-    w = x * x
-    wx = w * x
-    scale = best = np.zeros_like(peak)
-    for i in (0, *range(-9, 0), *range(1, 10)):
-        codes = integers(x * (np.float32(half + 0.1 * i) * unit), -half, half - 1)
-        xl, l2 = _dot(wx, codes), _dot(w, codes * codes)
-        better = (l2 > 0) & (xl * xl > best * l2) if i else l2 > 0
-        new = _ratio(xl, l2)
-        scale, best = np.where(better, new, scale), np.where(better, new * xl, best)
-    return np.where(small, np.float32(0), scale)
+def scale_and_minimum(x: Floats, weights: Floats, grid: Grid) -> tuple[Floats, Floats, Bytes]:
+    """Scale s, minimum m >= 0 and codes such that s * code - m is nearest to x by weighted error."""
+    arguments = [_FLOATS, _FLOATS, _COUNT, _NUMBER, _NUMBER, ctypes.c_float, ctypes.c_float, _NUMBER, _NUMBER]
+    search = _native("pacos_search_scale_and_minimum", [*arguments, _FLOATS, _FLOATS, _BYTES], len(x))
+    if search is None:
+        return scale_and_minimum_python(x, weights, grid)
+    x, weights = _rows(x), _rows(weights)
+    scales, minimums, codes = np.empty((len(x), 1), np.float32), np.empty((len(x), 1), np.float32), _codes(x)
+    results = (scales.ctypes.data, minimums.ctypes.data, codes.ctypes.data)
+    search(x.ctypes.data, weights.ctypes.data, *x.shape, *grid, *results)
+    return scales, minimums, codes
 
 
-def refined_scale(x: Floats, *, half: int) -> Floats:
+def signed_scale(x: Floats, *, half: int) -> tuple[Floats, Bytes]:
+    """Scale s and codes such that s * (code - half), code in 0..2 * half - 1, is nearest, errors weighted by x * x."""
+    return _one_scale("pacos_search_signed_scale", signed_scale_python, x, half)
+
+
+def refined_scale(x: Floats, *, half: int) -> tuple[Floats, Bytes]:
     """Like `signed_scale`, but moves one code at a time while the error falls: better for very few levels."""
-    peak = np.take_along_axis(x, np.abs(x).argmax(axis=1)[:, None], axis=1)
-    small = np.abs(peak) < _TINY
-    unit = np.float32(-half) / np.where(small, np.float32(1), peak)
-    codes = integers(x * unit, -half, half - 1)
-    w = x * x
-    wx = w * x
-    xl, l2 = _dot(wx, codes), _dot(w, codes * codes)
-    for _ in range(5):
-        before = codes.copy()
-        for i in range(x.shape[1]):
-            xi, wi, ci = x[:, i : i + 1], w[:, i : i + 1], codes[:, i : i + 1]
-            rest_xl, rest_l2 = xl - wi * xi * ci, l2 - wi * ci * ci
-            new = integers(_ratio(xi * rest_l2, rest_xl), -half, half - 1)
-            new_xl, new_l2 = rest_xl + wi * xi * new, rest_l2 + wi * new * new
-            better = (rest_xl > 0) & (new != ci) & (new_l2 > 0) & (new_xl * new_xl * l2 > xl * xl * new_l2)
-            codes[:, i : i + 1] = np.where(better, new, ci)
-            xl, l2 = np.where(better, new_xl, xl), np.where(better, new_l2, l2)
-        if np.array_equal(before, codes):
-            break
-    return np.where(small, np.float32(0), _ratio(xl, l2))
+    return _one_scale("pacos_search_refined_scale", refined_scale_python, x, half)
 
 
 def shared_scale(scales: Floats, top: int) -> Floats:
@@ -121,5 +68,137 @@ def shared_scale(scales: Floats, top: int) -> Floats:
 
     Shapes: scales [N, groups] f32 -> [N, 1] f32, to multiply the scales with.
     """
-    peak = np.take_along_axis(scales, np.abs(scales).argmax(axis=1)[:, None], axis=1)
+    peak = _peak(scales)
     return np.where(np.abs(peak) < _TINY, np.float32(0), np.float32(-top) / np.where(peak == 0, np.float32(1), peak))
+
+
+def total(values: Floats) -> Floats:
+    """Sums of rows, taken one by one from the left: [G, n] -> [G, 1]."""
+    sums: Floats = np.add.accumulate(values, axis=1)[:, -1:]
+    return sums
+
+
+def scale_and_minimum_python(x: Floats, weights: Floats, grid: Grid) -> tuple[Floats, Floats, Bytes]:
+    """The definition of `scale_and_minimum`."""
+    top, first, step = (np.float32(value) for value in grid[:3])
+    high = x.max(axis=1, keepdims=True)
+    offset = np.minimum(x.min(axis=1, keepdims=True), np.float32(0))
+    flat = high <= offset
+    sum_w, sum_x = total(weights), total(weights * x)
+
+    def error(codes: Floats, scale: Floats, offset: Floats) -> Floats:
+        miss = scale * codes + offset - x
+        return total(weights * (np.abs(miss) if grid.absolute else miss * miss))
+
+    def codes_at(reach: Any) -> tuple[Floats, Floats]:
+        """Codes, and the inverse of their scale, when the range from the best offset so far is cut so."""
+        width = high - offset
+        inverse = reach / np.where(width > 0, width, np.float32(1))
+        return integers(inverse * (x - offset), 0, grid.top), inverse
+
+    kept, inverse = codes_at(top)
+    scale = np.float32(1) / inverse
+    kept = np.where(flat, np.float32(0), kept)
+    least = error(kept, scale, offset)
+    for i in range(grid.steps + 1):
+        codes, _ = codes_at(first + step * np.float32(i) + top)
+        wl = weights * codes
+        sum_l, sum_l2, sum_xl = total(wl), total(wl * codes), total(wl * x)
+        det = sum_w * sum_l2 - sum_l * sum_l
+        new_scale = _ratio(sum_w * sum_xl - sum_x * sum_l, det)
+        new_offset = _ratio(sum_l2 * sum_x - sum_l * sum_xl, det)
+        above = new_offset > 0
+        new_scale = np.where(above, _ratio(sum_xl, sum_l2), new_scale)
+        new_offset = np.where(above, np.float32(0), new_offset)
+        found = error(codes, new_scale, new_offset)
+        better = (found < least) & (det > 0) & ~flat
+        least, kept = np.where(better, found, least), np.where(better, codes, kept)
+        scale, offset = np.where(better, new_scale, scale), np.where(better, new_offset, offset)
+    return np.where(flat, np.float32(0), scale), np.float32(0) - offset, kept.astype(np.uint8)  # no -0
+
+
+def signed_scale_python(x: Floats, *, half: int) -> tuple[Floats, Bytes]:
+    """The definition of `signed_scale`."""
+    peak = _peak(x)
+    small = np.abs(peak) < _TINY
+    unit = np.where(small, np.float32(1), peak)
+    w = x * x
+    wx = w * x
+    scale = best = np.zeros_like(peak)
+    kept = np.zeros_like(x)
+    for i in (0, *range(-9, 0), *range(1, 10)):
+        reach = np.float32(half) + np.float32(0.1) * np.float32(i)
+        codes = integers(-reach / unit * x, -half, half - 1)
+        xl, l2 = total(wx * codes), total(w * codes * codes)
+        better = (l2 > 0) & (xl * xl > best * l2) if i else l2 > 0
+        new = _ratio(xl, l2)
+        scale, best = np.where(better, new, scale), np.where(better, new * xl, best)
+        kept = np.where(better, codes, kept) if i else codes
+    kept = np.where(small, np.float32(-half), kept) + np.float32(half)
+    return np.where(small, np.float32(0), scale), kept.astype(np.uint8)
+
+
+def refined_scale_python(x: Floats, *, half: int) -> tuple[Floats, Bytes]:
+    """The definition of `refined_scale`."""
+    peak = _peak(x)
+    small = np.abs(peak) < _TINY
+    codes = integers(np.float32(-half) / np.where(small, np.float32(1), peak) * x, -half, half - 1)
+    w = x * x
+    wx = w * x
+    xl, l2 = total(wx * codes), total(w * codes * codes)
+    active = np.ones_like(small)
+    for _ in range(5):
+        changed = np.zeros_like(small)
+        for i in range(x.shape[1]):
+            xi, wi, wxi, ci = x[:, i : i + 1], w[:, i : i + 1], wx[:, i : i + 1], codes[:, i : i + 1]
+            rest_xl, rest_l2 = xl - wxi * ci, l2 - wi * ci * ci
+            new = integers(_ratio(xi * rest_l2, rest_xl), -half, half - 1)
+            new_xl, new_l2 = rest_xl + wxi * new, rest_l2 + wi * new * new
+            better = active & (rest_xl > 0) & (new != ci) & (new_l2 > 0) & (new_xl * new_xl * l2 > xl * xl * new_l2)
+            codes[:, i : i + 1] = np.where(better, new, ci)
+            xl, l2 = np.where(better, new_xl, xl), np.where(better, new_l2, l2)
+            changed |= better
+        active = changed
+        if not active.any():
+            break
+    codes = np.where(small, np.float32(-half), codes) + np.float32(half)
+    return np.where(small, np.float32(0), _ratio(xl, l2)), codes.astype(np.uint8)
+
+
+def _native(name: str, arguments: list[Any], groups: int) -> Callable[..., int] | None:
+    try:
+        return native.function(name, ctypes.c_int32, arguments) if groups > _PYTHON_GROUPS else None
+    except NativeError:  # the definitions do the same, slowly
+        return None
+
+
+def _one_scale(
+    name: str, definition: Callable[..., tuple[Floats, Bytes]], x: Floats, half: int
+) -> tuple[Floats, Bytes]:
+    search = _native(name, [_FLOATS, _COUNT, _NUMBER, _NUMBER, _FLOATS, _BYTES], len(x))
+    if search is None:
+        return definition(x, half=half)
+    x = _rows(x)
+    scales, codes = np.empty((len(x), 1), np.float32), _codes(x)
+    search(x.ctypes.data, *x.shape, half, scales.ctypes.data, codes.ctypes.data)
+    return scales, codes
+
+
+def _rows(x: Floats) -> Floats:
+    if x.shape[1] > _GROUP_MAX:
+        raise ShapeError(f"groups of {x.shape[1]} weights, at most {_GROUP_MAX} are searched")
+    return np.ascontiguousarray(x, np.float32)
+
+
+def _codes(x: Floats) -> Bytes:
+    return np.empty(x.shape, np.uint8)
+
+
+def _peak(x: Floats) -> Floats:
+    """The first value of the largest magnitude of each row."""
+    peak: Floats = np.take_along_axis(x, np.abs(x).argmax(axis=1)[:, None], axis=1)
+    return peak
+
+
+def _ratio(a: Floats, b: Floats) -> Floats:
+    return np.divide(a, b, out=np.zeros_like(a), where=b != 0)

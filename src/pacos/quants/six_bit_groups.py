@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from pacos.lazy import np
 from pacos.quants.block import Parts
 from pacos.quants.pieces import half, half_bytes, integers, pack_six_bit_pairs, six_bit_pairs, through_half
-from pacos.quants.search import scale_and_minimum
+from pacos.quants.search import Grid, scale_and_minimum, total
 
 if TYPE_CHECKING:
     from pacos.quants.block import Bytes, Floats
@@ -29,8 +29,8 @@ def headers_and_codes(values: Floats, top: int, first: float, steps: int) -> tup
     Shapes: [n, 256] -> [n, 16], [n, 256].
     """
     x = values.reshape(-1, 32)
-    weights = np.sqrt(np.mean(x * x, axis=1, keepdims=True)) + np.abs(x)
-    scale, minimum = scale_and_minimum(x, weights, top=top, first=first, step=0.1, steps=steps, absolute=False)
+    weights = np.sqrt(total(x * x) / np.float32(32)) + np.abs(x)
+    scale, minimum, searched = scale_and_minimum(x, weights, Grid(top, first, 0.1, steps))
     scales, minimums = scale.reshape(-1, 8), minimum.reshape(-1, 8)
     top_scale, top_minimum = scales.max(axis=1, keepdims=True), minimums.max(axis=1, keepdims=True)
     d, dmin = through_half(top_scale / np.float32(63)), through_half(top_minimum / np.float32(63))
@@ -38,6 +38,7 @@ def headers_and_codes(values: Floats, top: int, first: float, steps: int) -> tup
     coded_min = integers(minimums * (np.float32(63) / np.where(top_minimum > 0, top_minimum, np.float32(1))), 0, 63)
     step, shift = (d * coded)[:, :, None], (dmin * coded_min)[:, :, None]
     grouped = values.reshape(-1, 8, 32)
-    codes = integers((grouped + shift) / np.where(step == 0, np.float32(np.inf), step), 0, top)
+    codes = integers((grouped + shift) / np.where(step == 0, np.float32(1), step), 0, top)
+    codes = np.where(step == 0, searched.reshape(-1, 8, 32), codes)
     packed = pack_six_bit_pairs(coded.astype(np.uint8), coded_min.astype(np.uint8))
     return np.concatenate([half_bytes(d), half_bytes(dmin), packed], axis=1), codes.astype(np.uint8).reshape(-1, 256)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from pacos.lazy import np
 from pacos.quants.block import Parts, integer_format
 from pacos.quants.pieces import half, half_bytes, integers, pack_planes, planes, through_half
-from pacos.quants.search import scale_and_minimum
+from pacos.quants.search import Grid, scale_and_minimum
 
 if TYPE_CHECKING:
     from pacos.quants.block import Bytes, Floats
@@ -27,7 +27,7 @@ def split(blocks: Bytes) -> Parts:
 def quantize(values: Floats) -> Bytes:
     """Search each group's scale and minimum, then share them in four bits each."""
     x = values.reshape(-1, 16)
-    scale, minimum = scale_and_minimum(x, np.abs(x), top=3, first=-0.5, step=0.1, steps=15, absolute=True)
+    scale, minimum, searched = scale_and_minimum(x, np.abs(x), Grid(3, -0.5, 0.1, 15, absolute=True))
     scales, minimums = scale.reshape(-1, 16), minimum.reshape(-1, 16)
     d = through_half(scales.max(axis=1, keepdims=True) / np.float32(15))
     dmin = through_half(minimums.max(axis=1, keepdims=True) / np.float32(15))
@@ -36,7 +36,8 @@ def quantize(values: Floats) -> Bytes:
     coded_min = integers(minimums * (np.float32(15) / np.where(top_minimum > 0, top_minimum, np.float32(1))), 0, 15)
     step, shift = (d * coded)[:, :, None], (dmin * coded_min)[:, :, None]
     grouped = values.reshape(-1, 16, 16)
-    codes = integers((grouped + shift) / np.where(step == 0, np.float32(np.inf), step), 0, 3)
+    codes = integers((grouped + shift) / np.where(step == 0, np.float32(1), step), 0, 3)
+    codes = np.where(step == 0, searched.reshape(-1, 16, 16), codes)
     packed = coded.astype(np.uint8) | coded_min.astype(np.uint8) << np.uint8(4)
     low = pack_planes(codes.astype(np.uint8).reshape(-1, 256), 2, 32)
     return np.concatenate([packed, low, half_bytes(d), half_bytes(dmin)], axis=1)

@@ -28,14 +28,16 @@ def split(blocks: Bytes) -> Parts:
 
 def quantize(values: Floats) -> Bytes:
     """Search each group's scale, then share them in six bits each."""
-    scales = refined_scale(values.reshape(-1, 16), half=4).reshape(-1, 16)
+    found, searched = refined_scale(values.reshape(-1, 16), half=4)
+    scales = found.reshape(-1, 16)
     factor = shared_scale(scales, 32)
     d = through_half(np.where(factor == 0, np.float32(0), np.float32(1) / np.where(factor == 0, np.float32(1), factor)))
     coded = integers(scales * factor, -32, 31)
     step = (d * coded)[:, :, None]
-    codes = integers(values.reshape(-1, 16, 16) / np.where(step == 0, np.float32(np.inf), step), -4, 3) + np.float32(4)
+    codes = integers(values.reshape(-1, 16, 16) / np.where(step == 0, np.float32(1), step), -4, 3) + np.float32(4)
+    codes = np.where(step == 0, searched.reshape(-1, 16, 16), codes)
     flat = codes.astype(np.uint8).reshape(-1, 256)
-    six = (coded + np.float32(32)).astype(np.uint8)
+    six = (coded + np.float32(32)).astype(np.uint8) * (factor != 0)  # zeros for a block of zeros, as ggml has it
     packed = [pack_planes(six & np.uint8(15), 4, 8), pack_planes(six >> np.uint8(4), 2, 4)]
     third, low = pack_planes(flat >> np.uint8(2), 1, 32), pack_planes(flat & np.uint8(3), 2, 32)
     return np.concatenate([third, low, *packed, half_bytes(d)], axis=1)

@@ -25,13 +25,16 @@ def split(blocks: Bytes) -> Parts:
 
 def quantize(values: Floats) -> Bytes:
     """Search each group's scale, then share them in eight bits each."""
-    scales = signed_scale(values.reshape(-1, 16), half=32).reshape(-1, 16)
+    found, searched = signed_scale(values.reshape(-1, 16), half=32)
+    scales = found.reshape(-1, 16)
     factor = shared_scale(scales, 128)
     d = through_half(np.where(factor == 0, np.float32(0), np.float32(1) / np.where(factor == 0, np.float32(1), factor)))
     coded = integers(scales * factor, -128, 127)
     step = (d * coded)[:, :, None]
-    centred = integers(values.reshape(-1, 16, 16) / np.where(step == 0, np.float32(np.inf), step), -32, 31)
-    codes = (centred + np.float32(32)).astype(np.uint8).reshape(-1, 256)
+    centred = integers(values.reshape(-1, 16, 16) / np.where(step == 0, np.float32(1), step), -32, 31)
+    codes = np.where(step == 0, searched.reshape(-1, 16, 16), centred + np.float32(32))
+    codes = codes.astype(np.uint8).reshape(-1, 256)
+    codes *= factor != 0  # a block of zeros has codes of zero, as ggml's have
     low, high = pack_planes(codes & np.uint8(15), 4, 64), pack_planes(codes >> np.uint8(4), 2, 32)
     return np.concatenate([low, high, coded.astype(np.int8).view(np.uint8), half_bytes(d)], axis=1)
 

@@ -1,0 +1,32 @@
+/* search.hpp: searches of scales of groups of weights, one table of functions per instruction set.
+
+   What each does, and its shapes, stands in quants/search.py under the same name. */
+#pragma once
+#include <stdint.h>
+
+namespace pacos::search {
+
+constexpr int32_t kGroupMax = 32;  // weights of a group
+
+// The scales that are tried: (first + step * i + top) / range for i = 0 to steps.
+struct Grid {
+  int32_t top;
+  float first;
+  float step;
+  int32_t steps;
+  bool absolute;
+};
+
+struct Kernels {
+  void (*scale_and_minimum)(const float* x, const float* weights, int64_t groups, int32_t n, Grid grid, float* scales,
+                            float* minimums, uint8_t* codes);
+  void (*signed_scale)(const float* x, int64_t groups, int32_t n, int32_t half, float* scales, uint8_t* codes);
+  void (*refined_scale)(const float* x, int64_t groups, int32_t n, int32_t half, float* scales, uint8_t* codes);
+};
+
+extern const Kernels kernels_baseline;
+#if defined(__x86_64__)
+extern const Kernels kernels_avx2;
+#endif
+
+}  // namespace pacos::search

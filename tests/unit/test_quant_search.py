@@ -1,0 +1,85 @@
+"""The searches of scales: native code gives the bits of the numpy definitions, and both ggml's blocks, byte by byte."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import ggml_weights
+import numpy as np
+import pytest
+
+from pacos import native, quants
+from pacos.errors import NativeError, ShapeError
+from pacos.quants import search
+from pacos.quants.search import Grid
+
+GGML = Path(__file__).resolve().parents[1] / "data" / "ggml_blocks.npz"
+GRIDS = (Grid(15, -1.0, 0.1, 20), Grid(31, -0.5, 0.1, 15), Grid(3, -0.5, 0.1, 15, absolute=True))
+
+
+@pytest.fixture(params=["native", "numpy"])
+def code(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Which code searches."""
+
+    def nothing(name: str, *_: Any) -> Callable[..., Any]:
+        raise NativeError(f"no {name}")
+
+    if request.param == "numpy":
+        monkeypatch.setattr(native, "function", nothing)
+    return str(request.param)
+
+
+@pytest.mark.parametrize("name", ggml_weights.TYPES)
+def test_blocks_are_those_of_ggml(name: str, code: str) -> None:
+    """The bytes were made by ggml (llama-cpp-python 0.3.36) with scripts/ggml-vectors."""
+    x = ggml_weights.weights()
+    found = np.frombuffer(quants.quantize(name, x), np.uint8)
+    with np.load(GGML) as stored:
+        wanted = stored[name]
+    assert np.array_equal(found.reshape(wanted.shape), wanted)
+
+
+def groups(n: int) -> np.ndarray:
+    return np.concatenate([ggml_weights.weights().reshape(-1, n), np.full((3, n), np.float32(1e-16))])
+
+
+@pytest.mark.parametrize("count", [1, 9, 64, 387])
+@pytest.mark.parametrize("grid", GRIDS, ids=str)
+def test_native_scale_and_minimum_equal_their_definition(grid: Grid, count: int) -> None:
+    x = groups(32)[:count]
+    weights = np.abs(x) + np.float32(0.01)
+    for found, wanted in zip(
+        search.scale_and_minimum(x, weights, grid), search.scale_and_minimum_python(x, weights, grid), strict=True
+    ):
+        assert found.dtype == wanted.dtype
+        assert np.array_equal(found, wanted)
+
+
+@pytest.mark.parametrize("half", [4, 32])
+@pytest.mark.parametrize(
+    ("there", "definition"),
+    [(search.signed_scale, search.signed_scale_python), (search.refined_scale, search.refined_scale_python)],
+)
+def test_native_scales_equal_their_definition(
+    there: Callable[..., Any], definition: Callable[..., Any], half: int
+) -> None:
+    x = groups(16)
+    for found, wanted in zip(there(x, half=half), definition(x, half=half), strict=True):
+        assert np.array_equal(found, wanted)
+
+
+def test_a_search_loses_less_than_cutting_the_range() -> None:
+    x = groups(32)[:300]
+    scale, minimum, codes = search.scale_and_minimum(x, np.ones_like(x), GRIDS[0])
+    low = np.minimum(x.min(axis=1, keepdims=True), 0)
+    step = np.maximum((x.max(axis=1, keepdims=True) - low) / 15, np.float32(1e-30))
+    cut = np.rint((x - low) / step) * step + low
+    assert codes.max() == 15
+    assert np.square(scale * codes - minimum - x).sum() < 0.9 * np.square(cut - x).sum()
+
+
+def test_groups_that_do_not_fit_are_refused() -> None:
+    with pytest.raises(ShapeError, match="groups of 33 weights"):
+        search.signed_scale(np.zeros((20, 33), np.float32), half=4)
