@@ -22,7 +22,7 @@ struct Decoder {
 template <class F>
 static void decode_of(const uint8_t* at, Decoded& out) {
   const auto open = opened<F>(at);
-  repeat<F::block / 32 * kRuns<F>>([&]<int i>() PACOS_INLINED { store(out.codes + 32 * i, F::template codes<i>(open)); });
+  repeat<F::block / 32 * kRuns<F>>([&]<int i>() PACOS_INLINED { store(out.codes + 32 * i, unsigned_codes<F, i>(open)); });
   if constexpr (F::block == 256) {
     const Header h = F::header(at);
     out.d[0] = h.d, out.m[0] = h.dmin;

@@ -35,10 +35,10 @@ struct Inputs {
 
 template <class F, int columns, int i, class Opened>
 PACOS_INLINE void dot_part(I32x8 (&acc)[columns], const Opened& block, const Scales& scales, const uint8_t* a, int64_t stride) {
-  const U8x32 u = F::template codes<i>(block);
+  const auto codes = F::template codes<i>(block);
   const auto spread_scales = spread<i>(scales);
 #pragma GCC unroll 8
-  for (int c = 0; c < columns; c++) acc[c] = dot_scaled(acc[c], u, load<S8x32>(a + c * stride + 32 * i), spread_scales);
+  for (int c = 0; c < columns; c++) acc[c] = dot_scaled(acc[c], codes, load<S8x32>(a + c * stride + 32 * i), spread_scales);
 }
 
 /* The sums of one 256-weight block of one row against all columns. */
@@ -49,7 +49,7 @@ PACOS_INLINE void dot_block256(I32x8 (&parts)[columns][8], I32x8 (&min_parts)[co
   I32x8 acc[columns];
   for (int c = 0; c < columns; c++) {
     acc[c] = I32x8{};
-    if constexpr (F::bias != 0) acc[c] -= dot_pairs(h.scales, load<S16x16>(sums + c * stride)) * F::bias;
+    if constexpr (F::bias != 0 && !kByteCodes<F>) acc[c] -= dot_pairs(h.scales, load<S16x16>(sums + c * stride)) * F::bias;
     if constexpr (F::has_min) min_parts[c][j] = dot_pairs(h.mins, load<S16x16>(sums + c * stride));
   }
   const Scales scales = prepare(h.scales);
@@ -89,7 +89,7 @@ PACOS_INLINE void dot_blocks256(Stretch<columns>& out, int r, int first, int blo
 template <class F, int columns>
 PACOS_INLINE void dot_blocks32(int32_t* sum, float* d, float* m, const uint8_t* weights, const uint8_t* codes, const uint8_t* total,
                                int64_t stride) {
-  U8x32 u[8];
+  decltype(F::template codes<0>(weights)) u[8];
 #pragma GCC unroll 8
   for (int b = 0; b < 8; b += kRuns<F>) {
     const uint8_t* block = weights + block_offset<F>(b);
@@ -110,7 +110,7 @@ PACOS_INLINE void dot_blocks32(int32_t* sum, float* d, float* m, const uint8_t* 
 #pragma GCC unroll 8
   for (int c = 0; c < columns; c++) {
     I32x8 sums = dots8<F>(u, codes + c * stride);
-    if constexpr (F::bias != 0 && F::top < 128) sums -= load<I32x8>(total + c * stride) * F::bias;
+    if constexpr (F::bias != 0 && !kByteCodes<F>) sums -= load<I32x8>(total + c * stride) * F::bias;
     store(sum + c * (kGroupRows * kStretchBlocks), sums);
   }
 }
@@ -182,6 +182,8 @@ static void direct_columns(const LinearArgs& args, int64_t row_begin, int64_t ro
   const ActLayout at = act_layout(F::acts, args.columns);
   const int64_t all_blocks = args.columns / F::block;
   Stretch<columns> stretch;
+  constexpr bool paired = kPaired<F> && columns == 1;
+  alignas(64) uint8_t pairs[paired ? 2 * kStretchBlocks * F::block : 1];
   for (int64_t row = row_begin; row < row_end; row += kGroupRows) {
     const int rows = (int)smaller(kGroupRows, row_end - row);
     alignas(32) float acc[columns][kGroupRows] = {};
@@ -189,19 +191,26 @@ static void direct_columns(const LinearArgs& args, int64_t row_begin, int64_t ro
       const int blocks = (int)smaller(kStretchBlocks, all_blocks - start);
       const Inputs in{args.acts + start * F::block, args.acts + at.scale + 4 * start,
                       args.acts + at.sum + (F::block == 256 ? 32 : 4) * start, args.act_stride};
+      if constexpr (paired)
+        if (row == row_begin || all_blocks > kStretchBlocks) pair_activations(in.codes, blocks * F::block / 256 * 256, pairs);
       for (int r = 0; r < rows; r++) {
         const uint8_t* weights = args.weights + (row + r) * args.row_bytes + block_offset<F>(start);
         if constexpr (F::block == 256) {
           for (int b = 0; b < blocks; b += 8, weights += 8 * F::bytes) {
             ask_ahead<8 * F::bytes>(weights);
-            dot_blocks256<F, columns>(stretch, r, b, blocks - b < 8 ? blocks - b : 8, weights, in);
+            const int count = blocks - b < 8 ? blocks - b : 8;
+            if constexpr (paired) dot_paired256<F>(stretch.sum[0][r] + b, stretch.d[r] + b, weights, count, pairs + 512 * b);
+            else dot_blocks256<F, columns>(stretch, r, b, count, weights, in);
           }
         } else {
           int b = 0;
           for (; b + 8 <= blocks; b += 8) {
             ask_ahead<8 / kRuns<F> * F::bytes>(weights + block_offset<F>(b));
-            dot_blocks32<F, columns>(stretch.sum[0][r] + b, stretch.d[r] + b, stretch.m[r] + b, weights + block_offset<F>(b),
-                                     in.codes + 32 * b, in.sum + 4 * b, in.stride);
+            if constexpr (paired)
+              dot_paired32<F>(stretch.sum[0][r] + b, stretch.d[r] + b, weights + block_offset<F>(b), pairs + 64 * b);
+            else
+              dot_blocks32<F, columns>(stretch.sum[0][r] + b, stretch.d[r] + b, stretch.m[r] + b, weights + block_offset<F>(b),
+                                       in.codes + 32 * b, in.sum + 4 * b, in.stride);
           }
           if (b < blocks)
             for (int c = 0; c < columns; c++)

@@ -50,12 +50,16 @@ PACOS_INLINE __m256i settle(__m256i v) {
   __asm__("" : "+x"(v));
   return v;
 }
+/* sum += v in place: a compiler gives each settled sum a register of its own, and moves it back. */
+PACOS_INLINE void add_to16(__m256i& sum, __m256i v) { __asm__("vpaddw %1, %0, %0" : "+x"(sum) : "x"(v)); }
+PACOS_INLINE void add_to32(__m256i& sum, __m256i v) { __asm__("vpaddd %1, %0, %0" : "+x"(sum) : "x"(v)); }
 
 PACOS_INLINE __m256i add_pairs(__m256i acc, __m256i a, __m256i b) {
 #if defined(PACOS_VNNI)
   return PACOS_VNNI(dpwssd)(acc, a, b);
 #else
-  return settle(_mm256_add_epi32(acc, _mm256_madd_epi16(a, b)));
+  add_to32(acc, _mm256_madd_epi16(a, b));
+  return acc;
 #endif
 }
 
@@ -76,9 +80,16 @@ PACOS_INLINE __m256i spread(const Scales& scales) {
   return _mm256_shuffle_epi8(scales.half[i / 4], _mm256_set_m128i(high, low));
 }
 
-/* acc + scale * (u . a) for codes below 64; the scale of weights 0..15 and that of 16..31. */
-PACOS_INLINE I32x8 dot_scaled(I32x8 acc, U8x32 u, S8x32 a, __m256i spread_scales) {
-  return (I32x8)add_pairs((__m256i)acc, _mm256_maddubs_epi16((__m256i)u, (__m256i)a), spread_scales);
+/* Sums of two products: of unsigned codes below 128, and of signed bytes, whose signs are moved to the activations. */
+PACOS_INLINE __m256i multiply_codes(U8x32 u, S8x32 a) { return _mm256_maddubs_epi16((__m256i)u, (__m256i)a); }
+PACOS_INLINE __m256i multiply_codes(S8x32 w, S8x32 a) {
+  return _mm256_maddubs_epi16(_mm256_abs_epi8((__m256i)w), _mm256_sign_epi8((__m256i)a, (__m256i)w));
+}
+
+/* acc + scale * (w . a); the scale of weights 0..15 and that of 16..31. */
+template <class Codes>
+PACOS_INLINE I32x8 dot_scaled(I32x8 acc, Codes w, S8x32 a, __m256i spread_scales) {
+  return (I32x8)add_pairs((__m256i)acc, multiply_codes(w, a), spread_scales);
 }
 
 /* As add_across, of 16-bit lanes. */
@@ -88,33 +99,23 @@ PACOS_INLINE __m256i add_narrow_across(__m256i a, __m256i b) {
   return _mm256_add_epi16(_mm256_unpacklo_epi32(a, b), _mm256_unpackhi_epi32(a, b));
 }
 
-/* Lane j = u[j] . acts[32 j ..], with u[j] - bias for 8-bit codes. Products are summed in 16 bits as long as they fit. */
-template <class F>
-PACOS_INLINE I32x8 dots8(const U8x32 (&u)[8], const uint8_t* acts) {
+/* Lane j = w[j] . acts[32 j ..]. Products are summed in 16 bits as long as they fit. */
+template <class F, class Codes>
+PACOS_INLINE I32x8 dots8(const Codes (&w)[8], const uint8_t* acts) {
   __m256i t[8];
 #if defined(PACOS_VNNI)
 #pragma GCC unroll 8
   for (int j = 0; j < 8; j++) {
-    const S8x32 a = load<S8x32>(acts + 32 * j);
-    if constexpr (F::top > 127) {
-      const __m256i w = (__m256i)(u[j] ^ splat(128));
-      t[j] = PACOS_VNNI(dpbusd)(_mm256_setzero_si256(), _mm256_abs_epi8(w), _mm256_sign_epi8((__m256i)a, w));
-    } else {
-      t[j] = PACOS_VNNI(dpbusd)(_mm256_setzero_si256(), (__m256i)u[j], (__m256i)a);
-    }
+    const __m256i a = (__m256i)load<S8x32>(acts + 32 * j), v = (__m256i)w[j], none = _mm256_setzero_si256();
+    if constexpr (kByteCodes<F>) t[j] = PACOS_VNNI(dpbusd)(none, _mm256_abs_epi8(v), _mm256_sign_epi8(a, v));
+    else t[j] = PACOS_VNNI(dpbusd)(none, v, a);
   }
 #else
   const __m256i ones = _mm256_set1_epi16(1);
 #pragma GCC unroll 8
   for (int j = 0; j < 8; j++) {
-    const S8x32 a = load<S8x32>(acts + 32 * j);
-    if constexpr (F::top > 127) {   // |w| and the sign moved to a keep the 16-bit sums exact
-      const __m256i w = (__m256i)(u[j] ^ splat(128));
-      t[j] = _mm256_madd_epi16(_mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8((__m256i)a, w)), ones);
-    } else {
-      t[j] = _mm256_maddubs_epi16((__m256i)u[j], (__m256i)a);
-      if constexpr (F::top > 31) t[j] = _mm256_madd_epi16(t[j], ones);
-    }
+    t[j] = multiply_codes(w[j], load<S8x32>(acts + 32 * j));
+    if constexpr (F::top > 31) t[j] = _mm256_madd_epi16(t[j], ones);
   }
   if constexpr (F::top <= 31) {
     const __m256i ab = add_narrow_across<32>(t[0], t[1]), cd = add_narrow_across<32>(t[2], t[3]);
@@ -188,20 +189,22 @@ constexpr bool kEightWeights = false;
 /* ---- 16 rows of a panel: sub-block scales stand twice in a lane, for vpmaddwd ---- */
 PACOS_INLINE I32x8 panel_scale_low(I32x8 pairs) { return (pairs & 0xffff) | pairs << 16; }
 PACOS_INLINE I32x8 panel_scale_high(I32x8 pairs) { return (I32x8)((U32x8)pairs >> 16) | (pairs & (int32_t)0xffff0000); }
-constexpr bool kSplitBytes = true;
 template <class F>
-constexpr bool kSignedCodes = false;
+constexpr bool kWide = F::top > 127;   // two products of such codes overflow the 16 bits of vpmaddubsw
+template <class F>
+constexpr bool kSignedCodes = kWide<F>;
 template <class F>
 constexpr bool kShiftedActs = false;
 template <class F>
-constexpr int kShapeBias = F::bias;
+constexpr int kShapeBias = kWide<F> ? 0 : F::bias;
 constexpr int bits_filled(int n, int bits = 4) { return bits ? bits_filled(n | n >> bits, bits / 2) : n; }
 template <class F>
 constexpr int kShapeTop = bits_filled(F::top);   // 2^n - 1: as many sums fit 16 bits
 #else
 PACOS_INLINE I32x8 panel_scale_low(I32x8 pairs) { return pairs << 16 >> 16; }
 PACOS_INLINE I32x8 panel_scale_high(I32x8 pairs) { return pairs >> 16; }
-constexpr bool kSplitBytes = false;
+template <class F>
+constexpr bool kWide = false;
 /* vpdpbusd multiplies u8 by s8. Of 256-weight formats the bias costs a multiplication for every 32 weights and column,
    so there the activations are the unsigned ones. */
 template <class F>
@@ -225,6 +228,7 @@ constexpr int kShapeTop = kNarrow<F> ? 1 : 255;
 
 }  // namespace pacos::PACOS_ISA
 
+#include "pairs_avx2.hpp"
 #if !defined(PACOS_VNNI)
 #include "tile_avx2.hpp"
 #endif

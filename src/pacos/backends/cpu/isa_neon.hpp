@@ -80,7 +80,10 @@ PACOS_INLINE F32x16 to_float16(Ints16 v) {
   return make16([&](int i) { return vcvtq_f32_s32(v.part[i]); });
 }
 
-constexpr bool kSplitBytes = false;
+template <class F>
+constexpr bool kWide = false;
+template <class F>
+constexpr bool kPaired = false;
 #if defined(__ARM_FEATURE_MATMUL_INT8)
 constexpr bool kEightWeights = true;
 #else

@@ -150,8 +150,8 @@ PACOS_INLINE I32x8 spread(const Scales& scales) {
   const int32_t a = scales.all[2 * i], b = scales.all[2 * i + 1];
   return I32x8{a, a, a, a, b, b, b, b};
 }
-PACOS_INLINE I32x8 dot_scaled(I32x8 acc, U8x32 u, S8x32 a, I32x8 spread_scales) { return acc + dot_fours(u, a) * spread_scales; }
-PACOS_INLINE I32x8 dot_signed(S8x32 w, S8x32 a) {
+PACOS_INLINE I32x8 dot_codes(U8x32 u, S8x32 a) { return dot_fours(u, a); }
+PACOS_INLINE I32x8 dot_codes(S8x32 w, S8x32 a) {
 #if defined(__aarch64__)
   return dot_fours((U8x32)w, a);
 #else
@@ -161,15 +161,14 @@ PACOS_INLINE I32x8 dot_signed(S8x32 w, S8x32 a) {
 #endif
 }
 
-/* Lane j = u[j] . acts[32 j ..], with u[j] - bias for 8-bit codes. */
-template <class F>
-PACOS_INLINE I32x8 dots8(const U8x32 (&u)[8], const uint8_t* acts) {
+template <class Codes>
+PACOS_INLINE I32x8 dot_scaled(I32x8 acc, Codes w, S8x32 a, I32x8 spread_scales) { return acc + dot_codes(w, a) * spread_scales; }
+
+/* Lane j = w[j] . acts[32 j ..] */
+template <class F, class Codes>
+PACOS_INLINE I32x8 dots8(const Codes (&w)[8], const uint8_t* acts) {
   I32x8 t[8];
-  for (int j = 0; j < 8; j++) {
-    const S8x32 a = load<S8x32>(acts + 32 * j);
-    if constexpr (F::top > 127) t[j] = dot_signed((S8x32)(u[j] ^ splat(F::bias)), a);
-    else t[j] = dot_fours(u[j], a);
-  }
+  for (int j = 0; j < 8; j++) t[j] = dot_codes(w[j], load<S8x32>(acts + 32 * j));
   return sums8(t);
 }
 

@@ -11,7 +11,7 @@ struct Columns {
   int64_t stride;
   int64_t codes, scale, sum;   // byte offsets of this panel's weights, scales and sums within a row
   int32_t count, bias;         // of columns; of the format's codes
-  const uint8_t* shifted;      // with kShiftedActs: codes + 128 as u8 [column][256]
+  const uint8_t* prepared;     // codes [column][256]: with kShiftedActs + 128 as u8, with kWide as s16
 };
 
 constexpr int kMostTileColumns = 16;

@@ -9,21 +9,25 @@ namespace pacos::PACOS_ISA {
 
 /* Rows whose panels of one k step share a pass over the activations; the panels stay in the first-level cache. */
 template <class S>
-constexpr int kBatchRows = kSplit<S> ? 32 : 64;
+constexpr int kBatchRows = 64;
 
 template <class S, int columns>
 static __attribute__((noinline)) void tile_columns(const void* from, int count, const Columns& in, int blocks, float (*acc)[16]) {
   const Panel<S>* panels = (const Panel<S>*)from;
   Columns at = in;
-  alignas(64) uint8_t shifted[kShiftedActs<S> ? columns : 1][kPanelWeights];
-  if constexpr (kShiftedActs<S>) {
+  alignas(64) uint8_t prepared[columns][kPreparedBytes<S> ? kPreparedBytes<S> : 1];
+  if constexpr (kPreparedBytes<S> != 0) {
     for (int c = 0; c < columns; c++)
-      for (int i = 0; i < kPanelWeights; i += 32)
-        store(shifted[c] + i, load<U8x32>(in.acts + c * in.stride + in.codes + i) ^ splat(128));
-    at.shifted = shifted[0];
+      for (int i = 0; i < S::block * blocks; i += 32) {
+        const uint8_t* codes = in.acts + c * in.stride + in.codes + i;
+        if constexpr (kShiftedActs<S>) store(prepared[c] + i, load<U8x32>(codes) ^ splat(128));
+        else store(prepared[c] + 2 * i, widen(load<S8x16>(codes))), store(prepared[c] + 2 * i + 32, widen(load<S8x16>(codes + 16)));
+      }
+    at.prepared = prepared[0];
   }
   for (int p = 0; p < count; p++) {
-    if constexpr (S::block == 256) tile256<S, columns>(panels[p], at, acc + p * columns);
+    if constexpr (kWide<S>) tile_wide<S, columns>(panels[p], at, blocks, acc + p * columns);
+    else if constexpr (S::block == 256) tile256<S, columns>(panels[p], at, acc + p * columns);
     else tile32<S, columns>(panels[p], at, blocks, acc + p * columns);
   }
 }

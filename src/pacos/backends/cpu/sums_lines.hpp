@@ -43,7 +43,7 @@ PACOS_INLINE void multiply_lines(Ints16 (&t)[columns], const uint8_t (*lines)[64
 template <class F, int columns>
 PACOS_INLINE void sums256(const Panel<F>& panel, const Columns& in, Ints16 (&sum)[columns]) {
   constexpr int lines = F::sub / 4;
-  auto codes = kShiftedActs<F> ? ColumnPointers<columns>::make(in.shifted, kPanelWeights)
+  auto codes = kShiftedActs<F> ? ColumnPointers<columns>::make(in.prepared, kPanelWeights)
                                : ColumnPointers<columns>::make(in.acts + in.codes, in.stride);
 #pragma GCC unroll 16
   for (int c = 0; c < columns; c++) sum[c] = zero_ints();

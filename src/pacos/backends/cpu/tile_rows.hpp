@@ -57,7 +57,6 @@ PACOS_INLINE void tile256(const Panel<F>& panel, const Columns& in, float (*acc)
 
 template <class F, int columns>
 PACOS_INLINE void tile32(const Panel<F>& panel, const Columns& in, int blocks, float (*acc)[16]) {
-  static_assert(Panel<F>::planes == 1);
   for (int b = 0; b < blocks; b++) {
     Ints16 t[columns];
     sums32<F, columns>(panel, in, b, t);

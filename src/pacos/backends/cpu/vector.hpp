@@ -112,8 +112,8 @@ PACOS_INLINE U8x32 look_up(U8x16 table, U8x32 indices) {
 #endif
 }
 
-/* What codes of IQ4_NL and IQ4_XS stand for, plus 128; twice what those of MXFP4 and NVFP4 stand for, plus 16. */
-constexpr U8x16 kNonlinearLevels = {1, 24, 45, 63, 79, 93, 106, 118, 129, 141, 153, 166, 181, 197, 217, 241};
+/* What codes of IQ4_NL and IQ4_XS stand for; twice what those of MXFP4 and NVFP4 stand for, plus 16. */
+constexpr S8x16 kNonlinearLevels = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
 constexpr U8x16 kFourBitFloats = {16, 17, 18, 19, 20, 22, 24, 28, 16, 15, 14, 13, 12, 10, 8, 4};
 
 #if defined(__AVX2__)
@@ -223,6 +223,20 @@ template <class F>
 PACOS_INLINE auto opened(const uint8_t* block) {
   if constexpr (Opens<F>) return F::open(block);
   else return block;
+}
+
+/* 8-bit codes are signed bytes where codes<i>() gives them; F::bias and F::top are those of code + 128. */
+template <class F>
+constexpr bool kByteCodes = F::top > 127;
+template <class F, int i, class Opened>
+PACOS_INLINE U8x32 unsigned_codes(const Opened& block) {
+  if constexpr (kByteCodes<F>) return (U8x32)F::template codes<i>(block) ^ splat(F::bias);
+  else return F::template codes<i>(block);
+}
+template <class F, int i, class Opened>
+PACOS_INLINE S8x32 signed_codes(const Opened& block) {
+  if constexpr (kByteCodes<F>) return F::template codes<i>(block);
+  else return (S8x32)(F::template codes<i>(block) - splat(F::bias));
 }
 
 /* Calls body<0>() to body<count - 1>(). */

@@ -19,10 +19,9 @@ if TYPE_CHECKING:
 
 
 def split(blocks: Bytes) -> Parts:
-    """A factor for each group, which is exact in f32, and the levels."""
+    """The factor, each group's scale and the levels."""
     scales = planes(blocks[:, 4:8], 4, 1) | planes(blocks[:, 2:4], 2, 1) << np.uint8(4)
-    d = half(blocks, 0) * (scales.view(np.int8) - np.int8(32)).astype(np.float32)
-    return Parts(d, nonlinear(planes(blocks[:, 8:], 4, 16)))
+    return Parts(half(blocks, 0), nonlinear(planes(blocks[:, 8:], 4, 16)), scales.view(np.int8) - np.int8(32))
 
 
 def quantize(values: Floats) -> Bytes:

@@ -11,8 +11,8 @@ struct Q8_0 {
   PACOS_INLINE float scale(const uint8_t* at) { return half_at(at + scale_at); }
 
   template <int>
-  PACOS_INLINE U8x32 codes(const uint8_t* at) {
-    return load<U8x32>(at + 2) ^ splat(128);
+  PACOS_INLINE S8x32 codes(const uint8_t* at) {
+    return load<S8x32>(at + 2);
   }
 };
 

@@ -11,8 +11,8 @@ struct Q8_K {
   PACOS_INLINE float scale(const uint8_t* at) { return load<float>(at); }
 
   template <int i>
-  PACOS_INLINE U8x32 codes(const uint8_t* at) {
-    return load<U8x32>(at + 4 + 32 * i) ^ splat(128);
+  PACOS_INLINE S8x32 codes(const uint8_t* at) {
+    return load<S8x32>(at + 4 + 32 * i);
   }
 };
 
