@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +37,17 @@ def test_the_model_runs(kind: str, tmp_path: Path) -> None:
     assert logits.shape == (1, PRESETS["tiny"].vocab_size)
     assert np.isfinite(logits).all()
     assert logits.std() > 0.01
+
+
+def test_experts_are_stacked_and_quantized(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(PRESETS, "moe", replace(PRESETS["tiny"], experts=4, experts_used=2))
+    write_random_model(tmp_path / "m.gguf", preset="moe")
+    with read_gguf(tmp_path / "m.gguf") as archive:
+        stack = archive.tensors["blk.1.ffn_down_exps.weight"]
+        assert (stack.shape, stack.type) == ((4, 256, 512), "Q6_K")
+        assert archive.tensors["blk.0.ffn_gate_inp.weight"].type == "F32"
+        (logits,) = running.logits(archive, backends.backend("reference"), [[5, 6, 7]], 1)
+    assert np.isfinite(logits).all()
 
 
 def test_the_large_vocabulary_is_sound() -> None:

@@ -80,7 +80,7 @@ class Found:
 @click.option("--profile", is_flag=True, help="Run each test once more and print its time by operation.")
 @click.option("--machine", is_flag=True, help="Measure the machine alone: reads, 8-bit and f32 rates.")
 @click.option(
-    "--make", metavar="PRESET", help="Write a random model of that form (tiny, 100m, 1b, 3b, 8b) to MODEL instead."
+    "--make", metavar="PRESET", help="Write a random model of that form (tiny, 100m, 1b, moe, 3b, 8b) to MODEL instead."
 )
 @click.option("--make-type", default="Q4_K_M", show_default=True, metavar="TYPE", help="Type of --make's tensors.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")

@@ -89,7 +89,7 @@ class Mix:
         if layer is None:
             return wanted
         part = name[layer.end() :]
-        rule = _RULES.get(part.removesuffix(".weight"))
+        rule = _RULES.get(re.sub("(_exps|_shexp)?.weight$", "", part))
         chosen = rule(self, int(layer[1])) if rule else None
         return chosen or wanted
 

@@ -6,6 +6,7 @@ takes seconds. Its tokenizer is synthetic but sound: bytes, and merges of letter
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -36,7 +37,7 @@ _CHAT_TEMPLATE = (
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """The form of a Llama model with tied embeddings."""
+    """The form of a Llama model with tied embeddings, or of a Mixtral."""
 
     layers: int
     width: int
@@ -46,6 +47,8 @@ class Form:
     hidden: int
     vocab_size: int
     context_length: int = 131072
+    experts: int = 0
+    experts_used: int = 0
 
 
 PRESETS = {
@@ -53,6 +56,7 @@ PRESETS = {
     "100m": Form(8, 768, 12, 4, 64, 2048, 32000),
     "1b": Form(16, 2048, 32, 8, 64, 8192, 128256),  # Llama 3.2 1B
     "3b": Form(28, 3072, 24, 8, 128, 8192, 128256),  # Llama 3.2 3B
+    "moe": Form(24, 1024, 16, 4, 64, 2048, 32000, experts=8, experts_used=2),  # 1.3 billion weights
     "8b": Form(32, 4096, 32, 8, 128, 14336, 128256),  # Llama 3.1 8B, but tied
 }
 
@@ -107,9 +111,12 @@ def _entries(form: Form) -> Iterator[TensorEntry]:
         yield entry(f"blk.{i}.attn_v", form.key_heads * form.head_width, form.width)
         yield entry(f"blk.{i}.attn_output", form.width, form.heads * form.head_width)
         yield entry(f"blk.{i}.ffn_norm", form.width)
-        yield entry(f"blk.{i}.ffn_gate", form.hidden, form.width)
-        yield entry(f"blk.{i}.ffn_up", form.hidden, form.width)
-        yield entry(f"blk.{i}.ffn_down", form.width, form.hidden)
+        if form.experts:
+            yield entry(f"blk.{i}.ffn_gate_inp", form.experts, form.width)
+        stack, ending = ((form.experts,), "_exps") if form.experts else ((), "")
+        yield entry(f"blk.{i}.ffn_gate{ending}", *stack, form.hidden, form.width)
+        yield entry(f"blk.{i}.ffn_up{ending}", *stack, form.hidden, form.width)
+        yield entry(f"blk.{i}.ffn_down{ending}", *stack, form.width, form.hidden)
 
 
 def _hyper_parameters(form: Form, preset: str) -> dict[str, Any]:
@@ -128,6 +135,7 @@ def _hyper_parameters(form: Form, preset: str) -> dict[str, Any]:
         "llama.rope.dimension_count": form.head_width,
         "llama.rope.freq_base": 500000.0,
         "llama.vocab_size": form.vocab_size,
+        **({"llama.expert_count": form.experts, "llama.expert_used_count": form.experts_used} if form.experts else {}),
     }
 
 
@@ -190,7 +198,7 @@ def _pieces(entry: TensorEntry, palette: Any, seed: tuple[int, int]) -> Callable
             yield np.ones(entry.shape, np.float32)
             return
         random = np.random.Generator(np.random.PCG64(seed))
-        blocks = entry.shape[0] * entry.shape[1] * len(palette) // _PALETTE_WEIGHTS
+        blocks = math.prod(entry.shape) * len(palette) // _PALETTE_WEIGHTS
         step = max(1, _PIECE_BYTES // palette.shape[1])
         for start in range(0, blocks, step):
             yield palette[random.integers(0, len(palette), min(step, blocks - start))]

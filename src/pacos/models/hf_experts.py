@@ -15,7 +15,7 @@ from pacos.models.tensor_names import Config, Names, TensorName, in_layers, part
 
 # The words that configs have for the same number, and GGUF's key.
 _KEYS: Mapping[str, tuple[str, ...]] = {
-    "expert_count": ("num_experts", "num_local_experts", "n_routed_experts"),
+    "expert_count": ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts"),
     "expert_used_count": ("num_experts_per_tok", "moe_topk", "moe_k"),
     "expert_feed_forward_length": ("moe_intermediate_size",),
     "expert_shared_feed_forward_length": ("shared_expert_intermediate_size", "shared_intermediate_size"),
@@ -23,7 +23,6 @@ _KEYS: Mapping[str, tuple[str, ...]] = {
     "expert_weights_norm": ("norm_topk_prob",),
     "expert_weights_scale": ("routed_scaling_factor",),
     "leading_dense_block_count": ("first_k_dense_replace",),
-    "nextn_predict_layers": (),
 }
 READS = ("num_experts", "num_local_experts")
 _FUNCTIONS = {"softmax": "softmax", "sigmoid": "sigmoid"}
@@ -45,7 +44,7 @@ def experts(config: Config) -> dict[str, Any]:
     return found
 
 
-_FLAT = reshaped("flat", lambda shape, _: (shape[-1],))
+FLAT = reshaped("flat", lambda shape, _: (shape[-1],))
 
 
 def expert_names(
@@ -67,5 +66,5 @@ def expert_names(
 def shared_names(at: str) -> Names:
     """The expert that every token takes, and its gate."""
     parts = {f"ffn_{one}_shexp": f"{at}.{one}_proj" for one in ("gate", "up", "down")}
-    gate = TensorName("blk.{i}.ffn_gate_inp_shexp.weight", f"layers.{{i}}.{at}_gate.weight", (_FLAT,))
+    gate = TensorName("blk.{i}.ffn_gate_inp_shexp.weight", f"layers.{{i}}.{at}_gate.weight", (FLAT,))
     return (*in_layers(**parts), gate)

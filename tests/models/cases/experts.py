@@ -64,4 +64,49 @@ CASES = {
             rope_parameters={"rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": 0.5},
         )
     ),
+    "ernie4_5-moe": Case(
+        small(
+            *("Ernie4_5_MoeForCausalLM", "ernie4_5_moe"),
+            moe_num_experts=6,
+            moe_k=2,
+            moe_intermediate_size=64,
+            moe_num_shared_experts=2,
+            moe_layer_start_index=1,
+            moe_layer_interval=1,
+            moe_layer_end_index=-1,
+            use_bias=False,
+            tie_word_embeddings=True,
+            head_dim=None,
+        )
+    ),
+    "hunyuan-moe": Case(
+        small("HunYuanMoEV1ForCausalLM", "hunyuan_v1_moe", num_experts=6, moe_topk=2, intermediate_size=64)
+    ),
+    "minimax-m2": Case(
+        small(
+            *("MiniMaxM2ForCausalLM", "minimax_m2"),
+            num_local_experts=6,
+            num_experts_per_tok=2,
+            intermediate_size=64,
+            rotary_dim=8,
+            rope_parameters={"rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": 0.5},
+        )
+    ),
+    "llama4": Case(
+        small(
+            *("Llama4ForCausalLM", "llama4_text"),
+            num_local_experts=6,
+            num_experts_per_tok=1,
+            intermediate_size=64,
+            intermediate_size_mlp=96,
+            num_hidden_layers=4,
+            interleave_moe_layer_step=2,
+            attention_chunk_size=32,
+            floor_scale=16,
+            attn_scale=0.1,
+            attn_temperature_tuning=True,
+            use_qk_norm=True,
+            no_rope_layer_interval=4,
+        )
+    ),
 }
