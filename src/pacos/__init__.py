@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from pacos.llm import LLM as LLM
     from pacos.llm import Stream as Stream
     from pacos.llm import load as load
+    from pacos.models import HuggingFace as HuggingFace
+    from pacos.models import architecture as architecture
     from pacos.settings import GenerateOptions as GenerateOptions
     from pacos.settings import LoadOptions as LoadOptions
     from pacos.settings import SamplingOptions as SamplingOptions
@@ -33,6 +35,8 @@ _HOMES = {
     "LLM": "pacos.llm",
     "Stream": "pacos.llm",
     "load": "pacos.llm",
+    "HuggingFace": "pacos.models",
+    "architecture": "pacos.models",
     "PacosError": "pacos.errors",
     "GenerateOptions": "pacos.settings",
     "LoadOptions": "pacos.settings",

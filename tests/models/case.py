@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
+
+import numpy as np
 
 WIDTH, HIDDEN, HEADS, KEY_HEADS, HEAD, LAYERS, VOCAB, CONTEXT = 256, 512, 4, 2, 64, 2, 256, 512
 
 Config = dict[str, Any]
+Weights = dict[str, np.ndarray]
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +22,8 @@ class Case:
 
     `norm` is what weights of norms lie around (0 where the class adds 1 itself), `centres` what some endings do.
     `rounded` cases have vectors of their weights in Q8_0 as well, and run in every form on every backend; the others in
-    a few.
+    a few. A class that transformers lacks has its `shapes` here, and a `stand_in`: config and weights of another class
+    that computes the same of them. `peer` says what llama.cpp does otherwise.
     """
 
     config: Config
@@ -27,6 +31,9 @@ class Case:
     spread: float = 0.2
     embedding_spread: float = 0.2
     word_pieces: bool = False
+    peer: str = ""
+    shapes: Mapping[str, tuple[int, ...]] | None = None
+    stand_in: Callable[[Weights], tuple[Config, Weights]] | None = None
     rounded: bool = False
     centres: Mapping[str, float] = field(default_factory=dict)
 

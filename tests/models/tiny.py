@@ -34,14 +34,15 @@ def weights(case: str) -> dict[str, np.ndarray]:
     """Tensors by their Hugging Face names, f32."""
     model = case_of(case)
     tensors = {}
-    for name, shape in json.loads((SHAPES / f"{case}.json").read_text()).items():
+    shapes = model.shapes or json.loads((SHAPES / f"{case}.json").read_text())
+    for name, shape in sorted(shapes.items()):
         random = np.random.Generator(np.random.PCG64(zlib.crc32(f"{case}/{name}".encode())))
-        values = random.standard_normal(shape, np.float32)
+        values = np.asarray(random.standard_normal(shape, np.float32))
         spread = 0.1 if len(shape) == 1 else model.embedding_spread if "embed" in name else model.spread
         norm = len(shape) == 1 and name.endswith("weight")
         centre = next((number for ending, number in model.centres.items() if name.endswith(ending)), None)
         centre = centre if centre is not None else model.norm if norm else 0.0
-        tensors[name] = values * np.float32(spread) + np.float32(centre)
+        tensors[name] = np.asarray(values * np.float32(spread) + np.float32(centre))
     return tensors
 
 
@@ -71,18 +72,33 @@ def pair(seed: int) -> tuple[list[int], list[int]]:
     return [2, *prompt(3 + seed), 3], [*prompt(30 + 7 * seed), 3]
 
 
+def write_stand_in(case: str, folder: Path) -> Path:
+    """Save what transformers is to compute: the model itself, or the one that stands in for it."""
+    stand_in = case_of(case).stand_in
+    if stand_in is None:
+        return write_folder(case, folder)
+    config, tensors = stand_in(weights(case))
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.json").write_text(json.dumps(config, indent=1))
+    _save(tensors, folder)
+    return folder
+
+
 def write_folder(case: str, folder: Path, *, rounded: bool = False) -> Path:
     """Save the model as transformers would: config.json, model.safetensors, tokenizer.json."""
-    from safetensors.numpy import save_file
-
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer = _word_pieces() if case_of(case).word_pieces else _tokenizer()
     (folder / "config.json").write_text(json.dumps(case_of(case).config, indent=1))
     (folder / "tokenizer.json").write_text(json.dumps(tokenizer, ensure_ascii=False))
-    save_file(
-        rounded_weights(case) if rounded else weights(case), folder / "model.safetensors", metadata={"format": "pt"}
-    )
+    _save(rounded_weights(case) if rounded else weights(case), folder)
     return folder
+
+
+def _save(tensors: dict[str, np.ndarray], folder: Path) -> None:
+    from safetensors.numpy import save_file
+
+    whole = {name: np.ascontiguousarray(values) if values.ndim else values for name, values in tensors.items()}
+    save_file(whole, folder / "model.safetensors", metadata={"format": "pt"})
 
 
 def _tokenizer() -> Config:

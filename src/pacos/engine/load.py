@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -44,6 +45,8 @@ def load_engine(archive: Archive, options: LoadOptions | None = None, backend: B
 def _engine(archive: Archive, options: LoadOptions, backend: Backend, *, owns: bool) -> Engine:
     hp = Hparams.from_metadata(archive.metadata, archive.tensors, _rope_overrides(options))
     main = LOGITS if hp.causal else HIDDEN
+    asked = _asked_context(options, hp)
+    hp = replace(hp, context_asked=asked)
     plan = build_plan(archive, hp, main)
     automatic = _automatic_cache_type(plan)
     type_k, type_v = (_cache_type(one, automatic) for one in (options.cache_type_k, options.cache_type_v))
@@ -52,7 +55,6 @@ def _engine(archive: Archive, options: LoadOptions, backend: Backend, *, owns: b
     free = backend.memory()
     weights = backend.upload(archive, plan.weight_names())
     room = max(free - weights.bytes, free // _LEAST_PART)
-    asked = _asked_context(options, hp)
     slots = plan_slots(layout, options.parallel, room)
     room -= slots * state_bytes(layout)
     context, count = plan_pages(layout, asked or hp.context_length, options.parallel, room, fixed=bool(asked))

@@ -27,7 +27,7 @@ from pacos.hub.weights import read_weights
 from pacos.lazy import np
 from pacos.models import HuggingFace, model_for_class
 from pacos.models.hparams import ROPE_STYLE_KEY
-from pacos.models.tensor_names import PLUS_ONE, TensorName
+from pacos.models.tensor_names import NORM_ENDING, PLUS_ONE, TensorName
 from pacos.native import address_of
 from pacos.types import Archive, TensorEntry
 
@@ -97,7 +97,7 @@ class AdoptedArchive:
                 f"{self.path}: tensor '{first.name}' of shape {first.shape} is not as expected"
             ) from error
         shape = (len(found), *shape) if origin.stacked else shape
-        if len(shape) == 1 or not name.moves:
+        if len(shape) == 1 or gguf.endswith(NORM_ENDING) or not name.moves:
             return _made_entry(gguf, shape, "F32")
         if origin.stacked or name.changes:
             return _made_entry(gguf, shape, first.type)
@@ -171,7 +171,10 @@ def adopt_folder(folder: Path) -> AdoptedArchive:
     if not isinstance(classes, list) or not classes or not isinstance(classes[0], str):
         raise FormatError(f"{folder / CONFIG_NAME}: architectures is {classes!a}, needed: a list with a class name")
     entry, hf = model_for_class(classes[0])
-    metadata = {"general.architecture": entry.name, "general.name": folder.resolve().name.removesuffix("-hf")}
+    metadata: dict[str, Any] = {
+        "general.architecture": entry.name,
+        "general.name": folder.resolve().name.removesuffix("-hf"),
+    }
     with well_formed(str(folder / CONFIG_NAME)):
         metadata |= hf.metadata_of(entry.name, config)
         vectors = hf.vectors(hf.filled(config))
@@ -182,19 +185,29 @@ def adopt_folder(folder: Path) -> AdoptedArchive:
         metadata |= tokenizer_metadata(folder, config)
     source = read_weights(folder)
     try:
+        metadata |= {key: _numbers(source, name) for key, name in hf.numbers.items()}
         return AdoptedArchive(source, hf.filled(config), metadata, _origins(source, entry.name, hf, config), vectors)
     except BaseException:
         source.close()
         raise
 
 
+def _numbers(source: MappedArchive, name: str) -> list[float]:
+    """The number that each layer's tensor of that name holds."""
+    found: list[float] = []
+    while (at := f"model.{name.format(i=len(found))}") in source.tensors:
+        found += _as_f32(source.data(at), source.tensors[at].type)[:1]
+    return found
+
+
 def _origins(source: MappedArchive, family: str, hf: HuggingFace, config: Config) -> dict[str, Origin]:
     """Where every tensor comes from; with tied weights one of the folder stands for both."""
     found: dict[str, dict[int | None, tuple[str, TensorName]]] = {}
     table = hf.table()
+    numbers = tuple(name.rpartition("}")[2] for name in hf.numbers.values())
     classifies = any(name.startswith("classifier.") for name in source.tensors)
     for name in source.tensors:
-        if hf.is_needless(name) or (not classifies and "pooler." in name):
+        if hf.is_needless(name) or name.endswith(numbers) or (not classifies and "pooler." in name):
             continue
         rows = table.find(name)
         if not rows:

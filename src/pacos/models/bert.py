@@ -11,7 +11,7 @@ from __future__ import annotations
 from pacos.errors import FormatError
 from pacos.ir import ops
 from pacos.ir.graph import Inputs, Tensor, WeightTable
-from pacos.models.blocks import project, silu_feed_forward
+from pacos.models.blocks import norm, project, queries_keys_values, silu_feed_forward
 from pacos.models.hf_config import Config, Metadata, sizes
 from pacos.models.hparams import Hparams
 from pacos.models.huggingface import SILU, HuggingFace
@@ -133,7 +133,7 @@ def bert(inputs: Inputs, weights: WeightTable, hp: Hparams) -> Tensor:
     x = norm(x, weights, "token_embd_norm", hp)
     for i in range(hp.layers):
         w = weights.block(i)
-        q, k, v = _projected(x, w, hp)
+        q, k, v = queries_keys_values(x, w, hp, i)
         a = ops.attention(q, k, v, cache=inputs.cache[0], scale=hp.scale, bidirectional=True)
         x = norm(x + project(a, w, "attn_output"), w, "attn_output_norm", hp)
         h = project(ops.gelu(project(x, w, "ffn_up")), w, "ffn_down")
@@ -148,7 +148,7 @@ def nomic_bert(inputs: Inputs, weights: WeightTable, hp: Hparams) -> Tensor:
     x = norm(_embedded(inputs, weights), weights, "token_embd_norm", hp)  # [T, D]
     for i in range(hp.layers):
         w = weights.block(i)
-        q, k, v = _projected(x, w, hp)
+        q, k, v = queries_keys_values(x, w, hp, i)
         q, k = (ops.rope(part, inputs.positions, hp.rope) for part in (q, k))
         a = ops.attention(q, k, v, cache=inputs.cache[0], scale=hp.scale, bidirectional=True)
         x = norm(x + project(a, w, "attn_output"), w, "attn_output_norm", hp)
@@ -163,7 +163,10 @@ def jina_bert_v2(inputs: Inputs, weights: WeightTable, hp: Hparams) -> Tensor:
     x = norm(_embedded(inputs, weights), weights, "token_embd_norm", hp)  # [T, D]
     for i in range(hp.layers):
         w = weights.block(i)
-        q, k, v = _projected(x, w, hp)
+        q, k, v = (project(x, w, name) for name in ("attn_q", "attn_k", "attn_v"))
+        if "attn_q_norm" in w:
+            q, k = norm(q, w, "attn_q_norm", hp), norm(k, w, "attn_k_norm", hp)
+        q, k, v = (ops.heads(part, width=hp.head_width) for part in (q, k, v))
         a = ops.attention(q, k, v, cache=inputs.cache[0], scale=hp.scale, bidirectional=True, max_bias=_MAX_BIAS)
         before, x = x, norm(x + project(a, w, "attn_output"), w, "attn_output_norm", hp)
         if "attn_norm_2" in w:
@@ -177,21 +180,3 @@ def jina_bert_v2(inputs: Inputs, weights: WeightTable, hp: Hparams) -> Tensor:
 def _embedded(inputs: Inputs, weights: WeightTable) -> Tensor:
     x: Tensor = ops.embed(inputs.tokens, weights["token_embd"])  # [T, D]
     return x + ops.embed(inputs.types, weights["token_types"]) if "token_types" in weights else x
-
-
-def _projected(x: Tensor, w: WeightTable, hp: Hparams) -> tuple[Tensor, ...]:
-    """Queries, keys and values, by one matrix or three. Shapes: [T, D] -> [T, H, E] each."""
-    if "attn_qkv" not in w:
-        parts = tuple(project(x, w, name) for name in ("attn_q", "attn_k", "attn_v"))
-    else:
-        qkv = project(x, w, "attn_qkv")  # [T, 3 D]
-        parts = tuple(ops.columns(qkv, start=n * hp.width, stop=(n + 1) * hp.width) for n in range(3))
-    if "attn_q_norm" in w:
-        parts = (norm(parts[0], w, "attn_q_norm", hp), norm(parts[1], w, "attn_k_norm", hp), parts[2])
-    return tuple(ops.heads(part, width=hp.head_width) for part in parts)
-
-
-def norm(x: Tensor, w: WeightTable, name: str, hp: Hparams) -> Tensor:
-    """The layer norm of that name. Shapes: [T, D] -> [T, D]."""
-    y: Tensor = ops.layer_norm(x, w[name], w.get(f"{name}.bias"), eps=hp.norm_eps)
-    return y

@@ -5,10 +5,13 @@ Shapes: T tokens in the step, R rows whose logits are wanted, D model width, N p
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 from pacos.errors import UsageError
 from pacos.ir import ops
 from pacos.ir.graph import Inputs, Tensor, WeightTable
-from pacos.models.hparams import Hparams
+from pacos.models.hparams import CONTEXT_MAX, Hparams
 
 
 def project(x: Tensor, w: WeightTable, name: str) -> Tensor:
@@ -21,6 +24,79 @@ def project_heads(x: Tensor, w: WeightTable, name: str, width: int) -> Tensor:
     """Project and see each row as heads of that width. Shapes: [T, D] -> [T, H, E]."""
     y: Tensor = ops.heads(project(x, w, name), width=width)
     return y
+
+
+def norm(x: Tensor, w: WeightTable, name: str, hp: Hparams) -> Tensor:
+    """The layer norm of that name, with its bias where the file has one. Shapes: [T, D] -> [T, D]."""
+    y: Tensor = ops.layer_norm(x, w[name], w.get(f"{name}.bias"), eps=hp.norm_eps)
+    return y
+
+
+def queries_keys_values(h: Tensor, w: WeightTable, hp: Hparams, layer: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Queries, keys and values by one fused matrix or by three. Shapes: [T, D] -> [T, H, E], [T, K, E], [T, K, F]."""
+    if "attn_qkv" in w:
+        qkv = project(h, w, "attn_qkv")  # [T, H E + K E + K F]
+        q_end = hp.heads[layer] * hp.head_width
+        k_end = q_end + hp.key_heads[layer] * hp.head_width
+        v_end = k_end + hp.key_heads[layer] * hp.value_width
+        cuts = ((0, q_end), (q_end, k_end), (k_end, v_end))
+        q, k, v = (ops.columns(qkv, start=start, stop=stop) for start, stop in cuts)
+    else:
+        q, k, v = (project(h, w, name) for name in ("attn_q", "attn_k", "attn_v"))
+    return (
+        ops.heads(q, width=hp.head_width),
+        ops.heads(k, width=hp.head_width),
+        ops.heads(v, width=hp.value_width),
+    )
+
+
+def clipped(qkv: tuple[Tensor, Tensor, Tensor], hp: Hparams) -> tuple[Tensor, Tensor, Tensor]:
+    """Queries, keys and values within the limit that the file sets, if any. Shapes: as they are."""
+    limit = hp.keys.number("attention.clamp_kqv", 0, 1e6, 0.0)
+    if not limit:
+        return qkv
+    q, k, v = (ops.clip(part, limit=limit) for part in qkv)
+    return q, k, v
+
+
+def rotated(h: Tensor, w: WeightTable, inputs: Inputs, hp: Hparams, layer: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Queries and keys turned by their positions, and values. Shapes: [T, D] -> [T, H, E], [T, K, E], [T, K, F]."""
+    q, k, v = queries_keys_values(h, w, hp, layer)
+    rope = hp.rope_of(layer)
+    return ops.rope(q, inputs.positions, rope), ops.rope(k, inputs.positions, rope), v
+
+
+def attend(
+    qkv: tuple[Tensor, Tensor, Tensor], w: WeightTable, inputs: Inputs, hp: Hparams, layer: int, **more: Any
+) -> Tensor:
+    """Attention within the layer's window, and the output projection. Shapes: [T, H, E], ... -> [T, D]."""
+    options = {"scale": hp.scale, "window": hp.windows[layer], **more}
+    return project(ops.attention(*qkv, cache=inputs.cache[layer], **options), w, "attn_output")
+
+
+def feed_forward(x: Tensor, w: WeightTable, activation: Callable[[Tensor], Tensor]) -> Tensor:
+    """A unit without a gate: down(activation(up(x))). Shapes: [T, D] -> [T, D]."""
+    return project(activation(project(x, w, "ffn_up")), w, "ffn_down")
+
+
+def fused_silu_feed_forward(x: Tensor, w: WeightTable) -> Tensor:
+    """Llama's unit, gate and up in one matrix, the gate first. Shapes: [T, D] -> [T, D]."""
+    both = project(x, w, "ffn_up")  # [T, 2 N]
+    width = int(both.shape[-1]) // 2
+    gate, up = (ops.columns(both, start=n * width, stop=(n + 1) * width) for n in range(2))
+    return project(ops.silu(gate) * up, w, "ffn_down")
+
+
+def rope_factors(weights: WeightTable, hp: Hparams) -> Tensor | None:
+    """What divides the rotary frequencies: Llama 3.1's factors, or those of LongRoPE for the context that is served.
+
+    Shapes: [pairs].
+    """
+    if "rope_factors_long" not in weights:
+        return weights.get("rope_freqs")
+    original = hp.keys.integer("rope.scaling.original_context_length", 1, CONTEXT_MAX)
+    served = hp.context_asked or hp.context_length
+    return weights["rope_factors_long" if served > original else "rope_factors_short"]
 
 
 def silu_feed_forward(x: Tensor, w: WeightTable) -> Tensor:
@@ -44,6 +120,13 @@ def classify(x: Tensor, w: WeightTable) -> Tensor:
     if "cls" in w:
         x = ops.softcap(project(x, w, "cls"), cap=1.0)  # tanh
     return project(x, w, "cls.output") if "cls.output" in w else x
+
+
+def layer_norm_logits(x: Tensor, inputs: Inputs, weights: WeightTable, hp: Hparams) -> Tensor:
+    """As `logits`, with a layer norm. Shapes: [T, D] -> [R, V]."""
+    x = norm(ops.take(x, inputs.outputs), weights, "output_norm", hp)  # [R, D]
+    y: Tensor = ops.linear(x, weights.first("output", "token_embd"), weights.get("output.bias"))
+    return y
 
 
 def logits(x: Tensor, inputs: Inputs, weights: WeightTable, hp: Hparams) -> Tensor:

@@ -118,5 +118,6 @@ def _check_cache(plan: Plan, number: int | None, width: int, what: str) -> None:
 def _check_hidden(tensors: Mapping[str, TensorEntry], hp: Hparams) -> None:
     for i, hidden in enumerate(hp.hidden):
         entry = tensors.get(f"blk.{i}.ffn_up.weight")
-        if entry is not None and entry.shape[0] != hidden:
+        # The gate may lie in the same matrix; Qwen 1 counts both where they lie apart.
+        if entry is not None and hidden not in (entry.shape[0], entry.shape[0] // 2, 2 * entry.shape[0]):
             raise FormatError(f"tensor '{entry.name}' has {entry.shape[0]} rows, the metadata says {hidden}")

@@ -22,24 +22,40 @@ def decoder(config: Config) -> Metadata:
     return sizes(config) | rotary(config)
 
 
+_WORDS = {
+    "block_count": ("num_hidden_layers", "n_layer", "n_layers", "num_layers"),
+    "context_length": ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "seq_length"),
+    "embedding_length": ("hidden_size", "n_embd", "d_model", "n_embed"),
+    "feed_forward_length": ("intermediate_size", "n_inner", "ffn_hidden_size"),
+    "attention.head_count": ("num_attention_heads", "n_head", "n_heads"),
+    "attention.head_count_kv": ("num_key_value_heads", "num_kv_heads", "n_head_kv"),
+    "attention.key_length": ("head_dim",),
+    "attention.value_length": ("head_dim",),
+    "attention.layer_norm_rms_epsilon": ("rms_norm_eps",),
+    "attention.layer_norm_epsilon": ("layer_norm_eps", "layer_norm_epsilon", "norm_epsilon"),
+    "attn_logit_softcapping": ("attn_logit_softcapping",),
+    "final_logit_softcapping": ("final_logit_softcapping",),
+    "vocab_size": ("vocab_size",),
+}
+
+
 def sizes(config: Config) -> Metadata:
-    """Sizes, norms, scale and caps, in the words that most configs use."""
-    scalar = config.get("query_pre_attn_scalar")
-    return {
-        "block_count": config.get("num_hidden_layers"),
-        "context_length": config.get("max_position_embeddings"),
-        "embedding_length": config.get("hidden_size"),
-        "feed_forward_length": config.get("intermediate_size"),
-        "attention.head_count": config.get("num_attention_heads"),
-        "attention.head_count_kv": config.get("num_key_value_heads"),
-        "attention.key_length": config.get("head_dim"),
-        "attention.value_length": config.get("head_dim"),
-        "attention.layer_norm_rms_epsilon": config.get("rms_norm_eps"),
-        "attention.scale": positive(config, "query_pre_attn_scalar") ** -0.5 if scalar else None,
-        "attn_logit_softcapping": config.get("attn_logit_softcapping"),
-        "final_logit_softcapping": config.get("final_logit_softcapping"),
-        "vocab_size": config.get("vocab_size"),
-    }
+    """Sizes, norms, scale and caps, in whichever words the config has."""
+    found = {key: first(config, *words) for key, words in _WORDS.items()}
+    if config.get("query_pre_attn_scalar"):
+        found["attention.scale"] = positive(config, "query_pre_attn_scalar") ** -0.5
+    return found
+
+
+def first(config: Config, *words: str) -> Any:
+    """What the config says under the first of these words that it has."""
+    return next((config[word] for word in words if config.get(word) is not None), None)
+
+
+def four_times(config: Config) -> Metadata:
+    """The hidden width of older decoders, four times the width where the config is silent."""
+    width, given = first(config, *_WORDS["embedding_length"]), first(config, *_WORDS["feed_forward_length"])
+    return {"feed_forward_length": given or (4 * width if isinstance(width, int) else None)}
 
 
 def windows(config: Config, pattern: int | Sequence[bool] | None = None) -> Metadata:
@@ -99,7 +115,7 @@ def head_width(config: Config) -> int | None:
     given = config.get("head_dim")
     if isinstance(given, int) and given:
         return given
-    width, heads = config.get("hidden_size"), config.get("num_attention_heads")
+    width, heads = (first(config, *_WORDS[key]) for key in ("embedding_length", "attention.head_count"))
     return width // heads if isinstance(width, int) and isinstance(heads, int) and heads > 0 else None
 
 
@@ -130,10 +146,42 @@ def _temperature(factor: float, mscale: float) -> float:
     return 0.1 * mscale * math.log(factor) + 1.0 if factor > 1 else 1.0
 
 
+def long_rope_vectors(config: Config) -> Mapping[str, list[float]]:
+    """The tensors of LongRoPE's factors, where the config asks for it."""
+    settings, _ = rope_settings(config)
+    if settings["rope_type"] not in _LONG_ROPE:
+        return {}
+    found = {}
+    for name in ("long", "short"):
+        values = settings.get(f"{name}_factor")
+        if not isinstance(values, list) or not all(isinstance(one, int | float) and one > 0 for one in values):
+            raise FormatError(
+                f"config.json: {name}_factor is {type(values).__name__}, needed: a list of numbers above 0"
+            )
+        found[f"rope_factors_{name}.weight"] = [float(one) for one in values]
+    return found
+
+
+def _long_rope(settings: Config, config: Config) -> Metadata:
+    trained = positive(config, "max_position_embeddings")
+    original = int(positive({**config, **settings}, "original_max_position_embeddings"))
+    stretch = settings.get("factor") or trained / original
+    given = settings.get("attention_factor")
+    wanted = math.sqrt(1 + math.log(stretch) / math.log(original)) if stretch > 1 else 1.0
+    return {
+        "rope.scaling.original_context_length": original,
+        "rope.scaling.attn_factor": float(given) if given is not None else wanted,
+    }
+
+
+_LONG_ROPE = ("longrope", "su")
+
+
 _SCALINGS: Mapping[str, Callable[[Config, Config], dict[str, Any]]] = {
     "default": lambda settings, config: {},
     "llama3": lambda settings, config: {},  # its factors are a tensor, see llama3_vectors
     "dynamic": lambda settings, config: {},  # changes nothing up to the trained context
+    **dict.fromkeys(_LONG_ROPE, _long_rope),
     "linear": _linear,
     "yarn": _yarn,
 }

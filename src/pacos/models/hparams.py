@@ -74,6 +74,7 @@ class Hparams:
     attention_softcap: float
     final_softcap: float
     causal: bool = True  # else an encoder: every token of a sequence sees all others
+    context_asked: int = 0  # by the user; 0: none, the model's own
     positions: int = 0  # rows of learned positions, which no context can exceed; 0: none are learned
     experts: Experts | None = None
 
@@ -218,8 +219,6 @@ def _rope_spec(keys: Keys, style: str, head_width: int, context: int, overrides:
     if width % 2:
         raise keys.refuse("rope.dimension_count", f"an even number up to {head_width}")
     scaling = keys.choice("rope.scaling.type", "none", "linear", "yarn", "longrope", default="")
-    if scaling == "longrope":
-        raise UnsupportedModel("rotary scaling 'longrope' is not supported", hint="supported: linear, yarn, llama3")
     legacy = keys.number("rope.scale_linear", 0, ROPE_FACTOR_MAX, 1.0, above=True)
     factor = keys.number("rope.scaling.factor", 0, ROPE_FACTOR_MAX, legacy, above=True)
     stretched = overrides.scale or (1 / overrides.frequency_scale if overrides.frequency_scale else 0.0)
@@ -233,12 +232,12 @@ def _rope_spec(keys: Keys, style: str, head_width: int, context: int, overrides:
     base = overrides.base or keys.number("rope.freq_base", 1, ROPE_BASE_MAX, 10000.0, above=True)
     if base <= 1:
         raise UsageError(f"a rotary base of {base:g} turns nothing, needed: above 1", hint="10000 is usual")
-    if scaling == "none":
-        return RopeSpec(width, style, base)
-    if scaling == "linear":
-        return RopeSpec(width, style, base, "linear", factor)
     plain = RopeSpec(width)
     given_factor = keys.number("rope.scaling.attn_factor", 0, 1e6, plain.attention_factor, above=True)
+    if scaling in ("none", "longrope"):  # LongRoPE's factors are tensors
+        return RopeSpec(width, style, base, attention_factor=given_factor)
+    if scaling == "linear":
+        return RopeSpec(width, style, base, "linear", factor)
     return RopeSpec(
         width,
         style,

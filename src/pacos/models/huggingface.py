@@ -44,8 +44,9 @@ class HuggingFace:
 
     `metadata` reads a config whose gaps `defaults` have filled, as transformers' own configuration class would, into
     GGUF keys without the architecture's prefix; None is left out. `activations` lists what the model function
-    computes; `reads` names keys that this family handles and others refuse. `vectors` makes tensors out of the config,
-    such as rotary factors; `needless` matches buffers that files may hold but nobody needs.
+    computes; `reads` names keys that this family handles and others refuse, `refuses` more keys with the one value
+    that is computed. `vectors` makes tensors out of the config, such as rotary factors; `numbers` names tensors of one
+    number a layer that are metadata in GGUF; `needless` matches buffers that files may hold but nobody needs.
     """
 
     classes: tuple[str, ...]
@@ -54,6 +55,8 @@ class HuggingFace:
     defaults: Mapping[str, Any] = field(default_factory=dict)
     activations: tuple[str, ...] = SILU
     reads: tuple[str, ...] = ()
+    refuses: tuple[tuple[str, Any], ...] = ()
+    numbers: Mapping[str, str] = field(default_factory=dict)
     vectors: Callable[[Config], Mapping[str, list[float]]] = no_factors
     prefixes: tuple[str, ...] = ("model.", "transformer.")
     needless: str = ""
@@ -94,7 +97,7 @@ class HuggingFace:
         if activation is not None and activation not in self.activations:
             needed = f"needed for {architecture}: {' or '.join(self.activations)}"
             raise UnsupportedModel(f"config.json: the activation is {activation!a}, {needed}")
-        for key, harmless in _REFUSED:
+        for key, harmless in (*_REFUSED, *self.refuses):
             value = config.get(key)
             if key not in self.reads and value is not None and value != harmless:
                 raise UnsupportedModel(f"config.json: {key} is {value!a}, supported is {harmless!a} alone")

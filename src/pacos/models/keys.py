@@ -10,6 +10,7 @@ from typing import Any
 from pacos.errors import FormatError
 
 _SHOWN_CHARACTERS = 60
+_BARE = "xielu."  # llama.cpp writes these keys without the architecture's name
 
 
 class Keys:
@@ -25,11 +26,11 @@ class Keys:
 
     def name(self, key: str) -> str:
         """The key as the file has it."""
-        return self._prefix + key
+        return key if key.startswith(_BARE) else self._prefix + key
 
     def get(self, key: str) -> Any:
         """The value as it is, the family's default, or None."""
-        return self._metadata.get(self._prefix + key, self._defaults.get(key))
+        return self._metadata.get(self.name(key), self._defaults.get(key))
 
     def __contains__(self, key: str) -> bool:
         return self.get(key) is not None
@@ -81,6 +82,18 @@ class Keys:
         if not all(_is_integer(one) and low <= one <= high for one in value):
             raise self.refuse(key, f"whole numbers from {low} to {high}")
         return tuple(int(one) for one in value)
+
+    def number_of_layer(self, key: str, layer: int, layers: int, low: float, high: float) -> float:
+        """A finite number in [low, high] for one layer; the file gives one for all, or an array with one for each."""
+        value = self.get(key)
+        if not isinstance(value, list | tuple | array):
+            return self.number(key, low, high)
+        if len(value) != layers:
+            raise self.refuse(key, f"one number, or {layers}, one for each layer")
+        one = value[layer]
+        if not isinstance(one, int | float) or not low <= one <= high:
+            raise self.refuse(key, f"numbers from {low:g} up to {high:g}")
+        return float(one)
 
     def choice(self, key: str, *allowed: str, default: str) -> str:
         """One of some words."""

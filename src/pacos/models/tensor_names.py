@@ -21,6 +21,7 @@ Sizes = tuple[int, ...]
 
 # Rows of rotary halves in the folder that lie as pairs in GGUF files: of query heads, or of key heads.
 QUERIES, KEYS = "queries", "keys"
+NORM_ENDING = "_norm.weight"  # vectors, also where each head has its own; they are f32 wherever they lie
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,17 +85,43 @@ def part(index: int, count: int, axis: int = 0) -> Change:
     return Change(f"part {index} of {count}", shape, values)
 
 
-def by_heads(index: int, heads_key: str, key_heads_key: str) -> Change:
-    """Queries (0), keys (1) or values (2) of a matrix that holds all queries, then all keys, then all values."""
+Counts = Callable[[Config], tuple[int, int]]
+
+
+def split_heads(index: int, counts: Counts) -> Change:
+    """Queries (0), keys (1) or values (2) of a matrix that holds all queries, then all keys, then all values.
+
+    `counts` says how many query and key heads there are.
+    """
 
     def ranges(rows: int, config: Config) -> Sequence[range]:
-        heads = int(config[heads_key])
-        key_heads = int(config.get(key_heads_key) or heads)
+        heads, key_heads = counts(config)
         width = rows // (heads + 2 * key_heads)
-        starts = (0, heads * width, (heads + key_heads) * width, rows)
-        return (range(starts[index], starts[index + 1]),)
+        ends = (0, heads * width, (heads + key_heads) * width, rows)
+        return (range(ends[index], ends[index + 1]),)
 
     return picked(f"heads {index}", ranges)
+
+
+def split_groups(index: int, counts: Counts) -> Change:
+    """Queries (0), keys (1) or values (2) of a matrix in which each key head follows the queries that share it."""
+    return picked(f"groups {index}", lambda rows, config: _groups(rows, *counts(config))[index])
+
+
+def gathered_groups(counts: Counts) -> Change:
+    """All queries, then all keys, then all values, of a matrix as that of `split_groups`."""
+    return picked("gathered", lambda rows, config: [one for part in _groups(rows, *counts(config)) for one in part])
+
+
+def _groups(rows: int, heads: int, key_heads: int) -> tuple[list[range], list[range], list[range]]:
+    share = heads // key_heads
+    width = rows // (heads + 2 * key_heads)
+    starts = [group * (share + 2) * width for group in range(key_heads)]
+    return (
+        [range(start, start + share * width) for start in starts],
+        [range(start + share * width, start + (share + 1) * width) for start in starts],
+        [range(start + (share + 1) * width, start + (share + 2) * width) for start in starts],
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,5 +26,6 @@ CASES = {
     "mistral": Case(
         decoder("MistralForCausalLM", "mistral", hidden_act="silu", sliding_window=48),
         rounded=True,
+        peer="ignores the window",
     ),
 }

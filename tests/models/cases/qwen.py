@@ -8,6 +8,6 @@ _KINDS = {"layer_types": ["full_attention", "sliding_attention"]}
 
 CASES = {
     "qwen2": Case(decoder(*_QWEN2, **_SILU, use_sliding_window=False), rounded=True),
-    "qwen2-window": Case(decoder(*_QWEN2, **_SILU, **_WINDOW, **_KINDS), rounded=True),
+    "qwen2-window": Case(decoder(*_QWEN2, **_SILU, **_WINDOW, **_KINDS), rounded=True, peer="ignores the window"),
     "qwen3": Case(decoder("Qwen3ForCausalLM", "qwen3", **_SILU, tie_word_embeddings=True), rounded=True),
 }

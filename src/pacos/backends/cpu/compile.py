@@ -32,9 +32,10 @@ _IN_PLACE = frozenset(
     (
         *("add", "mul", "scale", "softcap", "silu", "gelu", "gelu_tanh", "sigmoid", "softplus"),
         *("silu_mul", "gelu_mul", "gelu_tanh_mul", "clamped_silu_mul"),
+        *("relu_squared", "clip", "xielu"),
     )
 )
-_NUMBERS = ("eps", "factor", "cap", "start", "alpha", "limit", "length", "scale")
+_NUMBERS = ("eps", "factor", "cap", "start", "alpha", "limit", "length", "scale", "rise", "fall", "slope", "most")
 # Operands that native code counts on, None included.
 _OPERANDS = {
     **{"linear": 3, "layer_norm": 3, "rope_angles": 2, "route": 2, "expert_linear": 4, "attention": 4},

@@ -112,6 +112,31 @@ void layer_norm(Program& program, const Instruction& instruction, int64_t row, C
                             head_part(instruction.in[2], h, x.width), instruction.out[0]->row(row) + h * x.width, x.width, eps);
 }
 
+/* Functions of one number, exact or of libm's precision: the compiler's own vectors serve. */
+template <class F>
+void each_number(const Instruction& instruction, int64_t row, Columns columns, F f) {
+  const float* x = instruction.in[0]->row(row);
+  float* y = instruction.out[0]->row(row);
+  for (int64_t i = columns.begin; i < columns.end; i++) y[i] = f(x[i]);
+}
+
+void relu_squared(Program&, const Instruction& instruction, int64_t row, Columns columns) {
+  each_number(instruction, row, columns, [](float x) { return x > 0 ? x * x : 0.0f; });
+}
+
+void clip(Program&, const Instruction& instruction, int64_t row, Columns columns) {
+  const float limit = static_cast<float>(instruction.attributes[0]);
+  each_number(instruction, row, columns, [limit](float x) { return x > limit ? limit : x < -limit ? -limit : x; });
+}
+
+void xielu(Program&, const Instruction& instruction, int64_t row, Columns columns) {
+  const auto number = [&](int i) { return static_cast<float>(instruction.attributes[i]); };
+  const float rise = number(0), fall = number(1), slope = number(2), most = number(3);
+  each_number(instruction, row, columns, [=](float x) {
+    return (x > 0 ? rise * x * x : fall * (std::expm1(std::min(x, most)) - x)) + slope * x;
+  });
+}
+
 void rope_angles(Program&, const Instruction& instruction, int64_t row, Columns) {
   const double position = instruction.in[0]->integers()[row], magnitude = instruction.attributes[0];
   const float* factors = instruction.in[1] != nullptr ? instruction.in[1]->row(0) : nullptr;
@@ -464,6 +489,9 @@ const Op kOps[] = {
     rows_op("gelu_mul", 1.0, true, binary<&RowKernels::gelu_mul>),
     rows_op("gelu_tanh_mul", 0.7, true, binary<&RowKernels::gelu_tanh_mul>),
     rows_op("softcap", 1.0, true, with_number<&RowKernels::softcap>),
+    rows_op("relu_squared", 0.1, true, relu_squared),
+    rows_op("clip", 0.1, true, clip),
+    rows_op("xielu", 8.0, true, xielu),
     rows_op("rms_norm", 0.25, false, rms_norm),
     rows_op("scale_heads", 0.1, false, scale_heads),
     rows_op("sigmoid", 0.6, true, unary<&RowKernels::sigmoid>),

@@ -126,7 +126,8 @@ static void layer_norm_row(const float* x, const float* w, const float* bias, fl
     sums = fma(c, c, sums);
   }
   const f32x16 r = splat(1.0f / __builtin_sqrtf(sum(sums) / static_cast<float>(n) + eps));
-  each_pair(x, w, y, n, [r, mean](f32x16 v, f32x16 u) { return (v - mean) * r * u; });
+  if (w != nullptr) each_pair(x, w, y, n, [r, mean](f32x16 v, f32x16 u) { return (v - mean) * r * u; });
+  else each(x, y, n, [r, mean](f32x16 v) { return (v - mean) * r; });
   if (bias != nullptr) add_row(y, bias, y, n);
 }
 

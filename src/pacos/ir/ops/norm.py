@@ -62,14 +62,16 @@ def l2_norm(x: Array, *, eps: float) -> Array:
         sample((3, 64), (64,), (64,), eps=1e-5),
         sample((2, 96), (96,), None, eps=1e-5),
         sample((4, 3, 20), (60,), (60,), eps=1e-5),
+        sample((2, 40), None, None, eps=1e-5),
     ],
 )
-def layer_norm(x: Array, w: Array, bias: Array | None, *, eps: float) -> Array:
+def layer_norm(x: Array, w: Array | None, bias: Array | None, *, eps: float) -> Array:
     """Centre each row, divide by its standard deviation, multiply by w and add the bias.
 
-    Shapes: x [..., D], w [D], bias [D] or None -> [..., D], or w and bias as for rms_norm. eps is added to the
+    Shapes: x [..., D], w [D] or None, bias [D] or None -> [..., D], or w and bias as for rms_norm. eps is added to the
     variance. Source: arXiv:1607.06450.
     """
     centred = x - np.mean(x, axis=-1, keepdims=True)
-    y = centred / np.sqrt(np.mean(centred * centred, axis=-1, keepdims=True) + np.float32(eps)) * _spread(w, x)
+    y = centred / np.sqrt(np.mean(centred * centred, axis=-1, keepdims=True) + np.float32(eps))
+    y = y if w is None else y * _spread(w, x)
     return y if bias is None else y + _spread(bias, x)

@@ -129,6 +129,29 @@ def softplus(x: Array) -> Array:
     return np.logaddexp(x, np.float32(0))
 
 
+@op(shape=lambda x: x.shape, ulp=1, samples=[sample((3, 64)), sample((1, 33))])
+def relu_squared(x: Array) -> Array:
+    """The square of what is above 0. Shapes: any -> the same. Source: arXiv:2109.08668."""
+    return np.square(np.maximum(x, np.float32(0)))
+
+
+@op(shape=lambda x, **_: x.shape, ulp=256, samples=[sample((3, 64), rise=0.8, fall=0.3, slope=0.5, most=-1e-6)])
+def xielu(x: Array, *, rise: float, fall: float, slope: float, most: float) -> Array:
+    """Above 0, rise * x * x + slope * x; else fall * (e^min(x, most) - 1 - x) + slope * x.
+
+    Shapes: any -> the same. Source: arXiv:2411.13010.
+    """
+    with np.errstate(over="ignore"):
+        below = np.float32(fall) * (np.expm1(np.minimum(x, np.float32(most))) - x)
+        return np.where(x > 0, np.float32(rise) * x * x, below) + np.float32(slope) * x
+
+
+@op(shape=lambda x, limit: x.shape, ulp=0, samples=[sample((3, 64), limit=0.5)])
+def clip(x: Array, *, limit: float) -> Array:
+    """What is beyond the limit, on either side, becomes the limit. Shapes: any -> the same."""
+    return np.clip(x, np.float32(-limit), np.float32(limit))
+
+
 @op(shape=same_width, ulp=64, samples=[sample((3, 64), (3, 64))])
 def silu_mul(gate: Array, up: Array) -> Array:
     """silu(gate) * up, the gated unit of Llama. Shapes: [T, D], [T, D] -> [T, D]."""

@@ -1,0 +1,85 @@
+"""Granite 3, dense, and MiniCPM 1 and 2: Llama with factors on embeddings, residuals, scores and logits.
+
+Source: Hugging Face modeling_granite.py, and the modeling_minicpm.py of the published folders; tensor names as in
+GGUF arch "granite" and "minicpm".
+Shapes: T tokens in the step, R rows wanted, D model width, V vocabulary, H query heads, K key heads, E head width.
+"""
+
+from __future__ import annotations
+
+from pacos.ir import ops
+from pacos.ir.graph import Inputs, Tensor, WeightTable
+from pacos.models.blocks import attend, logits, queries_keys_values, rope_factors, silu_feed_forward
+from pacos.models.hf_config import Config, Metadata, decoder, long_rope_vectors, positive
+from pacos.models.hparams import Hparams
+from pacos.models.huggingface import HuggingFace
+from pacos.models.llama import NAMES
+from pacos.models.registry import architecture
+
+
+def _read_granite(config: Config) -> Metadata:
+    return {
+        **decoder(config),
+        "attention.scale": positive(config, "attention_multiplier"),
+        "embedding_scale": positive(config, "embedding_multiplier"),
+        "residual_scale": positive(config, "residual_multiplier"),
+        "logit_scale": positive(config, "logits_scaling"),
+    }
+
+
+def _read_minicpm(config: Config) -> Metadata:
+    depth, layers = positive(config, "scale_depth"), positive(config, "num_hidden_layers")
+    return {
+        **decoder(config),
+        "embedding_scale": positive(config, "scale_emb"),
+        "residual_scale": depth / layers**0.5,
+        "logit_scale": positive(config, "hidden_size") / positive(config, "dim_model_base"),
+    }
+
+
+_ONES = dict.fromkeys(("embedding_multiplier", "residual_multiplier", "attention_multiplier", "logits_scaling"), 1.0)
+GRANITE = HuggingFace(
+    classes=("GraniteForCausalLM",),
+    names=NAMES,
+    metadata=_read_granite,
+    defaults={"rms_norm_eps": 1e-6, **_ONES},
+    reads=("position_embedding_type",),
+    refuses=(("position_embedding_type", "rope"),),
+)
+MINICPM = HuggingFace(
+    classes=("MiniCPMForCausalLM",),
+    names=NAMES,
+    metadata=_read_minicpm,
+    defaults={"rms_norm_eps": 1e-6, "scale_emb": 1, "dim_model_base": 1, "scale_depth": 1, "tie_word_embeddings": True},
+    vectors=long_rope_vectors,
+)
+
+
+@architecture("granite", hf=GRANITE, rope="pairs")
+def granite(inputs: Inputs, weights: WeightTable, hp: Hparams) -> Tensor:
+    """Logits [R, V] for the rows wanted."""
+    return _scaled(inputs, weights, hp, (1.0, 1.0, 1.0))
+
+
+@architecture("minicpm", hf=MINICPM, rope="pairs")
+def minicpm(inputs: Inputs, weights: WeightTable, hp: Hparams) -> Tensor:
+    """Logits [R, V] for the rows wanted; files of the first model leave its factors out."""
+    return _scaled(inputs, weights, hp, (12.0, 1.4 / hp.layers**0.5, hp.width / 256))
+
+
+def _scaled(inputs: Inputs, weights: WeightTable, hp: Hparams, factors: tuple[float, float, float]) -> Tensor:
+    names = ("embedding_scale", "residual_scale", "logit_scale")
+    embedding, residual, logit = (
+        hp.keys.number(name, 0, 1e6, factor, above=True) for name, factor in zip(names, factors, strict=True)
+    )
+    rope = rope_factors(weights, hp)
+    x = ops.scale(ops.embed(inputs.tokens, weights["token_embd"]), factor=embedding)  # [T, D]
+    for i in range(hp.layers):
+        w = weights.block(i)
+        q, k, v = queries_keys_values(ops.rms_norm(x, w["attn_norm"], eps=hp.norm_eps), w, hp, i)
+        q, k = (ops.rope(part, inputs.positions, hp.rope, rope) for part in (q, k))
+        x = x + ops.scale(attend((q, k, v), w, inputs, hp, i), factor=residual)
+        h = silu_feed_forward(ops.rms_norm(x, w["ffn_norm"], eps=hp.norm_eps), w)
+        x = x + ops.scale(h, factor=residual)
+    y: Tensor = ops.scale(logits(x, inputs, weights, hp), factor=1 / logit)
+    return y

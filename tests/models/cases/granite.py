@@ -1,0 +1,23 @@
+from __future__ import annotations
+
+from models.case import Case, Config, Weights, small
+from models.cases.xverse import SHAPES
+
+_FACTORS = {
+    **{"embedding_multiplier": 12.0, "residual_multiplier": 0.22, "attention_multiplier": 0.1, "logits_scaling": 0.5},
+    "tie_word_embeddings": True,
+}
+
+_MINICPM = {"scale_emb": 12, "scale_depth": 1.4, "dim_model_base": 32, "tie_word_embeddings": False}
+_HEADS = {"num_key_value_heads": 4, "head_dim": None}
+
+
+def _as_granite(weights: Weights) -> tuple[Config, Weights]:
+    factors = {"embedding_multiplier": 12.0, "residual_multiplier": 1.4 / 2**0.5, "logits_scaling": 2.0}
+    return small("GraniteForCausalLM", "granite", **_HEADS, **factors, attention_multiplier=0.25), weights
+
+
+CASES = {
+    "minicpm": Case(small("MiniCPMForCausalLM", "minicpm", **_HEADS, **_MINICPM), shapes=SHAPES, stand_in=_as_granite),
+    "granite": Case(small("GraniteForCausalLM", "granite", **_FACTORS, head_dim=None, pad_token_id=0)),
+}
