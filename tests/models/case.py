@@ -23,7 +23,7 @@ class Case:
     `norm` is what weights of norms lie around (0 where the class adds 1 itself), `centres` what some endings do.
     `rounded` cases have vectors of their weights in Q8_0 as well, and run in every form on every backend; the others in
     a few. A class that transformers lacks has its `shapes` here, and a `stand_in`: config and weights of another class
-    that computes the same of them. `peer` says what llama.cpp does otherwise.
+    that computes the same of them, or its logits `by_hand`. `peer` says what llama.cpp does otherwise.
     """
 
     config: Config
@@ -34,6 +34,7 @@ class Case:
     peer: str = ""
     shapes: Mapping[str, tuple[int, ...]] | None = None
     stand_in: Callable[[Weights], tuple[Config, Weights]] | None = None
+    by_hand: Callable[[Weights, list[int]], np.ndarray] | None = None
     rounded: bool = False
     centres: Mapping[str, float] = field(default_factory=dict)
 

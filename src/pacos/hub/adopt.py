@@ -182,7 +182,7 @@ def adopt_folder(folder: Path) -> AdoptedArchive:
         metadata[ROPE_STYLE_KEY] = "halves"
     metadata |= pooling_metadata(folder, entry.name)
     with well_formed(str(folder / "tokenizer.json")):
-        metadata |= tokenizer_metadata(folder, config)
+        metadata |= tokenizer_metadata(folder, hf.filled(config))
     source = read_weights(folder)
     try:
         metadata |= {key: _numbers(source, name) for key, name in hf.numbers.items()}

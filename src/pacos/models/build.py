@@ -30,8 +30,8 @@ def page_layout(hp: Hparams, type_k: str = "F16", type_v: str = "F16", plan: Pla
         heads = tuple(count if layer in attended else 0 for layer, count in enumerate(heads))
     return PageLayout(
         PAGE_TOKENS,
-        tuple(count * hp.head_width for count in heads),
-        tuple(count * hp.value_width for count in heads),
+        tuple(count * hp.head_width_of(layer) for layer, count in enumerate(heads)),
+        tuple(count * hp.value_width_of(layer) for layer, count in enumerate(heads)),
         type_k,
         type_v,
         state_widths(plan) if plan is not None else (),

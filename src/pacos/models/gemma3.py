@@ -28,7 +28,7 @@ DEFAULTS = {
 
 
 GEMMA3 = HuggingFace(
-    classes=("Gemma3ForCausalLM",),
+    classes=("Gemma3ForCausalLM", "Gemma3ForConditionalGeneration"),
     names=changed((*ENDS, *FOUR_NORMS, *ATTENTION, *HEAD_NORMS, *GATED), PLUS_ONE, "norm.weight"),
     metadata=lambda config: decoder(config) | windows(config, config["sliding_window_pattern"]),
     defaults={

@@ -180,6 +180,7 @@ _LONG_ROPE = ("longrope", "su")
 _SCALINGS: Mapping[str, Callable[[Config, Config], dict[str, Any]]] = {
     "default": lambda settings, config: {},
     "llama3": lambda settings, config: {},  # its factors are a tensor, see llama3_vectors
+    "proportional": lambda settings, config: {},  # its factors are a tensor too, see gemma4.py
     "dynamic": lambda settings, config: {},  # changes nothing up to the trained context
     **dict.fromkeys(_LONG_ROPE, _long_rope),
     "linear": _linear,

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from pacos.errors import FormatError, UnsupportedModel, UsageError
+from pacos.errors import FormatError, UsageError
 from pacos.ir.ops.rope import RopeSpec
 from pacos.models.experts import Experts
 from pacos.models.keys import Keys
@@ -75,6 +75,7 @@ class Hparams:
     final_softcap: float
     causal: bool = True  # else an encoder: every token of a sequence sees all others
     context_asked: int = 0  # by the user; 0: none, the model's own
+    head_width_windowed: int = 0  # of layers with a window, where theirs are others
     positions: int = 0  # rows of learned positions, which no context can exceed; 0: none are learned
     experts: Experts | None = None
 
@@ -124,6 +125,7 @@ class Hparams:
             final_softcap=keys.number("final_logit_softcapping", 0, 1e6, 0.0),
             causal=keys.truth("attention.causal", default=True),
             positions=positions,
+            head_width_windowed=keys.integer("attention.key_length_swa", 0, HEAD_WIDTH_MAX, 0),
             experts=experts,
         )
 
@@ -137,6 +139,14 @@ class Hparams:
         if self.experts is None:
             raise self.keys.refuse("expert_count", "a number above 0")
         return self.experts
+
+    def head_width_of(self, layer: int) -> int:
+        """The width of a layer's heads of queries and keys."""
+        return self.head_width_windowed or self.head_width if self.windows[layer] else self.head_width
+
+    def value_width_of(self, layer: int) -> int:
+        """The width of a layer's heads of values."""
+        return self.head_width_windowed or self.value_width if self.windows[layer] else self.value_width
 
     def rope_of(self, layer: int) -> RopeSpec:
         """Rotary positions of a layer: families with windows may turn those layers more quickly."""
@@ -258,7 +268,8 @@ def _rope_spec(keys: Keys, style: str, head_width: int, context: int, overrides:
 def _windowed_rope(keys: Keys, rope: RopeSpec) -> RopeSpec:
     if "rope.freq_base_swa" not in keys:
         return rope
-    return RopeSpec(rope.width, rope.style, keys.number("rope.freq_base_swa", 1, ROPE_BASE_MAX, above=True))
+    width = keys.integer("rope.dimension_count_swa", 2, HEAD_WIDTH_MAX, rope.width)
+    return RopeSpec(width, rope.style, keys.number("rope.freq_base_swa", 1, ROPE_BASE_MAX, above=True))
 
 
 def _first(override: float | None, value: float) -> float:

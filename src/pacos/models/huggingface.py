@@ -29,7 +29,9 @@ _REFUSED: tuple[tuple[str, Any], ...] = (
     ("num_local_experts", 0),
 )
 _ACTIVATION_KEYS = ("hidden_activation", "hidden_act", "activation_function")
-_NEEDLESS = re.compile(r"rotary_emb\.inv_freq$")
+_NEEDLESS = re.compile(
+    r"rotary_emb\.inv_freq$|(^|\.)(vision_tower|audio_tower|multi_modal_projector|embed_vision|embed_audio)\."
+)
 _FLOATS = ("epsilon", "freq_base", "freq_base_swa", "factor", "softcapping", "scale", "_fast", "_slow")
 
 
@@ -58,12 +60,13 @@ class HuggingFace:
     refuses: tuple[tuple[str, Any], ...] = ()
     numbers: Mapping[str, str] = field(default_factory=dict)
     vectors: Callable[[Config], Mapping[str, list[float]]] = no_factors
-    prefixes: tuple[str, ...] = ("model.", "transformer.")
+    prefixes: tuple[str, ...] = ("model.", "language_model.", "model.", "transformer.")
     needless: str = ""
 
     def filled(self, config: Config) -> dict[str, Any]:
-        """The config with what its class would fill in."""
-        return {**self.defaults, **config}
+        """The config with what its class would fill in; of a model that sees or hears too, the part for text."""
+        text = config.get("text_config")
+        return {**self.defaults, **config, **(text if isinstance(text, dict) else {})}
 
     def is_tied(self, config: Config) -> bool:
         """Whether the output shares the embedding's weights."""

@@ -21,7 +21,7 @@ from pacos.models.tensor_names import ENDS, GATED, PAIRED_ATTENTION, TWO_NORMS
 
 NAMES = (*ENDS, *TWO_NORMS, *PAIRED_ATTENTION, *GATED)
 LLAMA = HuggingFace(
-    classes=("LlamaForCausalLM", "LLaMAForCausalLM"),
+    classes=("LlamaForCausalLM", "LLaMAForCausalLM", "InternLM3ForCausalLM"),
     names=NAMES,
     metadata=lambda config: decoder(config) | windows(config),
     defaults={"rms_norm_eps": 1e-6},

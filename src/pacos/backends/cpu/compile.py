@@ -35,7 +35,21 @@ _IN_PLACE = frozenset(
         *("relu_squared", "clip", "xielu"),
     )
 )
-_NUMBERS = ("eps", "factor", "cap", "start", "alpha", "limit", "length", "scale", "rise", "fall", "slope", "most")
+_NUMBERS = (
+    "eps",
+    "factor",
+    "cap",
+    "start",
+    "alpha",
+    "limit",
+    "length",
+    "scale",
+    "rise",
+    "fall",
+    "slope",
+    "most",
+    "offset",
+)
 # Operands that native code counts on, None included.
 _OPERANDS = {
     **{"linear": 3, "layer_norm": 3, "rope_angles": 2, "route": 2, "expert_linear": 4, "attention": 4},

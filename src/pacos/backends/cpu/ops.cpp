@@ -178,7 +178,7 @@ void join(Program&, const Instruction& instruction, int64_t row, Columns) {
 
 void temper(Program& program, const Instruction& instruction, int64_t row, Columns) {
   const double position = instruction.in[1]->integers()[row], length = instruction.attributes[0];
-  const double factor = 1 + instruction.attributes[1] * std::log1p(std::floor((position + 1) / length));
+  const double factor = 1 + instruction.attributes[1] * std::log1p(std::floor((position + instruction.attributes[2]) / length));
   const Value& x = *instruction.in[0];
   program.rows.scale(x.row(row), static_cast<float>(factor), instruction.out[0]->row(row), x.row_width());
 }

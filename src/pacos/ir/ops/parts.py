@@ -41,14 +41,14 @@ def join(a: Array, b: Array) -> Array:
 
 
 @op(
-    shape=lambda x, positions, length, scale: x.shape,
+    shape=lambda x, positions, **_: x.shape,
     ulp=8,
     samples=[sample((3, 2, 16), Integers((3,), 900), length=64.0, scale=0.1)],
 )
-def temper(x: Array, positions: Array, *, length: float, scale: float) -> Array:
-    """Multiply rows by 1 + scale * log(1 + floor((position + 1) / length)): far queries look more sharply.
+def temper(x: Array, positions: Array, *, length: float, scale: float, offset: float = 1.0) -> Array:
+    """Multiply rows by 1 + scale * log(1 + floor((position + offset) / length)): far queries look more sharply.
 
     Shapes: x [T, H, E], positions [T] i32 -> [T, H, E]. Source: Llama 4's attention temperature tuning.
     """
-    factors = 1 + scale * np.log1p(np.floor((positions + 1) / length))
+    factors = 1 + scale * np.log1p(np.floor((positions + offset) / length))
     return x * factors.astype(np.float32)[:, None, None]
