@@ -10,7 +10,7 @@ from pacos.ir import ops
 from pacos.ir.graph import Inputs, Tensor, WeightTable
 from pacos.lazy import np
 from pacos.models.blocks import attend, logits, queries_keys_values, rotated, silu_feed_forward
-from pacos.models.hf_config import Config, Metadata, decoder
+from pacos.models.hf_config import META_LAYOUT, Config, Metadata, decoder
 from pacos.models.hparams import Hparams
 from pacos.models.huggingface import HuggingFace
 from pacos.models.registry import architecture
@@ -33,7 +33,7 @@ _VOCAB_2 = 125696  # of Baichuan 2, whose output rows are scaled to a length of 
 
 
 def _read_config(config: Config) -> Metadata:
-    found = decoder(config)
+    found = {**decoder(config), "tensor_data_layout": META_LAYOUT}
     if found["context_length"] is None:
         found["context_length"] = config.get("model_max_length")
     return found

@@ -26,7 +26,8 @@ def _counts(config: Config) -> tuple[int, int]:
 
 
 def _read_config(config: Config) -> Metadata:
-    return {**decoder(config), **four_times(config), "attention.head_count_kv": _counts(config)[1]}
+    found = {**decoder(config), **four_times(config), "attention.head_count_kv": _counts(config)[1]}
+    return {**found, "tensor_data_layout": "jploski"}
 
 
 FALCON = HuggingFace(

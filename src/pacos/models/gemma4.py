@@ -22,23 +22,23 @@ Kept = tuple[int, Tensor, Tensor]  # the layer whose cache holds keys and values
 def _read_config(config: Config) -> Metadata:
     windowed = [kind == "sliding_attention" for kind in config["layer_types"]]
     layers, shared = len(windowed), config["num_kv_shared_layers"]
-    full, width = config["global_head_dim"], config["head_dim"]
-    found = decoder({**config, "head_dim": full})
+    full_width, width = config["global_head_dim"], config["head_dim"]
+    found = decoder({**config, "head_dim": full_width})
     heads = config["num_key_value_heads"]
-    full_heads = (config.get("num_global_key_value_heads") if config["attention_k_eq_v"] else None) or heads
+    full = config.get("num_global_key_value_heads") if config["attention_k_eq_v"] else None
     wide = [i >= layers - shared and bool(config["use_double_wide_mlp"]) for i in range(layers)]
     local = (config.get("rope_parameters") or {}).get("sliding_attention") or {}
     return {
         **found,
-        "feed_forward_length": [config["intermediate_size"] * (1 + one) for one in wide],
-        "attention.head_count_kv": [heads if one else full_heads for one in windowed],
+        **({"feed_forward_length": [config["intermediate_size"] * (1 + one) for one in wide]} if any(wide) else {}),
+        **({"attention.head_count_kv": [heads if one else full for one in windowed]} if full else {}),
         "attention.key_length_swa": width,
         "attention.value_length_swa": width,
         "attention.sliding_window": config["sliding_window"],
         "attention.sliding_window_pattern": windowed,
         "attention.shared_kv_layers": shared,
         "embedding_length_per_layer_input": config["hidden_size_per_layer_input"] or 0,
-        "rope.dimension_count": full,
+        "rope.dimension_count": full_width,
         "rope.dimension_count_swa": width,
         "rope.freq_base_swa": local.get("rope_theta", 10000.0),
     }

@@ -16,6 +16,8 @@ from pacos.models.hparams import HEAD_WIDTH_MAX, LAYERS_MAX
 Config = Mapping[str, Any]
 Metadata = dict[str, Any]
 
+META_LAYOUT = "Meta AI original pth"  # what some files say of the order of their query and key rows
+
 
 def decoder(config: Config) -> Metadata:
     """Sizes and rotary positions of a decoder whose config speaks as Llama's."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 from pacos.ir import ops
 from pacos.ir.graph import Inputs, Tensor, WeightTable
 from pacos.models.blocks import attend, logits, rotated, silu_feed_forward
-from pacos.models.hf_config import Config, Metadata, decoder
+from pacos.models.hf_config import META_LAYOUT, Config, Metadata, decoder
 from pacos.models.hparams import Hparams
 from pacos.models.huggingface import HuggingFace
 from pacos.models.llama import NAMES
@@ -51,7 +51,7 @@ ERNIE = HuggingFace(
 XVERSE = HuggingFace(
     classes=("XverseForCausalLM",),
     names=NAMES,
-    metadata=decoder,
+    metadata=lambda config: {**decoder(config), "tensor_data_layout": META_LAYOUT},
     defaults={"rms_norm_eps": 1e-6},
 )
 INTERNLM2 = HuggingFace(

@@ -19,7 +19,10 @@ _UNIT = in_layers(ffn_up="mlp.up_proj", ffn_down="mlp.down_proj")
 NEMOTRON = HuggingFace(
     classes=("NemotronForCausalLM",),
     names=changed((*ENDS, *TWO_NORMS, *ATTENTION, *_UNIT), PLUS_ONE, "norm.weight"),
-    metadata=lambda config: {**decoder(config), "attention.layer_norm_epsilon": config["norm_eps"]},
+    metadata=lambda config: {
+        **{**decoder(config), "attention.layer_norm_epsilon": config["norm_eps"], "rope.scaling.type": "none"},
+        "attention.layer_norm_rms_epsilon": config["norm_eps"],  # llama.cpp writes both
+    },
     defaults={"norm_eps": 1e-5, "partial_rotary_factor": 0.5, "hidden_act": "relu2"},
     activations=("relu2",),
 )

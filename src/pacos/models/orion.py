@@ -9,7 +9,7 @@ from __future__ import annotations
 from pacos.ir import ops
 from pacos.ir.graph import Inputs, Tensor, WeightTable
 from pacos.models.blocks import attend, layer_norm_logits, norm, rotated, silu_feed_forward
-from pacos.models.hf_config import decoder
+from pacos.models.hf_config import META_LAYOUT, decoder
 from pacos.models.hparams import Hparams
 from pacos.models.huggingface import HuggingFace
 from pacos.models.registry import architecture
@@ -21,6 +21,7 @@ ORION = HuggingFace(
     metadata=lambda config: {
         **decoder(config),
         **{"attention.layer_norm_epsilon": config["rms_norm_eps"], "attention.layer_norm_rms_epsilon": None},
+        "tensor_data_layout": META_LAYOUT,
     },
     defaults={"rms_norm_eps": 1e-5},
 )

@@ -18,7 +18,11 @@ from pacos.models.tensor_names import ENDS, TWO_NORMS, in_layers
 
 def _read_config(config: Config) -> Metadata:
     found = decoder(config) | windows(config)
-    return {**found, "attention.sliding_window": found.get("attention.sliding_window", 0)}  # 0 is what Phi 4 says
+    original = found.get("rope.scaling.original_context_length", config["original_max_position_embeddings"])
+    return {
+        **{**found, "rope.scaling.original_context_length": original},
+        "attention.sliding_window": found.get("attention.sliding_window", 0),  # 0 is what Phi 4 says
+    }
 
 
 PHI3 = HuggingFace(
@@ -30,7 +34,7 @@ PHI3 = HuggingFace(
         *in_layers(ffn_up="mlp.gate_up_proj", ffn_down="mlp.down_proj"),
     ),
     metadata=_read_config,
-    defaults={"rms_norm_eps": 1e-5},
+    defaults={"rms_norm_eps": 1e-5, "original_max_position_embeddings": 4096},
     vectors=long_rope_vectors,
 )
 

@@ -17,6 +17,7 @@ from pacos.models.huggingface import HuggingFace
 Model = Callable[[Inputs, WeightTable, Any], Tensor]
 
 _SHOWN_CHARACTERS = 64
+_CLASSES_SHOWN = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,13 +87,15 @@ def model_for(name: object) -> Architecture:
 def model_for_class(name: str) -> tuple[Architecture, HuggingFace]:
     """The family of a Hugging Face class name, as in config.json's `architectures`, and how its folders hold it.
 
-    Errors: UnsupportedModel listing the class names that exist.
+    Errors: UnsupportedModel with the class names that are most like it.
     """
     folders = {one: (entry, hf) for entry in architectures() for hf in entry.hf for one in hf.classes}
     if name in folders:
         return folders[name]
-    known = ", ".join(sorted(folders))
-    raise UnsupportedModel(f"model class {_shown(name)} is not supported", hint=f"supported classes: {known}")
+    near = difflib.get_close_matches(name[:_SHOWN_CHARACTERS], sorted(folders), _CLASSES_SHOWN, cutoff=0.3)
+    known = ", ".join(near or sorted(folders)[:_CLASSES_SHOWN])
+    hint = f"supported: {known} and {len(folders) - _CLASSES_SHOWN} others; pacos.architecture adds one"
+    raise UnsupportedModel(f"model class {_shown(name)} is not supported", hint=hint)
 
 
 def _supported() -> str:

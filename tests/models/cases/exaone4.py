@@ -14,5 +14,7 @@ CASES = {
         ),
         peer="knows windows in models of 64 layers alone",
     ),
-    "exaone4-whole": Case(small("Exaone4ForCausalLM", "exaone4", sliding_window=0, layer_types=["full_attention"] * 2)),
+    "exaone4-whole": Case(
+        {**small("Exaone4ForCausalLM", "exaone4", layer_types=["full_attention"] * 2), "sliding_window": None}
+    ),
 }
