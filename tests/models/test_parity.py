@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -18,6 +19,7 @@ from pacos.hub.convert import convert
 
 VECTORS = Path(__file__).parent / "vectors"
 F32_KL_MAX = 1e-6
+PEER_KL_MAX = 1e-4
 # Activations in 8 bits cost, on these models (scores of 80 and more), what Q8_0 itself costs.
 Q8_0_KL_MAX = {"f32": 1e-4, "q8": 4e-2}
 
@@ -109,6 +111,16 @@ def test_every_case_has_vectors_and_no_vector_is_left_over() -> None:
     assert stored == set(tiny.CASES) | {f"{case}-q8_0" for case in ROUNDED}
     shaped = {case for case in (*tiny.CASES, *tiny.ENCODERS) if not tiny.case_of(case).shapes}
     assert {path.stem for path in tiny.SHAPES.glob("*.json")} == shaped
+
+
+def test_published_figures_are_those_of_cases_that_agree() -> None:
+    """`scripts/agree` wrote them; docs/models.md shows them."""
+    figures = json.loads((VECTORS.parent / "agreement.json").read_text())
+    assert set(figures) <= set(tiny.CASES)
+    for case, found in figures.items():
+        assert found["transformers"]["kl"] < F32_KL_MAX, case
+        if "llama.cpp" in found and not tiny.CASES[case].peer:
+            assert found["llama.cpp"]["kl"] < PEER_KL_MAX, case
 
 
 @pytest.mark.oracle
