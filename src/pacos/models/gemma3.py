@@ -33,7 +33,8 @@ GEMMA3 = HuggingFace(
     metadata=lambda config: decoder(config) | windows(config, config["sliding_window_pattern"]),
     defaults={
         **{**GEMMA, "query_pre_attn_scalar": 256, "sliding_window": 4096, "sliding_window_pattern": 6},
-        **{"rope_theta": 1e6, "rope_local_base_freq": 1e4},
+        **{"rope_theta": 1e6, "rope_local_base_freq": 1e4, "vocab_size": 262208, "max_position_embeddings": 131072},
+        **{"num_attention_heads": 8, "num_key_value_heads": 4},  # which the files of 4B leave out
     },
     activations=ACTIVATIONS,
 )

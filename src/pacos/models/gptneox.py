@@ -29,12 +29,12 @@ NEOX = HuggingFace(
         *in_layers(ffn_up="mlp.dense_h_to_4h", ffn_down="mlp.dense_4h_to_h"),
     ),
     metadata=lambda config: {
-        **decoder({**config, "partial_rotary_factor": config["rotary_pct"]}),
+        **decoder({"rope_theta": config["rotary_emb_base"], "partial_rotary_factor": config["rotary_pct"], **config}),
         **{"use_parallel_residual": bool(config["use_parallel_residual"]), "attention.head_count_kv": None},
     },
     defaults={
         **{"layer_norm_eps": 1e-5, "rotary_pct": 0.25, "use_parallel_residual": True, "hidden_act": "gelu"},
-        **{"rotary_emb_base": 10000, "rope_theta": 10000},
+        "rotary_emb_base": 10000,
     },
     activations=("gelu",),
     prefixes=("gpt_neox.",),

@@ -21,7 +21,7 @@ def _long_rope(original: int) -> Case:
 # Of prompts longer than the original context transformers takes the long factors; a prompt of one token is not turned.
 CASES = {
     "phi2": Case(small("PhiForCausalLM", "phi", **_PHI2, **_PARTIAL)),
-    "phi3": Case(small(*_PHI3, sliding_window=40, head_dim=None, pad_token_id=0)),
+    "phi3": Case(small(*_PHI3, sliding_window=40, head_dim=None, pad_token_id=0), peer="ignores the window"),
     "phi3-long": _long_rope(4),
     "phi3-short": _long_rope(512),
 }
