@@ -32,7 +32,8 @@ CASES = {
             attention_bias=True,
             rope_parameters=_YARN | {"truncate": False},
             layer_types=["sliding_attention", "full_attention"],
-        )
+        ),
+        peer="rounds the ends of YaRN's ramp",
     ),
     "deepseek2-lite": Case(
         small(
