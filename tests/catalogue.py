@@ -265,7 +265,7 @@ OTHERS: dict[str, Row] = {
     "N-05-role": ("/apply-template", {"messages": [{"role": 5, "content": []}]}, 400, "no role"),
     "N-05-none": ("/apply-template", {"messages": []}, 400, "messages"),
     "N-14-raw": llama(400, "unknown field messages", raw=True, messages=[]),
-    "N-14-context": llama(400, "context", context=[10**9]),
+    "N-14-context": llama(400, "not in the vocabulary", context=[10**9]),
     "N-14-format": llama(400, "format is 'xml'", format="xml"),
     "N-14-suffix": llama(400, "suffix", suffix="x", raw=True),
     "N-15-system": ("/v1/messages", {**MESSAGE, "system": [{"type": "sound"}]}, 400, "system"),

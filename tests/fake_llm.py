@@ -140,6 +140,7 @@ class FakeLLM:
         self.pace_seconds = pace_seconds
         self.generated = 0
         self.stalled_seconds = 0.0
+        self.special: dict[str, int] = {}  # tokens by role
         self.held = False  # nothing gets its turn
         self.streams: list[FakeStream] = []
         self.closed = False
@@ -171,6 +172,7 @@ class FakeLLM:
         tool_choice: Any = "auto",
         parallel_tool_calls: bool = True,
         template_options: Mapping[str, Any] | None = None,
+        before: Sequence[int] = (),
         **options: Any,
     ) -> FakeStream:
         if not messages:
@@ -183,7 +185,7 @@ class FakeLLM:
         name, _, arguments = text.partition(" ")
         called = arguments if name in names and tool_choice != "none" else None
         stream = self._start(
-            text if called is None else name, self.prompt_tokens(messages, tools=tools), options, called
+            text if called is None else name, [*before, *self.prompt_tokens(messages, tools=tools)], options, called
         )
         stream.given = {
             "tools": names,

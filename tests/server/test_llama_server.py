@@ -13,6 +13,7 @@ from fake_llm import FakeModels
 from serving import asynchronous, client_of
 
 from pacos.hub.names import resolve
+from pacos.llm.infill import infill_tokens
 from pacos.server.model_file import ModelSpec
 from pacos.server.residency import Residency
 
@@ -247,11 +248,28 @@ class _Marked:
     ids=["plain", "files", "repository"],
 )
 def test_infill_prompt(special: dict[str, int], wanted: str) -> None:
-    from pacos.server.dialects.llama_server.infill import Extra, InfillRequest, infill_tokens
-
     llm: Any = _Marked(fim_pre=300, fim_suf=301, fim_mid=302, **special)
-    body = InfillRequest(
-        input_prefix="pre", input_suffix="suf", prompt="go", input_extra=[Extra(text="E", filename="a.py")]
-    )
     names = {0: "^", 300: "[P]", 301: "[S]", 302: "[M]", 303: "[F]", 304: "[R]"}
-    assert "".join(names.get(token) or chr(token) for token in infill_tokens(body, llm)) == wanted
+    ids = infill_tokens(llm, "pre", "suf", "go", [("a.py", "E")])
+    assert "".join(names.get(token) or chr(token) for token in ids) == wanted
+
+
+MARKS = {"fim_pre": 1, "fim_suf": 2, "fim_mid": 3}
+GAPS = {
+    "llama-server": ("/infill", {"input_prefix": "pre", "input_suffix": "suf"}, "content"),
+    "OpenAI": ("/v1/completions", {"prompt": "pre", "suffix": "suf"}, "choices"),
+    "OpenAI with ids": ("/v1/completions", {"prompt": [112, 114, 101], "suffix": "suf"}, "choices"),
+    "Ollama": ("/api/generate", {"model": "fake", "prompt": "pre", "suffix": "suf", "stream": False}, "response"),
+}
+
+
+@pytest.mark.parametrize(("path", "body", "field"), GAPS.values(), ids=GAPS)
+@asynchronous
+async def test_gap_is_filled_in_every_dialect(path: str, body: dict[str, Any], field: str) -> None:
+    models = FakeModels()
+    async with client_of(models=models) as client:
+        refused = await client.post(path, json=body)
+        models.opened["fake"].special = MARKS
+        found = (await client.post(path, json=body)).json()[field]
+    assert refused.status_code in {400, 501}
+    assert (found[0]["text"] if field == "choices" else found) == "\1pre\2suf\3", "the fake says what it was asked"

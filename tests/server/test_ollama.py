@@ -9,6 +9,7 @@ import pytest
 from fake_llm import FakeModels, fake_spec
 from serving import asynchronous, client_of
 
+import pacos
 from pacos.hub.names import resolve
 from pacos.server.model_file import ModelSpec
 from pacos.server.residency import Residency
@@ -68,6 +69,30 @@ async def test_failure_within_a_stream_is_a_line() -> None:
     async with client_of() as client:
         reply = await client.post("/api/chat", json={**CHAT, "messages": [{"role": "user", "content": "fail"}]})
     assert "error" in lines(reply.text)[-1]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@asynchronous
+async def test_context_goes_on_from_an_earlier_answer(stream: bool) -> None:
+    models = FakeModels()
+    body = {"model": "fake", "prompt": "one two", "stream": stream}
+    async with client_of(models=models) as client:
+        first = lines((await client.post("/api/generate", json=body)).text)[-1]["context"]
+        second = lines((await client.post("/api/generate", json={**body, "context": first})).text)[-1]["context"]
+        raw = lines((await client.post("/api/generate", json={**body, "context": first, "raw": True})).text)[-1]
+    one, two, three = models.opened["fake"].streams
+    assert first == [*one.prompt_token_ids, *b"one two"]
+    assert list(two.prompt_token_ids) == [*first, *one.prompt_token_ids]
+    assert second == [*two.prompt_token_ids, *b"one two"]
+    assert list(three.prompt_token_ids) == [*first, *b"one two"]
+    assert "context" not in raw
+
+
+def test_context_of_a_model() -> None:
+    with pacos.load("storyteller") as llm:
+        messages = [{"role": "user", "content": "hello"}]
+        plain, after = (llm.stream_chat(messages, n_predict=0, before=ids).prompt_token_ids for ids in ((), (5, 6)))
+        assert after == (5, 6, *plain)
 
 
 REFUSED: dict[str, tuple[str, dict[str, Any], str]] = {

@@ -11,6 +11,8 @@ import pytest
 from fake_llm import FakeModels, fake_spec
 from serving import asynchronous, client_of
 
+from pacos.hub.names import resolve
+from pacos.server.model_file import ModelSpec
 from pacos.server.residency import Residency
 
 
@@ -95,3 +97,19 @@ async def test_models_are_listed_and_found() -> None:
     assert answer.json()["model"] == "org/two"
     assert (unknown.status_code, unknown.json()["error"]["code"]) == (404, "model_not_found")
     assert list(models.opened) == ["org/two"]
+
+
+@asynchronous
+async def test_streamed_echo_has_scores_of_the_prompt() -> None:
+    residency = Residency([ModelSpec("storyteller", str(resolve("storyteller")))])
+    body = {"prompt": "Once upon a time", "max_tokens": 3, "temperature": 0, "echo": True, "logprobs": 2}
+    async with client_of(residency) as client:
+        (whole,) = (await client.post("/v1/completions", json=body)).json()["choices"]
+        reply = await client.post("/v1/completions", json={**body, "stream": True})
+    lines = [line[6:] for line in reply.text.split("\n") if line.startswith("data: {")]
+    pieces = [json.loads(line)["choices"][0] for line in lines]
+    assert "".join(one["text"] for one in pieces) == whole["text"]
+    scores = [one["logprobs"] for one in pieces if one["logprobs"]]
+    for name in ("tokens", "token_logprobs", "text_offset"):
+        assert [value for one in scores for value in one[name]] == whole["logprobs"][name]
+    assert scores[0]["token_logprobs"][0] is None

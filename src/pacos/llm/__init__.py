@@ -105,11 +105,13 @@ def _wish(
     tool_choice: str | Mapping[str, Any] | None = "auto",
     parallel_tool_calls: bool = True,
     template_options: Mapping[str, Any] | None = None,
+    before: Sequence[int] = (),
     **options: Any,
 ) -> tuple[list[Any], Wish]:
     """The groups of options for the engine, and what is asked of an answer."""
     *groups, constraint, reasoning = read((*TEXT_GROUPS, ReasoningOptions), options)
-    return groups, Wish(tools, tool_choice, parallel_tool_calls, constraint, reasoning, template_options or {})
+    wish = Wish(tools, tool_choice, parallel_tool_calls, constraint, reasoning, template_options or {}, before)
+    return groups, wish
 
 
 class LLM:
@@ -261,7 +263,8 @@ class LLM:
         """Answer a conversation several times, with seeds as in `stream_many`.
 
         `options` are as for `stream`, and fields of ReasoningOptions; `tools`, `tool_choice` ("auto") and
-        `parallel_tool_calls` (True) as in OpenAI's chat completions; `template_options` for the chat template.
+        `parallel_tool_calls` (True) as in OpenAI's chat completions; `template_options` for the chat template; token
+        ids of an earlier exchange to put `before` it.
         Errors: TemplateError; UsageError for what cannot be used or enforced; ContextFull; CapacityError.
         """
         groups, wish = _wish(**self._preset.filled(options))

@@ -66,6 +66,7 @@ class Wish:
     constraint: ConstraintOptions
     reasoning: ReasoningOptions
     template_options: Mapping[str, Any]
+    before: Sequence[int] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,8 +133,11 @@ class ChatPlanner:
         elif thinking is not None and thinking.name == "harmony":
             form = named_format("harmony")
         wanted = Wanted(thinking, opened, form, choice.tools, choice.required, wish.parallel_tool_calls, answer)
+        tokens = self._tokenizer.encode_segments(segments)
+        if wish.before:
+            tokens = [*wish.before, *(tokens[1:] if tokens[:1] == [self._tokenizer.bos] else tokens)]
         return ChatPlan(
-            self._tokenizer.encode_segments(segments),
+            tokens,
             lambda: self._limit(wanted, reasoning),
             lambda stop: self._decoder(wanted, reasoning, stop),
         )

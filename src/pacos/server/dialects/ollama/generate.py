@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from starlette.types import ASGIApp
 
+from pacos.llm.infill import can_fill, infill_tokens
 from pacos.server import answers
 from pacos.server.call import Call
 from pacos.server.dialects.ollama import answering, shapes
@@ -34,42 +36,59 @@ class GenerateReply(Costs, kw_only=True):
 
     response: str
     thinking: str | None = None
+    context: list[int] | None = None
 
 
 async def run(call: Call[GenerateRequest]) -> ASGIApp:
     """Continue a prompt."""
     body, began = call.body, time.monotonic()
-    for name in ("suffix", "template", "context", "images"):
+    for name in ("template", "images"):
         if getattr(body, name):
             raise RequestError(f"{name} is not supported", field=name, code="unsupported", hint="leave it out")
     if not body.prompt:
         return await answering.only_open(call, _rendered, began)
     resident = await shapes.open_model(call)
     load_seconds = time.monotonic() - began
-    begin, prompt = _beginning(body, resident)
+    options = shapes.run_options(body, resident)
+    begin, prompt, before = _beginning(body, resident)
     (stream,) = await answers.start(
         call,
         resident,
         begin,
         prompt,
-        shapes.run_options(body, resident),
+        {**options, "before": before} if before else options,
         size_characters=len(body.prompt) + len(body.system or ""),
     )
-    return await answering.reply(call, resident.llm, stream, _rendered, began=began, load_seconds=load_seconds)
+    rendered = _rendered if body.raw or body.suffix else partial(_with_context, stream)
+    return await answering.reply(call, resident.llm, stream, rendered, began=began, load_seconds=load_seconds)
 
 
-def _beginning(body: GenerateRequest, resident: Resident) -> tuple[Any, Any]:
-    if body.raw or not resident.llm.has_chat_template:
-        if body.system:
-            problem = "system needs a chat template"
-            raise RequestError(problem, field="system", code="invalid_value", hint="leave out system, or raw")
-        if body.think is not None:
-            problem = "think needs a chat template"
-            raise RequestError(problem, field="think", code="invalid_value", hint="leave out think, or raw")
-        return resident.llm.stream_many, body.prompt
-    system = [{"role": "system", "content": body.system}] if body.system else []
-    return resident.llm.stream_chat_many, [*system, {"role": "user", "content": body.prompt}]
+def _beginning(body: GenerateRequest, resident: Resident) -> tuple[Any, Any, list[int]]:
+    """What begins the answer, with which prompt, and the token ids before it. Errors: RequestError."""
+    llm, before = resident.llm, list(body.context or ())
+    if not body.raw and not body.suffix and llm.has_chat_template:
+        system = [{"role": "system", "content": body.system}] if body.system else []
+        return llm.stream_chat_many, [*system, {"role": "user", "content": body.prompt}], before
+    reason = "raw" if body.raw else "suffix" if body.suffix else "a model that has none"
+    for name in ("system", "think"):
+        if getattr(body, name) is not None:
+            problem = f"{name} needs a chat template, and has no effect with {reason}"
+            raise RequestError(problem, field=name, code="invalid_value", hint=f"leave out {name}")
+    if body.suffix:
+        if before or not can_fill(llm):
+            problem = "suffix needs a model with tokens that mark a gap, and goes without context"
+            raise RequestError(problem, field="suffix", code="unsupported", hint="use a model for code completion")
+        return llm.stream_many, infill_tokens(llm, body.prompt, body.suffix), []
+    return llm.stream_many, [*before, *llm.tokenize(body.prompt, add_special=not before)], []
 
 
 def _rendered(one: Event | Completion, fields: dict[str, Any]) -> GenerateReply:
     return GenerateReply(response=one.text, thinking=one.reasoning or None, **fields)
+
+
+def _with_context(stream: answers.Answer, one: Event | Completion, fields: dict[str, Any]) -> GenerateReply:
+    """A reply whose last piece has all tokens, for a request that goes on from here."""
+    found = _rendered(one, fields)
+    if found.done is True:
+        found.context = list(stream.token_ids)
+    return found

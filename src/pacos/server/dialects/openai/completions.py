@@ -10,6 +10,7 @@ import msgspec
 from starlette.types import ASGIApp
 
 from pacos.llm.choices import likeliest
+from pacos.llm.infill import can_fill, infill_tokens
 from pacos.server import answers
 from pacos.server.call import Call
 from pacos.server.dialects.openai import shapes
@@ -74,23 +75,25 @@ async def run(call: Call[CompletionFields]) -> ASGIApp:
     resident = await call.resident(body.model)
     options = shapes.options_of_body(call, resident)
     options |= option_values(body, (ConstraintOptions,))
-    if body.suffix is not None:
-        raise shapes.not_yet("suffix")
     choices, tried = _counts(body)
     if body.logprobs is not None or tried > choices:
         options["scores"] = body.logprobs or 0
     prompts = text_or_tokens(body.prompt, "prompt", most=PROMPTS_MAX)
     streams = []
     for prompt in prompts:
+        ids = await _with_suffix(call, resident, prompt)
         streams += await answers.start(
-            call, resident, resident.llm.stream_many, prompt, options, size_characters=len(prompt), choices=tried
+            call, resident, resident.llm.stream_many, ids, options, size_characters=len(ids), choices=tried
         )
     said = [_said(resident, prompt) if body.echo else "" for prompt in prompts for _ in range(choices)]
+    scored = body.echo and body.logprobs is not None
     if body.stream:
-        return server_sent_events(call, _chunks(call, resident.llm, streams, said, choices))
+        asked = [stream.prompt_token_ids for stream in streams] if scored else []
+        before = await _prompt_scores(call, resident, asked)
+        return server_sent_events(call, _chunks(call, resident.llm, streams, said, choices, before))
     every = await answers.completions(call, streams)
     found = _best(every, choices, tried)
-    prompts_said = await _prompt_scores(call, resident, found) if body.echo and body.logprobs is not None else []
+    prompts_said = await _prompt_scores(call, resident, [one.prompt_token_ids for one in found] if scored else [])
     reply = CompletionReply(
         *_head(call),
         [
@@ -109,14 +112,23 @@ async def run(call: Call[CompletionFields]) -> ASGIApp:
     return json_response(call, reply)
 
 
+async def _with_suffix(call: Call[CompletionFields], resident: Resident, prompt: str | list[int]) -> str | list[int]:
+    """The prompt, or the gap between it and a suffix. Errors: RequestError for a model that fills none."""
+    suffix = call.body.suffix
+    if not suffix:
+        return prompt
+    if not can_fill(resident.llm):
+        problem = "suffix needs a model with tokens that mark a gap"
+        raise RequestError(problem, field="suffix", code="unsupported", hint="use a model for code completion")
+    return await call.prepared(len(prompt) + len(suffix), lambda: infill_tokens(resident.llm, prompt, suffix))
+
+
 def _counts(body: CompletionFields) -> tuple[int, int]:
     """How many answers are wanted of each prompt, and how many are made to choose from. Errors: RequestError."""
     choices = shapes.choices_of(body)
     if body.logprobs is not None and not 0 <= body.logprobs <= TOP_SCORES_MAX:
         problem, hint = f"logprobs is {body.logprobs}", f"use 0 to {TOP_SCORES_MAX}"
         raise RequestError(problem, field="logprobs", code="invalid_value", hint=hint)
-    if body.echo and body.stream and body.logprobs is not None:
-        raise RequestError("echo with logprobs is not streamed", field="echo", code="unsupported", hint="drop stream")
     tried = body.best_of or choices
     if body.best_of is not None and not choices <= body.best_of <= shapes.CHOICES_MAX:
         hint = f"use n ({choices}) to {shapes.CHOICES_MAX}"
@@ -137,17 +149,16 @@ def _best(found: list[Completion], choices: int, tried: int) -> list[Completion]
 
 
 async def _prompt_scores(
-    call: Call[CompletionFields], resident: Resident, found: Sequence[Completion]
+    call: Call[CompletionFields], resident: Resident, prompts: Sequence[tuple[int, ...]]
 ) -> list[Sequence[TokenScore | None]]:
-    """Scores of each answer's prompt; its first token has none."""
+    """Scores of each prompt; its first token has none."""
     top = call.body.logprobs or 0
     known: dict[tuple[int, ...], Sequence[TokenScore | None]] = {}
-    for one in found:
-        ids = one.prompt_token_ids
+    for ids in prompts:
         if ids not in known:
             work = call.in_thread(lambda ids=ids: resident.llm.scores(ids, 0, top))  # type: ignore[misc]
             known[ids] = [None, *await call.while_connected(work)]
-    return [known[one.prompt_token_ids] for one in found]
+    return [known[ids] for ids in prompts]
 
 
 def _scores(llm: LLM, one: Completion, prompt: Sequence[Sequence[TokenScore | None]]) -> dict[str, Any]:
@@ -172,7 +183,12 @@ def _usage(found: Sequence[Completion], choices: int) -> Usage:
 
 
 async def _chunks(
-    call: Call[CompletionFields], llm: LLM, streams: Sequence[answers.Answer], said: Sequence[str], choices: int
+    call: Call[CompletionFields],
+    llm: LLM,
+    streams: Sequence[answers.Answer],
+    said: Sequence[str],
+    choices: int,
+    before: Sequence[Sequence[TokenScore | None]],
 ) -> AsyncIterator[bytes]:
     body = call.body
     with_usage = body.stream_options is not None and body.stream_options.include_usage
@@ -180,7 +196,8 @@ async def _chunks(
     head = _head(call)
     for index, text in enumerate(said):
         if text:
-            yield event(CompletionReply(*head, [TextChoice(index, text)], missing))
+            told = text_scores(llm, before[index], streams[index].prompt_token_ids, 0) if before else None
+            yield event(CompletionReply(*head, [TextChoice(index, text, None, told)], missing))
     generated, cached = 0, 0
     lengths = [len(text) for text in said]
     async with aclosing(answers.events(call, streams)) as found:
