@@ -147,6 +147,9 @@ SIGNS = {
     "gemma": "'<|tool_call>call:'",
     "function_gemma": "<start_function_call>",
     "harmony": "<|channel|>analysis<|message|>",
+    "lfm2": "List of tools: <|tool_list_start|>[{{ tools }}]<|tool_list_end|>",
+    "llama4": "[func_name1(params_name1=params_value1, params_name2=params_value2...)]",
+    "deepseek_v32": "<｜DSML｜function_calls>",
 }
 
 

@@ -38,7 +38,17 @@ NOTE = {
     "$defs": {"tag": {"enum": ["x", "y"]}},
 }
 TOOLS = (Tool("get_weather", WEATHER), Tool("note", NOTE))
-HINTS = ("\n</parameter>", "</parameter>", "</arg_value>", "<escape>", '<|"|>', "<|end|>", "\n", "</think>")
+HINTS = (
+    "\n</parameter>",
+    "</｜DSML｜parameter>",
+    "</parameter>",
+    "</arg_value>",
+    "<escape>",
+    '<|"|>',
+    "<|end|>",
+    "\n",
+    "</think>",
+)
 VOCABULARIES: dict[str, Callable[[], Tokenizer]] = {"text": plain, "tokens": marked}
 
 

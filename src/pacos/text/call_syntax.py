@@ -19,7 +19,7 @@ _ID_KEYS = ("id", "call_id")
 _ANY: Mapping[str, Any] = {}
 
 
-class _Call:
+class NamedCall:
     """A call while it is read: begins in the answer once its name is known."""
 
     def __init__(self, incoming: Incoming, answer: Answer, schemas: Mapping[str, Any]) -> None:
@@ -31,6 +31,7 @@ class _Call:
         self._early: list[str] = []  # arguments that come before the name
 
     def name(self, name: str) -> None:
+        """Begin it. Errors: Malformed for a name that is none, or none of the tools'."""
         if self.begun or not name or (self.schemas and name not in self.schemas):
             raise Malformed
         self.begun = True
@@ -39,6 +40,7 @@ class _Call:
         self.answer.argue("".join(self._early))
 
     def argue(self, text: str) -> None:
+        """Take a piece of its arguments' JSON."""
         if self.begun:
             self.answer.argue(text)
         else:
@@ -53,7 +55,7 @@ def read_object(incoming: Incoming, answer: Answer, schemas: Mapping[str, Any] =
 
     With `schemas`, only a call of one of these is one. Errors: Malformed.
     """
-    call = _Call(incoming, answer, schemas)
+    call = NamedCall(incoming, answer, schemas)
     argued = yield from _read_keys(call)
     if not call.begun:
         raise Malformed
@@ -61,7 +63,7 @@ def read_object(incoming: Incoming, answer: Answer, schemas: Mapping[str, Any] =
         call.argue("{}")
 
 
-def _read_keys(call: _Call) -> Waiting[bool]:
+def _read_keys(call: NamedCall) -> Waiting[bool]:
     incoming, argued = call.incoming, False
     yield from incoming.expect("{")
     yield from incoming.spaces()
@@ -140,7 +142,7 @@ class JsonCalls(ToolFormat):
     def _close(self, incoming: Incoming) -> Waiting[None]:
         incoming.marked = incoming.at
         yield from incoming.spaces()
-        if (yield from incoming.take(self.closer)):
+        if (yield from incoming.close(self.closer)):
             incoming.marked = None
 
     def grammar(self, lark: Lark, tools: Sequence[Tool], *, parallel: bool) -> str:
@@ -179,7 +181,7 @@ class NamedCalls(ToolFormat):
             if self.head and opener != self.head:
                 yield from incoming.expect(self.head)
             opener = ""
-            call = _Call(incoming, answer, _ANY)
+            call = NamedCall(incoming, answer, _ANY)
             written, _ = yield from incoming.text_until(*self.between, most=256)
             name, call.id = self.split_name(written)
             yield from incoming.spaces()
@@ -190,12 +192,12 @@ class NamedCalls(ToolFormat):
             incoming.marked = incoming.at
             yield from incoming.spaces()
             if self.closer:
-                yield from incoming.take(*self.closer)
+                yield from incoming.close(*self.closer)
             incoming.marked = incoming.at
             yield from incoming.spaces()
             if not self.section:
                 return
-            if (yield from incoming.take(self.section)) or not (yield from incoming.begins(self.head)):
+            if (yield from incoming.close(self.section)) or not (yield from incoming.begins(self.head)):
                 incoming.marked = None
                 return
 

@@ -93,6 +93,15 @@ class Incoming:
             raise Malformed
         return found
 
+    def close(self, *texts: str) -> Waiting[str]:
+        """As `take`, for what ends a call: at the text's end a part of it is taken too, for it was cut there."""
+        found = yield from self.take(*texts)
+        rest = self.text[self.at :]
+        if not found and self.ended and rest and any(text.startswith(rest) for text in texts):
+            self.at = len(self.text)
+            return rest
+        return found
+
     def until(self, ends: tuple[str, ...], emit: Emit) -> Waiting[str]:
         """Emit text up to the first of these and take it; empty when the text ends before."""
         pattern = re.compile("|".join(re.escape(end) for end in sorted(ends, key=len, reverse=True)))

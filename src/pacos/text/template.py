@@ -192,13 +192,12 @@ class ChatTemplate:
     def _render(self, chat: list[dict[str, Any]], variables: dict[str, Any], deadline: float) -> str:
         from pacos.text.sandbox import run_template
         from pacos.text.template_filters import Absent
-        from pacos.text.tools import firefunction
 
-        now = self.clock() if self.clock else None
+        now, form = self.clock() if self.clock else None, self.tool_format
         compiled: Compiled = self._compiled_for_tools if variables["tools"] else self._compiled
         given = {
             "documents": Absent(),
-            **firefunction.variables(self._tool_source, variables["tools"], now or datetime.now(UTC)),
+            **(form.variables(variables["tools"], now or datetime.now(UTC)) if form is not None else {}),
             **variables,
             "messages": chat,
             "tools": variables["tools"] or Absent(),

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from pacos.text.lark import Lark
 
 
+_ANY_TEXT = {"type": "string"}
+
+
 @dataclass(frozen=True, kw_only=True)
 class XmlCalls(ToolFormat):
     """An opener, calls with a name and arguments between tags, and a closer.
@@ -41,7 +44,7 @@ class XmlCalls(ToolFormat):
             yield from self._call(incoming, answer, schemas)
             incoming.marked = incoming.at
             yield from incoming.spaces()
-            if self.closer and (yield from incoming.take(self.closer)):
+            if self.closer and (yield from incoming.close(self.closer)):
                 break
             if not self.call[0] or not (yield from incoming.begins(self.call[0])):
                 break
@@ -60,20 +63,30 @@ class XmlCalls(ToolFormat):
             if not (yield from incoming.begins(self.key[0])):
                 break
             incoming.at += len(self.key[0])
-            key, _ = yield from incoming.text_until(self.key[1])
-            answer.argue(("{" if first else ", ") + json.dumps(key.strip(), ensure_ascii=False) + ": ")
+            key, schema = yield from self.read_key(incoming, properties)
+            answer.argue(("{" if first else ", ") + json.dumps(key, ensure_ascii=False) + ": ")
             first = False
             if self.value[0]:
                 yield from incoming.spaces()
                 yield from incoming.expect(self.value[0])
-            yield from self._value(incoming, answer, properties.get(key.strip()))
+            yield from self._value(incoming, answer, schema)
         if first:
             answer.argue("{")
         if not (yield from incoming.peek()):
             raise Malformed
         for end in self.ends:
-            yield from incoming.take(end)
+            yield from incoming.close(end)
         answer.argue("}")
+
+    def read_key(self, incoming: Incoming, properties: Mapping[str, Any]) -> Waiting[tuple[str, Any]]:
+        """The name of an argument, whose tag has begun, and its schema."""
+        written, _ = yield from incoming.text_until(self.key[1])
+        key = written.strip()
+        return key, properties.get(key)
+
+    def key_end(self, schema: Any) -> str:
+        """What is written after the name of an argument of this schema."""
+        return self.key[1]
 
     def _name(self, incoming: Incoming) -> Waiting[str]:
         if self.call[0]:
@@ -130,10 +143,10 @@ class XmlCalls(ToolFormat):
             if is_text(schema):
                 check_free_text(tool, schema)
             inner = lark.json(lark.schema_of(tool, tools, path), tools) if not is_text(schema) else ""
-            rule = self._argument(lark, lark.text(self.key[0] + key + self.key[1]), inner, schema)
+            rule = self._argument(lark, lark.text(self.key[0] + key + self.key_end(schema)), inner, schema)
             parts.append(rule if key in required else f"{rule}?")
         if not properties:
-            name = f'{lark.text(self.key[0])} /[^<>"\\n]{{1,64}}/ {lark.text(self.key[1])}'
+            name = f'{lark.text(self.key[0])} /[^<>"\\n]{{1,64}}/ {lark.text(self.key_end(_ANY_TEXT))}'
             parts.append(f"{self._argument(lark, name, '', {})}*")
         parts += [lark.text(end) for end in self.ends]
         return lark.rule("tool", " ".join(filter(None, parts)))

@@ -11,6 +11,7 @@ import pkgutil
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -86,6 +87,10 @@ class ToolFormat:
     def whole(self, lark: Lark, wanted: Wanted) -> str:
         """The grammar of a whole answer, thoughts and all, where the format has a form for it; else empty."""
         return ""
+
+    def variables(self, tools: Sequence[Any], now: datetime) -> dict[str, Any]:
+        """What the format's chat templates want to know beside the tools, and others do not."""
+        return {}
 
     def fit_id(self, call_id: str, name: str, index: int) -> str:
         """An id, perhaps of another model, as this one's template takes it; `index` counts the calls of a chat."""

@@ -2,16 +2,20 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from pacos.text.call_syntax import JsonCalls
 
-FORMAT = JsonCalls(name="firefunction", signs=((" functools[",),), order=20, openers=("functools",), array=True)
+
+@dataclass(frozen=True, kw_only=True)
+class FireCalls(JsonCalls):
+    """A list whose template wants the tools as text, and the time."""
+
+    def variables(self, tools: Sequence[Any], now: datetime) -> dict[str, Any]:
+        """The tools and the time under the template's names."""
+        return {"functions": json.dumps(list(tools), indent=4), "datetime": now.strftime("%b %d %Y %H:%M:%S GMT")}
 
 
-def variables(source: str, tools: Sequence[Any], now: datetime) -> dict[str, Any]:
-    """What this format's template wants to know beside the tools, and no other does."""
-    if FORMAT.signs[0][0] not in source:
-        return {}
-    return {"functions": json.dumps(list(tools), indent=4), "datetime": now.strftime("%b %d %Y %H:%M:%S GMT")}
+FORMAT = FireCalls(name="firefunction", signs=((" functools[",),), order=20, openers=("functools",), array=True)

@@ -43,7 +43,7 @@ class GemmaCalls(ToolFormat):
         yield from self._object(incoming, answer, 0)
         incoming.marked = incoming.at
         yield from incoming.spaces()
-        if (yield from incoming.take(*_CLOSERS)):
+        if (yield from incoming.close(*_CLOSERS)):
             incoming.marked = None
 
     def _object(self, incoming: Incoming, answer: "Answer", depth: int) -> Waiting[None]:

@@ -80,7 +80,11 @@ def _value(text: str) -> Any:
 
 FORMAT = Llama3Calls(
     name="llama3",
-    signs=(("<|start_header_id|>ipython<|end_header_id|>",), ("<|start_header_id|>", "<|python_tag|>")),
+    signs=(
+        ("<|start_header_id|>ipython<|end_header_id|>",),
+        ("<|header_start|>ipython<|header_end|>", "parameters"),
+        ("<|start_header_id|>", "<|python_tag|>"),
+    ),
     order=50,
     openers=("<|python_tag|>",),
     at_start=True,
