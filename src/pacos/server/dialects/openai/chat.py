@@ -130,14 +130,9 @@ class ChunkChoice(msgspec.Struct):
     context: ContextUse | msgspec.UnsetType = msgspec.UNSET
 
 
-class ChatChunk(msgspec.Struct, omit_defaults=True):
+class ChatChunk(shapes.Head, omit_defaults=True):
     """A piece of a streamed chat completion."""
 
-    id: str
-    object: str
-    created: int
-    model: str
-    system_fingerprint: str
     choices: list[ChunkChoice]
     usage: Usage | msgspec.UnsetType | None = msgspec.UNSET
     timings: dict[str, Any] | None = None

@@ -55,14 +55,9 @@ class TextChoice(msgspec.Struct):
     context: ContextUse | msgspec.UnsetType = msgspec.UNSET
 
 
-class CompletionReply(msgspec.Struct, omit_defaults=True):
+class CompletionReply(shapes.Head, omit_defaults=True):
     """Texts, or pieces of them in a stream."""
 
-    id: str
-    object: str
-    created: int
-    model: str
-    system_fingerprint: str
     choices: list[TextChoice]
     usage: Usage | msgspec.UnsetType | None = msgspec.UNSET
     timings: dict[str, Any] | None = None

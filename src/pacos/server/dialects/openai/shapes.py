@@ -77,6 +77,16 @@ class Usage(msgspec.Struct):
     prompt_tokens_details: PromptDetails
 
 
+class Head(msgspec.Struct):
+    """What every piece of a stream begins with."""
+
+    id: str
+    object: str
+    created: int
+    model: str
+    system_fingerprint: str
+
+
 class InputTokens(msgspec.Struct):
     """How many tokens a request's prompt has."""
 
