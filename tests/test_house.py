@@ -164,6 +164,12 @@ def test_numpy_and_heavy_libraries_are_not_imported_at_the_top() -> None:
     assert not wrong, "import these inside functions:\n" + "\n".join(wrong)
 
 
+def test_only_one_file_knows_where_things_lie() -> None:
+    words = re.compile(r"platformdirs|Path\.home\(|XDG_|HF_HOME|OLLAMA_MODELS|LOCALAPPDATA")
+    found = {name(path) for path in SOURCES if words.search(path.read_text(encoding="utf-8"))}
+    assert found == {"src/pacos/settings/places.py"}
+
+
 def test_no_path_of_a_machine() -> None:
     texts = [*OURS, *ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *(p for p in ROOT.glob("scripts/*") if p.is_file())]
     native_code = [path for path in PACKAGE.rglob("*") if path.suffix in {".cpp", ".hpp", ".h"}]

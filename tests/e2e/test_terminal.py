@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 from commands import PROGRAM, environment
@@ -181,3 +182,16 @@ def test_tokens_are_listed_with_their_pieces() -> None:
     with terminal("tokenize", "storyteller", "Once upon") as screen:
         assert screen.end() == 0
     assert "b' upon'" in screen.seen
+
+
+def test_a_pull_shows_how_far_and_how_fast_it_is(tmp_path: Path) -> None:
+    from fake_hub import Fault, fake_hub
+
+    with fake_hub() as hub:
+        hub.repos["org/tale"] = {"tale.gguf": bytes(600_000)}
+        hub.faults["/cdn/"] = [Fault(slow_seconds=0.02)]
+        variables = {"HF_ENDPOINT": hub.url, "HF_HUB_OFFLINE": "0", "PACOS_HOME": str(tmp_path)}
+        with terminal("pull", "org/tale", **variables) as screen:
+            assert screen.end() == 0
+    assert re.search(r"tale\.gguf.*[\d.]+/600\.0 kB.*[\d.]+ [kM]?B/s.*\d:\d\d", screen.seen.replace("\n", " "))
+    assert "org/tale/tale.gguf  " in screen.seen

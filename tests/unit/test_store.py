@@ -270,19 +270,6 @@ def test_damaged_names_are_told_and_harm_nothing_else(text: str) -> None:
     assert here("verify").code == 3
 
 
-@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="a user who may not write")
-def test_a_store_that_cannot_be_written(home: Path) -> None:
-    alias("good", "storyteller")
-    for folder in (places.names_folder(), places.locks_folder(), home):
-        folder.chmod(0o500)
-    try:
-        assert find("good").path == STORYTELLER
-        assert here("alias", "other", "storyteller").code == 2
-    finally:
-        for folder in (home, places.names_folder(), places.locks_folder()):
-            folder.chmod(0o700)
-
-
 def test_a_home_that_is_a_file(home: Path) -> None:
     home.write_text("")
     assert here("list").code == 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 from pathlib import Path
 
 from pacos.errors import FormatError, ModelNotFound
@@ -14,6 +15,7 @@ from pacos.hub.store import BUNDLED, Preset, Store, StoredModel, files_of, is_pa
 from pacos.settings.places import hub_folder
 
 _ENDINGS = (".gguf", ".safetensors", ".bin")
+_OLLAMA_NAME = re.compile(r"[a-z][a-z0-9._-]*[0-9][a-z0-9._-]*(:[\w.-]+)?|[a-z][a-z0-9._-]*:[\w.-]+", re.ASCII)
 _LISTED_MAX = 10_000  # entries of a folder that are looked through for a near name
 
 
@@ -98,6 +100,8 @@ def _not_found(text: str, path: Path) -> ModelNotFound:
         has = f": it has {', '.join(others[:8])}" if others else ""
         hint = f"{nearest}`pacos pull {shown}` downloads it"
         return ModelNotFound(f"no model {shown!a} in the store{has}", hint=hint)
+    if not near and _OLLAMA_NAME.fullmatch(text):
+        nearest = f"`pacos pull ollama:{text}` looks in Ollama's registry; "
     return ModelNotFound(f"no model file, folder or name {shown!a}", hint=nearest + _known())
 
 
