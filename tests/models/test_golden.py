@@ -9,7 +9,7 @@ import os
 from pathlib import Path
 
 import pytest
-from models import jina, tiny
+from models import jina, rwkv, tiny
 
 from pacos.hub.adopt import open_model
 from pacos.hub.convert import convert
@@ -19,14 +19,15 @@ GOLDEN = Path(__file__).parent / "golden"
 # Of a family whose cases differ in rotary positions or ties alone, one plan is enough.
 PLANS = [
     *(case for case in tiny.CASES if case not in ("llama-tied", "llama-linear", "llama-yarn", "llama-base")),
-    *("bert", "nomic-bert", "jina-bert-v2"),
+    *("bert", "nomic-bert", "jina-bert-v2", "rwkv7"),
 ]
+FILES = {"jina-bert-v2": jina.write_file, "rwkv7": rwkv.write_file}
 
 
 @pytest.mark.parametrize("case", PLANS)
 def test_plan_is_the_golden_one(case: str, tmp_path: Path) -> None:
-    if case == "jina-bert-v2":
-        jina.write_file(tmp_path / "model.gguf")
+    if case in FILES:
+        FILES[case](tmp_path / "model.gguf")
     else:
         convert(tiny.write_folder(case, tmp_path / case), tmp_path / "model.gguf", "F32")
     archive = open_model(tmp_path / "model.gguf")

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from models import tiny
+from models import rwkv, tiny
 
 from pacos.engine.engine import Engine
 from pacos.engine.load import load_engine
 from pacos.engine.pooling import CopiedRows
+from pacos.errors import UsageError
 from pacos.hub.adopt import open_model
 from pacos.hub.convert import convert
 from pacos.models import Hparams, build_plan, model_for_class
@@ -21,9 +22,11 @@ CASES = [name for name, case in tiny.CASES.items() if model_for_class(case.confi
 TOKENS, WANTED = 200, range(190, 200)
 
 
-@pytest.fixture(scope="module", params=CASES)
+@pytest.fixture(scope="module", params=[*CASES, "rwkv7"])
 def path(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp(request.param)
+    if request.param == "rwkv7":
+        return rwkv.write_file(folder / "model.gguf")
     convert(tiny.write_folder(request.param, folder / "model"), folder / "model.gguf", "Q8_0")
     return folder / "model.gguf"
 
@@ -78,3 +81,11 @@ def test_layers_without_attention_take_no_pages(path: Path, whole: tuple[Engine,
     layout = whole[0].pages.layout
     assert {layer for layer, width in enumerate(layout.key_width) if width} == attended
     assert layout.states
+
+
+def test_what_holds_pages_alone_is_refused(path: Path, whole: tuple[Engine, np.ndarray], tmp_path: Path) -> None:
+    archive = open_model(path)
+    with pytest.raises(UsageError, match="recurrent layers"):
+        load_engine(archive, LoadOptions(ctx_size=512, prompt_cache_dir=str(tmp_path)))
+    archive.close()
+    assert not whole[0].texts.possible

@@ -11,7 +11,10 @@ import pytest
 from fake_program import CONTEXT, GREEDY, PAGE_TOKENS, Toy, expected, prompt_of, request
 
 from pacos.engine import states
+from pacos.engine.load import plan_slots
+from pacos.errors import CapacityError
 from pacos.settings import SamplingOptions
+from pacos.types import PageLayout
 
 
 @pytest.fixture
@@ -182,3 +185,14 @@ def test_a_step_that_is_cut_short_is_computed_again(toy: Toy) -> None:
         stop.set()
         thread.join()
     toy.settled()
+
+
+def test_slots_fit_the_memory_there_is() -> None:
+    """Two for each sequence and as many checkpoints; where memory is short fewer, where it is too short an error."""
+    layout = PageLayout(64, (0,), (0,), states=(250_000,))  # a megabyte
+    assert plan_slots(PageLayout(64, (8,), (8,)), 4, 10**9) == 0
+    assert plan_slots(layout, 4, 10**9) == 16
+    assert plan_slots(layout, 0, 10**9) == 64
+    assert plan_slots(layout, 4, 20 * 10**6) == 10
+    with pytest.raises(CapacityError, match=r"1\.0 MB a sequence"):
+        plan_slots(layout, 1, 5 * 10**6)

@@ -19,7 +19,7 @@ from pacos.models.hparams import Hparams
 from pacos.models.huggingface import HuggingFace
 from pacos.models.mixers import attend_anywhere, grouped_mixer, grouped_names, refuse_step_limits
 from pacos.models.registry import architecture
-from pacos.models.tensor_names import ATTENTION, Names, changed, in_layers, mapped, outside
+from pacos.models.tensor_names import ATTENTION, Names, TensorName, changed, in_layers, mapped, outside
 
 Config = Mapping[str, Any]
 
@@ -90,7 +90,8 @@ FALCON_H1 = HuggingFace(
     names=_scaled(
         (
             *outside(token_embd="embed_tokens", output_norm="final_layernorm", output="lm_head"),
-            *in_layers(attn_norm="input_layernorm", ffn_norm="pre_ff_layernorm"),
+            *in_layers(attn_norm="input_layernorm"),
+            TensorName("blk.{i}.ffn_norm", "layers.{i}.pre_ff_layernorm.weight"),  # what llama.cpp looks for
             *ATTENTION,
             *grouped_names("layers.{i}.mamba", "mamba_n_groups"),
             *in_layers("layers.{i}.feed_forward", ffn_gate="gate_proj", ffn_up="up_proj", ffn_down="down_proj"),
@@ -113,5 +114,6 @@ def falcon_h1(inputs: Inputs, weights: WeightTable, hp: Hparams) -> Tensor:
         w = weights.block(i)
         h = ops.rms_norm(x, w["attn_norm"], eps=hp.norm_eps)
         x = x + (attend_anywhere(h, w, inputs, hp, i, hp.rope) + grouped_mixer(h, inputs, w, hp))
-        x = x + silu_feed_forward(ops.rms_norm(x, w["ffn_norm"], eps=hp.norm_eps), w)
+        norm = w.get("ffn_norm") or w.bare("ffn_norm")
+        x = x + silu_feed_forward(ops.rms_norm(x, norm, eps=hp.norm_eps), w)
     return logits(x, inputs, weights, hp)

@@ -71,7 +71,7 @@ GRANITE_HYBRID = HuggingFace(
 )
 
 
-@architecture("granitehybrid", hf=GRANITE_HYBRID, rope="pairs", recurrent=True)
+@architecture("granitehybrid", hf=GRANITE_HYBRID, rope="pairs", recurrent=True, defaults={"expert_weights_norm": True})
 def granitehybrid(inputs: Inputs, weights: WeightTable, hp: Hparams) -> Tensor:
     """Logits [R, V] for the rows wanted."""
     names = ("embedding_scale", "residual_scale", "logit_scale")

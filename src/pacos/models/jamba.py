@@ -14,12 +14,13 @@ from pacos.ir import ops
 from pacos.ir.graph import Inputs, Tensor, WeightTable
 from pacos.models.blocks import logits
 from pacos.models.hf_config import positive, sizes
+from pacos.models.hf_experts import READS, expert_names
 from pacos.models.hparams import Hparams
 from pacos.models.huggingface import HuggingFace
 from pacos.models.mixers import attend_anywhere, attention_layers, selective_mixer, selective_names
 from pacos.models.mixture import feed_forward
 from pacos.models.registry import architecture
-from pacos.models.tensor_names import ATTENTION, TensorName, in_layers, outside
+from pacos.models.tensor_names import ATTENTION, in_layers, outside
 
 
 def _metadata(config: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -41,15 +42,6 @@ def _metadata(config: Mapping[str, Any]) -> Mapping[str, Any]:
     }
 
 
-def _experts() -> tuple[TensorName, ...]:
-    at = "layers.{i}.feed_forward"
-    parts = ("gate", "up", "down")
-    return (
-        TensorName("blk.{i}.ffn_gate_inp.weight", f"{at}.router.weight"),
-        *(TensorName(f"blk.{{i}}.ffn_{one}_exps.weight", f"{at}.experts.{{e}}.{one}_proj.weight") for one in parts),
-    )
-
-
 JAMBA = HuggingFace(
     classes=("JambaForCausalLM",),
     names=(
@@ -59,14 +51,14 @@ JAMBA = HuggingFace(
         *in_layers("layers.{i}.mamba", ssm_dt_norm="dt_layernorm", ssm_b_norm="b_layernorm", ssm_c_norm="c_layernorm"),
         *ATTENTION,
         *in_layers("layers.{i}.feed_forward", ffn_gate="gate_proj", ffn_up="up_proj", ffn_down="down_proj"),
-        *_experts(),
+        *expert_names("feed_forward", router="router"),
     ),
     metadata=_metadata,
     defaults={
         **{"attn_layer_period": 8, "attn_layer_offset": 4, "mamba_d_state": 16, "mamba_d_conv": 4, "mamba_expand": 2},
         **{"mamba_dt_rank": "auto", "num_experts": 16, "num_experts_per_tok": 2, "rms_norm_eps": 1e-6},
     },
-    reads=("num_experts",),
+    reads=READS,
 )
 
 

@@ -1,19 +1,21 @@
-"""Qwen3.5, text: Qwen3-Next's layers with one gated unit each; value heads that share a key head lie far apart.
+"""Qwen3.5, text: Qwen3-Next's layers with one gated unit each or experts; value heads of a key head lie far apart.
 
-Source: Hugging Face modeling_qwen3_5.py; tensor names as in GGUF arch "qwen35". Of text, all three positions that its
-rotary sections tell apart are the same.
+Source: Hugging Face modeling_qwen3_5.py; tensor names as in GGUF arch "qwen35" and "qwen35moe". Of text, all three
+positions that its rotary sections tell apart are the same.
 Shapes: R rows wanted, V vocabulary, H value heads, K key heads.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from pacos.ir.graph import Inputs, Tensor, WeightTable
 from pacos.lazy import np
 from pacos.models.delta_net import DEFAULTS, MIXER_NAMES, NAMES, delta_decoder, read_config
 from pacos.models.hf_config import rope_settings
+from pacos.models.hf_experts import READS, expert_names, experts, shared_names
 from pacos.models.hparams import Hparams
 from pacos.models.huggingface import HuggingFace
 from pacos.models.registry import architecture
@@ -71,7 +73,23 @@ QWEN35 = HuggingFace(
 )
 
 
+QWEN35_MOE = replace(
+    QWEN35,
+    classes=("Qwen3_5MoeForCausalLM",),
+    names=(*QWEN35.names, *expert_names(), *shared_names("mlp.shared_expert")),
+    metadata=lambda config: {**_metadata(config), **experts(config)},
+    defaults={**DEFAULTS, "num_experts": 256, "num_experts_per_tok": 8, "norm_topk_prob": True},
+    reads=READS,
+)
+
+
 @architecture("qwen35", hf=QWEN35, recurrent=True)
 def qwen35(inputs: Inputs, weights: WeightTable, hp: Hparams) -> Tensor:
+    """Logits [R, V] for the rows wanted."""
+    return delta_decoder(inputs, weights, hp)
+
+
+@architecture("qwen35moe", hf=QWEN35_MOE, recurrent=True, defaults={"expert_weights_norm": True})
+def qwen35moe(inputs: Inputs, weights: WeightTable, hp: Hparams) -> Tensor:
     """Logits [R, V] for the rows wanted."""
     return delta_decoder(inputs, weights, hp)

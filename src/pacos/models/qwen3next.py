@@ -11,10 +11,11 @@ from typing import Any
 
 from pacos.ir.graph import Inputs, Tensor, WeightTable
 from pacos.models.delta_net import DEFAULTS, MIXER_NAMES, NAMES, delta_decoder, read_config
+from pacos.models.hf_experts import READS, expert_names, experts, shared_names
 from pacos.models.hparams import Hparams
 from pacos.models.huggingface import HuggingFace
 from pacos.models.registry import architecture
-from pacos.models.tensor_names import Names, TensorName, in_layers, picked, reshaped
+from pacos.models.tensor_names import TensorName, in_layers, picked
 
 Config = Mapping[str, Any]
 
@@ -35,26 +36,8 @@ def _by_key_heads(*wanted: int) -> Callable[[int, Config], Sequence[range]]:
     return ranges
 
 
-def _expert_names() -> Names:
-    at = "layers.{i}.mlp"
-    parts = ("gate", "up", "down")
-    flat = reshaped("flat", lambda shape, _: (shape[-1],))
-    return (
-        TensorName("blk.{i}.ffn_gate_inp.weight", f"{at}.gate.weight"),
-        TensorName("blk.{i}.ffn_gate_inp_shexp.weight", f"{at}.shared_expert_gate.weight", (flat,)),
-        *(TensorName(f"blk.{{i}}.ffn_{one}_exps.weight", f"{at}.experts.{{e}}.{one}_proj.weight") for one in parts),
-        *(TensorName(f"blk.{{i}}.ffn_{one}_shexp.weight", f"{at}.shared_expert.{one}_proj.weight") for one in parts),
-    )
-
-
 def _metadata(config: Config) -> Mapping[str, Any]:
-    return read_config(config) | {
-        "expert_count": config.get("num_experts"),
-        "expert_used_count": config.get("num_experts_per_tok"),
-        "expert_feed_forward_length": config.get("moe_intermediate_size"),
-        "expert_shared_feed_forward_length": config.get("shared_expert_intermediate_size"),
-        "expert_weights_norm": config.get("norm_topk_prob"),
-    }
+    return read_config(config) | experts(config)
 
 
 _FUSED = "layers.{i}.linear_attn.in_proj_qkvz.weight"
@@ -66,14 +49,15 @@ QWEN3_NEXT = HuggingFace(
         *in_layers(ssm_ba="linear_attn.in_proj_ba", ssm_out="linear_attn.out_proj"),
         TensorName("blk.{i}.attn_qkv.weight", _FUSED, (picked("queries, keys, values", _by_key_heads(0, 1, 2)),)),
         TensorName("blk.{i}.attn_gate.weight", _FUSED, (picked("gates", _by_key_heads(3)),)),
-        *_expert_names(),
+        *expert_names(),
+        *shared_names("mlp.shared_expert"),
     ),
     metadata=_metadata,
     defaults={
         **DEFAULTS,
         **{"num_experts": 512, "num_experts_per_tok": 10, "norm_topk_prob": True},
     },
-    reads=("num_experts",),
+    reads=READS,
     needless=r"^mtp\.",
 )
 

@@ -39,12 +39,40 @@ def _delta(name: str, kind: str, **more: Any) -> Case:
 
 
 CASES = {
+    "nemotron-h": Case(
+        small(
+            *("NemotronHForCausalLM", "nemotron_h"),
+            layers_block_type=["mamba", "mlp", "attention", "mamba"],
+            num_hidden_layers=4,
+            mamba_num_heads=8,
+            mamba_head_dim=16,
+            n_groups=2,
+            ssm_state_size=32,
+            conv_kernel=4,
+            expand=2,
+            chunk_size=16,
+            layer_norm_epsilon=1e-5,
+            rms_norm_eps=None,
+            hidden_act=None,
+            mlp_hidden_act="relu2",
+            mamba_hidden_act="silu",
+            rope_parameters=None,
+        ),
+        centres=SLOW,
+    ),
     "qwen3next": _delta(
         *("Qwen3NextForCausalLM", "qwen3_next"),
         num_experts=4,
         num_experts_per_tok=2,
         moe_intermediate_size=32,
         norm_topk_prob=True,
+        shared_expert_intermediate_size=32,
+    ),
+    "qwen35moe": _delta(
+        *("Qwen3_5MoeForCausalLM", "qwen3_5_moe_text"),
+        num_experts=4,
+        num_experts_per_tok=2,
+        moe_intermediate_size=32,
         shared_expert_intermediate_size=32,
     ),
     "qwen35": _delta("Qwen3_5ForCausalLM", "qwen3_5_text"),

@@ -36,19 +36,8 @@ _IN_PLACE = frozenset(
     )
 )
 _NUMBERS = (
-    "eps",
-    "factor",
-    "cap",
-    "start",
-    "alpha",
-    "limit",
-    "length",
-    "scale",
-    "rise",
-    "fall",
-    "slope",
-    "most",
-    "offset",
+    *("eps", "factor", "cap", "start", "alpha", "limit", "length", "scale", "rise", "fall", "slope", "most", "offset"),
+    "row",
 )
 # Operands that native code counts on, None included.
 _OPERANDS = {
@@ -144,6 +133,8 @@ class _Compilation:
 
     def _see(self, number: int, value: Value) -> Seen:
         shape = value.shape
+        if value.kind == "weight" and len(shape) > 3:
+            shape = (shape[0], *(dim for dim in shape[1:] if dim != 1))
         if not 1 <= len(shape) <= 3 or any(not isinstance(dim, int) for dim in shape[1:]):
             raise UnsupportedModel(f"{value.name} has shape {shape}; up to three axes, of which the first may vary")
         sizes = [int(dim) for dim in shape[1:]]

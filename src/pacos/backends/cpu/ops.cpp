@@ -97,6 +97,22 @@ void l2_norm(Program& program, const Instruction& instruction, int64_t row, Colu
     program.rows.l2_norm(x.row(row) + h * x.width, instruction.out[0]->row(row) + h * x.width, x.width, eps);
 }
 
+void lerp(Program& program, const Instruction& instruction, int64_t row, Columns) {
+  const Value &x = *instruction.in[0], &share = *instruction.in[2];
+  const bool table = share.kind == PACOS_VALUE_WEIGHT && share.rows != x.rows;
+  const auto* shares = reinterpret_cast<const float*>(share.data) + static_cast<int64_t>(instruction.attributes[0]) * x.row_width();
+  program.rows.lerp(x.row(row), instruction.in[1]->row(row), table ? shares : share.row(row), instruction.out[0]->row(row),
+                    x.row_width());
+}
+
+void head_bonus(Program& program, const Instruction& instruction, int64_t row, Columns) {
+  const Value &r = *instruction.in[0], &k = *instruction.in[1], &v = *instruction.in[2];
+  const auto* u = reinterpret_cast<const float*>(instruction.in[3]->data);
+  float* y = instruction.out[0]->row(row);
+  for (int64_t i = 0; i < r.row_width(); i += r.width)
+    program.rows.head_bonus(r.row(row) + i, k.row(row) + i, u + i, v.row(row) + i, y + i, r.width);
+}
+
 void scale_heads(Program& program, const Instruction& instruction, int64_t row, Columns) {
   const Value& x = *instruction.in[0];
   const auto* factors = reinterpret_cast<const float*>(instruction.in[1]->data);
@@ -493,6 +509,8 @@ const Op kOps[] = {
     rows_op("clip", 0.1, true, clip),
     rows_op("xielu", 8.0, true, xielu),
     rows_op("rms_norm", 0.25, false, rms_norm),
+    rows_op("lerp", 0.15, false, lerp),
+    rows_op("head_bonus", 0.2, false, head_bonus),
     rows_op("scale_heads", 0.1, false, scale_heads),
     rows_op("sigmoid", 0.6, true, unary<&RowKernels::sigmoid>),
     rows_op("softplus", 1.0, true, unary<&RowKernels::softplus>),

@@ -104,6 +104,22 @@ static void rms_norm_row(const float* x, const float* w, float* y, int64_t n, fl
   else each(x, y, n, [r](f32x16 v) { return v * r; });
 }
 
+static void lerp_row(const float* x, const float* y, const float* share, float* z, int64_t n) {
+  int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) store(z + i, fma(load(y + i) - load(x + i), load(share + i), load(x + i)));
+  if (i == n) return;
+  const f32x16 u = load_part(x + i, n - i);
+  store_part(z + i, fma(load_part(y + i, n - i) - u, load_part(share + i, n - i), u), n - i);
+}
+
+static void head_bonus_row(const float* r, const float* k, const float* u, const float* v, float* y, int64_t n) {
+  f32x16 sums = splat(0.0f);
+  int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) sums = fma(load(r + i) * load(k + i), load(u + i), sums);
+  if (i < n) sums = fma(load_part(r + i, n - i) * load_part(k + i, n - i), load_part(u + i, n - i), sums);
+  scale_row(v, sum(sums), y, n);
+}
+
 static void l2_norm_row(const float* x, float* y, int64_t n, float eps) {
   const float squares = row_sum(x, n, [](f32x16 v, f32x16 s) { return fma(v, v, s); });
   const f32x16 r = splat(1.0f / __builtin_sqrtf(squares + eps));

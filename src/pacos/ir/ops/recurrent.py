@@ -8,10 +8,11 @@ a state's row.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from pacos.ir.graph import Shape, Tensor, require
-from pacos.ir.registry import op
+from pacos.ir.registry import op, sample
 from pacos.lazy import np
 
 Array = Any
@@ -208,3 +209,45 @@ def wkv7(r: Array, g: Array, k: Array, v: Array, a: Array, b: Array, *, state: A
             h[:] = h * decay[t, :, None, :] + seen[:, :, None] * b[t, :, None, :] + v[t, :, :, None] * k[t, :, None, :]
             y[t] = np.einsum("hdn,hn->hd", h, r[t])
     return y.reshape(T, -1)
+
+
+def _lerp_shape(x: Tensor, y: Tensor, share: Tensor, row: int) -> Shape:
+    require(x.shape == y.shape, f"{x.name} {x.shape} and {y.name} {y.shape} differ")
+    if share.shape != x.shape:
+        rows = math.prod(int(dim) for dim in share.shape[:-1])
+        require(share.shape[-1] == x.shape[-1] and row < rows, f"{share.name} is {share.shape}, rows are {x.shape}")
+    return x.shape
+
+
+@op(
+    shape=_lerp_shape,
+    ulp=8,
+    samples=[
+        sample((3, 40), (3, 40), (3, 40)),
+        sample((3, 33), (3, 33), (4, 1, 1, 33), row=2),
+        sample((2, 8), (2, 8), (8,)),
+    ],
+)
+def lerp(x: Array, y: Array, share: Array, *, row: int = 0) -> Array:
+    """x + (y - x) share: a mixture, by shares of each place or by one row of a table. Source: arXiv:2404.05892.
+
+    Shapes: x and y [T, D], share [T, D] or [..., D] -> [T, D].
+    """
+    if share.shape != x.shape:
+        share = share.reshape(-1, x.shape[-1])[row]
+    return x + (y - x) * share
+
+
+def _bonus_shape(r: Tensor, k: Tensor, v: Tensor, u: Tensor) -> Shape:
+    require(u.shape in (r.shape[1:], (int(r.shape[1]) * int(r.shape[2]),)), f"{u.name} is {u.shape}, heads {r.shape}")
+    return _same_heads(r, k, v)
+
+
+@op(shape=_bonus_shape, ulp=64, samples=[sample((3, 2, 16), (3, 2, 16), (3, 2, 16), (2, 16))])
+def head_bonus(r: Array, k: Array, v: Array, u: Array) -> Array:
+    """Each head's value times the sum of r k u: what a token gives itself. Source: arXiv:2503.14456.
+
+    Shapes: r, k and v [T, H, N], u [H, N] or [H * N] -> [T, H * N].
+    """
+    shares = np.sum(r * k * u.reshape(r.shape[1:]), axis=-1, keepdims=True)
+    return (v * shares).reshape(r.shape[0], -1)

@@ -1,0 +1,87 @@
+"""Nemotron-H: layers of one part each: Mamba 2, attention without positions, or a unit of squared rectifiers.
+
+Source: Hugging Face modeling_nemotron_h.py; tensor names as in GGUF arch "nemotron_h".
+Shapes: T tokens in the step, R rows wanted, D model width, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pacos.errors import FormatError, UnsupportedModel
+from pacos.ir import ops
+from pacos.ir.graph import Inputs, Tensor, WeightTable
+from pacos.models.blocks import feed_forward, logits
+from pacos.models.hf_config import positive, sizes
+from pacos.models.hparams import Hparams
+from pacos.models.huggingface import HuggingFace
+from pacos.models.mixers import attend_anywhere, attention_layers, grouped_mixer, grouped_names, refuse_step_limits
+from pacos.models.registry import architecture
+from pacos.models.tensor_names import in_layers, outside
+
+_LETTERS = {"M": "linear_attention", "*": "full_attention", "-": "mlp", "E": "moe"}
+_OLD_WORDS = {"mamba": "linear_attention", "attention": "full_attention"}
+
+
+def _kinds(config: Mapping[str, Any]) -> list[str]:
+    """What each layer is, in the words of the newest configs."""
+    kinds = config.get("layer_types") or config.get("layers_block_type") or config.get("hybrid_override_pattern")
+    if not isinstance(kinds, list | str) or not kinds:
+        raise FormatError(f"config.json: layers_block_type is {kinds!a}, needed: what each layer is")
+    found = [_LETTERS.get(kind, _OLD_WORDS.get(kind, kind)) for kind in kinds]
+    if "moe" in found:
+        raise UnsupportedModel("Nemotron-H with experts is not supported")
+    return found
+
+
+def _metadata(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    refuse_step_limits(config)
+    kinds = _kinds(config)
+    config = {**config, "num_hidden_layers": len(kinds), "rms_norm_eps": config.get("layer_norm_epsilon")}
+    hidden = config.get("intermediate_size")
+    return sizes(config) | {
+        "context_length": 1 << 20,
+        "feed_forward_length": [hidden if kind == "mlp" else 0 for kind in kinds],
+        "attention.head_count_kv": attention_layers(config, [kind == "full_attention" for kind in kinds]),
+        "ssm.conv_kernel": config.get("conv_kernel"),
+        "ssm.inner_size": int(positive(config, "mamba_num_heads") * positive(config, "mamba_head_dim")),
+        "ssm.state_size": config.get("ssm_state_size"),
+        "ssm.time_step_rank": config.get("mamba_num_heads"),
+        "ssm.group_count": config.get("n_groups"),
+    }
+
+
+NEMOTRON_H = HuggingFace(
+    classes=("NemotronHForCausalLM",),
+    names=(
+        *outside(token_embd="embeddings", output_norm="norm_f", output="lm_head"),
+        *in_layers(attn_norm="norm"),
+        *grouped_names("layers.{i}.mixer", "n_groups"),
+        *in_layers("layers.{i}.mixer", attn_q="q_proj", attn_k="k_proj", attn_v="v_proj", attn_output="o_proj"),
+        *in_layers("layers.{i}.mixer", ffn_up="up_proj", ffn_down="down_proj"),
+    ),
+    metadata=_metadata,
+    defaults={
+        **{"head_dim": 128, "layer_norm_epsilon": 1e-5, "mamba_num_heads": 128, "mamba_head_dim": 64, "n_groups": 8},
+        **{"ssm_state_size": 128, "conv_kernel": 4, "hidden_act": "relu2", "mlp_hidden_act": "relu2"},
+    },
+    activations=("relu2",),
+    prefixes=("backbone.", "model."),
+)
+
+
+@architecture("nemotron_h", hf=NEMOTRON_H, rope="", recurrent=True)
+def nemotron_h(inputs: Inputs, weights: WeightTable, hp: Hparams) -> Tensor:
+    """Logits [R, V] for the rows wanted."""
+    x = ops.embed(inputs.tokens, weights["token_embd"])  # [T, D]
+    for i in range(hp.layers):
+        w = weights.block(i)
+        h = ops.rms_norm(x, w["attn_norm"], eps=hp.norm_eps)
+        if "ssm_in" in w:
+            x = x + grouped_mixer(h, inputs, w, hp)
+        elif "ffn_up" in w:
+            x = x + feed_forward(h, w, ops.relu_squared)
+        else:
+            x = x + attend_anywhere(h, w, inputs, hp, i)
+    return logits(x, inputs, weights, hp)
