@@ -42,9 +42,7 @@ def _metadata(config: Mapping[str, Any]) -> Mapping[str, Any]:
     hidden = config.get("intermediate_size")
     return sizes(config) | {
         "context_length": 1 << 20,
-        "attention.layer_norm_epsilon": config.get(
-            "layer_norm_epsilon"
-        ),  # llama.cpp asks for both
+        "attention.layer_norm_epsilon": config.get("layer_norm_epsilon"),  # llama.cpp asks for both
         "feed_forward_length": [hidden if kind == "mlp" else 0 for kind in kinds],
         "attention.head_count_kv": attention_layers(config, [kind == "full_attention" for kind in kinds]),
         "ssm.conv_kernel": config.get("conv_kernel"),

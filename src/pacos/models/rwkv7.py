@@ -9,7 +9,7 @@ from __future__ import annotations
 from pacos.ir import ops
 from pacos.ir.graph import Inputs, Tensor, WeightTable
 from pacos.ir.ops.recurrent import ROW_WIDTH_MAX
-from pacos.models.blocks import project
+from pacos.models.blocks import norm, project
 from pacos.models.hparams import Hparams
 from pacos.models.registry import architecture
 
@@ -21,22 +21,17 @@ _L2_EPS = 1e-12
 @architecture("rwkv7", rope="", recurrent=True)
 def rwkv7(inputs: Inputs, weights: WeightTable, hp: Hparams) -> Tensor:
     """Logits [R, V] for the rows wanted."""
-    x = _norm(ops.embed(inputs.tokens, weights["token_embd"]), weights, "token_embd_norm", hp)  # [T, D]
+    x = norm(ops.embed(inputs.tokens, weights["token_embd"]), weights, "token_embd_norm", hp)  # [T, D]
     first: Tensor | None = None
     for i in range(hp.layers):
         w = weights.block(i)
-        mixed, first = _time_mix(_norm(x, w, "attn_norm", hp), first, inputs, w, hp)
+        mixed, first = _time_mix(norm(x, w, "attn_norm", hp), first, inputs, w, hp)
         x = x + mixed
-        h = _norm(x, w, "attn_norm_2", hp)
+        h = norm(x, w, "attn_norm_2", hp)
         h = ops.lerp(h, ops.token_before(h, state=inputs.state()), w["channel_mix_lerp_k"])
         x = x + project(ops.relu_squared(project(h, w, "channel_mix_key")), w, "channel_mix_value")
-    x = _norm(ops.take(x, inputs.outputs), weights, "output_norm", hp)  # [R, D]
+    x = norm(ops.take(x, inputs.outputs), weights, "output_norm", hp)  # [R, D]
     return project(x, weights, "output")
-
-
-def _norm(x: Tensor, w: WeightTable, name: str, hp: Hparams) -> Tensor:
-    y: Tensor = ops.layer_norm(x, w[name], w.get(f"{name}.bias"), eps=hp.norm_eps)
-    return y
 
 
 def _narrow(x: Tensor, w: WeightTable, name: str) -> Tensor:
