@@ -193,6 +193,7 @@ async def test_n_08_metrics_are_off_until_asked_for_and_escape_names() -> None:
     async with client_of(residency, metrics=True) as client:
         assert (await client.post("/completion", json={"prompt": "x"})).status_code == 200
         lines = (await client.get("/metrics")).text.splitlines()
+    assert "llamacpp:tokens_predicted_total 1" in lines, "under llama-server's names too"
     assert not any(line.startswith("evil") for line in lines)
     assert any(r'model="a\"} 1\nevil"' in line for line in lines)
 

@@ -186,6 +186,8 @@ class _Watch:
     def _note(self, timings: Timings, *, first: bool) -> None:
         if first:
             self._metrics.cached_tokens.add(timings.cached_tokens)
+            self._metrics.prompt_seconds.add(timings.prompt_seconds)
+        self._metrics.generate_seconds.add(timings.generate_seconds)
         if timings.generate_rate:
             self._metrics.token_seconds.observe(1 / timings.generate_rate)
 

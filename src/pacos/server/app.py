@@ -22,7 +22,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from pacos.server import access
 from pacos.server.call import Call, ClientGone
 from pacos.server.dialects import Dialect, Operation, Parts, dialects
-from pacos.server.engine_metrics import engine_metrics
+from pacos.server.engine_metrics import engine_metrics, llama_metrics
 from pacos.server.fields import convert, read_json
 from pacos.server.guard import Guard, check_json_type, read_body
 from pacos.server.metrics import Metrics
@@ -47,7 +47,7 @@ def create_app(residency: Residency, options: ServeOptions) -> Starlette:
     for dialect in spoken:
         for operation in dialect.operations:
             by_path[operation.path].setdefault(operation.method, (dialect, operation))
-    metrics.collectors.append(lambda: engine_metrics(residency))
+    metrics.collectors += [lambda: engine_metrics(residency), lambda: llama_metrics(metrics, residency)]
     shared = _Shared(residency, options, guard, metrics, spoken)
     # Fixed paths come before those with parameters, which might take them.
     paths = sorted(by_path, key=lambda path: ("{" in path, path))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pacos.server.metrics import Counter, Gauge, Labels, Metric
+from pacos.server.metrics import Counter, Gauge, Labels, Metric, Metrics
 from pacos.server.residency import Residency
 
 _COUNTED = {
@@ -38,6 +38,36 @@ def engine_metrics(residency: Residency) -> Iterator[Metric]:
     for field, said in _COUNTED.items():
         counter = Counter(f"engine_{field}_total", said, ("model",))
         yield _filled(counter, {(name,): getattr(one, field) for name, one in found.items()})
+
+
+def llama_metrics(metrics: Metrics, residency: Residency) -> Iterator[Metric]:
+    """Numbers under llama-server's names, for boards that were made for it."""
+    engines = [resident.llm.engine.statistics() for resident in list(residency.open.values())]
+    prompt = metrics.prompt_tokens.values[()] - metrics.cached_tokens.values[()]
+    made = metrics.generated_tokens.values[()]
+    prompt_seconds, made_seconds = metrics.prompt_seconds.values[()], metrics.generate_seconds.values[()]
+    counted = {
+        "prompt_tokens_total": ("Number of prompt tokens processed.", prompt),
+        "prompt_seconds_total": ("Prompt process time.", prompt_seconds),
+        "tokens_predicted_total": ("Number of generation tokens processed.", made),
+        "tokens_predicted_seconds_total": ("Predict process time.", made_seconds),
+        "n_decode_total": ("Total number of steps.", sum(one.steps for one in engines)),
+    }
+    measured = {
+        "prompt_tokens_seconds": ("Average prompt throughput in tokens/s.", _rate(prompt, prompt_seconds)),
+        "predicted_tokens_seconds": ("Average generation throughput in tokens/s.", _rate(made, made_seconds)),
+        "requests_processing": ("Number of requests processing.", sum(one.running for one in engines)),
+        "requests_deferred": ("Number of requests deferred.", sum(one.waiting for one in engines)),
+    }
+    for kind, found in ((Counter, counted), (Gauge, measured)):
+        for name, (said, value) in found.items():
+            metric = _filled(kind(name, said), {(): value})
+            metric.name = f"llamacpp:{name}"
+            yield metric
+
+
+def _rate(count: float, seconds: float) -> float:
+    return count / seconds if seconds > 0 else 0.0
 
 
 def _filled(metric: Counter, values: dict[Labels, float]) -> Counter:

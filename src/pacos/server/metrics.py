@@ -84,6 +84,8 @@ class Metrics:
         self.prompt_tokens = Counter("prompt_tokens_total", "Tokens of prompts.")
         self.cached_tokens = Counter("prompt_tokens_cached_total", "Tokens of prompts that were not computed anew.")
         self.generated_tokens = Counter("generated_tokens_total", "Tokens generated.")
+        self.prompt_seconds = Counter("prompt_seconds_total", "Time that prompts took to be computed.")
+        self.generate_seconds = Counter("generate_seconds_total", "Time that answers took after their first token.")
         self.disconnects = Counter("disconnects_total", "Requests whose client left before the answer's end.")
         self.loop_lag = Histogram(
             "event_loop_lag_seconds",
