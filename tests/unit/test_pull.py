@@ -269,6 +269,10 @@ def test_a_plain_address(hub: FakeHub, tmp_path: Path) -> None:
             other.faults["own.gguf"] = [kind] * 3
             pulled(address, "--force")
         assert here("verify", "own").code == 0
+        other.plain = {"/my own/my model.gguf": content(2, 3000)}
+        odd = f"{other.url}/my%20own/my%20model.gguf"
+        assert "cannot be a model's name" in pulled(odd, code=2)
+        assert Path(pulled(odd, "--alias", "odd:1")["path"]).name == "odd_3A1.gguf"
         other.plain = {"/models/page.gguf": b"<html>log in</html>"}
         assert "a web page" in pulled(f"{other.url}/models/page.gguf", code=3)
         assert find_entry("page") is None

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from pacos.errors import UsageError
 from pacos.formats import open_archive
@@ -162,14 +162,16 @@ def pull_address(url: str, progress: Progress = silent, *, alias: str = "", forc
     if not force and find_entry(name) is not None:
         raise UsageError(f"there is a model {name}", hint="choose another --alias, or --force to replace it")
     folder = places.files_folder() / entry_path(name).stem
-    names = [f"{start}-{i:05}-of-{count:05}.gguf" for i in range(1, count + 1)] if count > 1 else [file]
+    files = [f"{start}-{i:05}-of-{count:05}.gguf" for i in range(1, count + 1)] if count > 1 else [file]
+    names = files if alias == "" or count > 1 else [f"{entry_path(name).stem.replace('%', '_')}.gguf"]
     digests = {}
     with Web() as web:
-        for each in names:
+        for part, each in zip(files, names, strict=True):
             target = folder / checked_name(each)
             if force:
                 target.unlink(missing_ok=True)
-            content = Content(url.replace(parts.path.rpartition("/")[2], each), shown=each)
+            path = f"{parts.path.rpartition('/')[0]}/{quote(part)}"
+            content = Content(parts._replace(path=path, fragment="").geturl(), shown=part)
             lock = places.locks_folder() / f"{folder.name}.lock"
             try:
                 digests[each] = download(web, content, target, lock, lambda seen, each=each: progress(each, seen, -1))  # type: ignore[misc]
