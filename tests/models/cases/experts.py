@@ -108,6 +108,7 @@ CASES = {
             attn_temperature_tuning=True,
             use_qk_norm=True,
             no_rope_layer_interval=4,
-        )
+        ),
+        peer="has chunks of 8192 tokens, whatever the config says",
     ),
 }
