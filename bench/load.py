@@ -8,7 +8,8 @@ before. A row per case goes to bench/results/<machine>-load.csv.
     python bench/load.py storyteller --streams 64 --prompt 32 --generate 100 --prompts shared
 
 Units: tokens per second of all streams together, from the first request to the last answer's end, prompts' time
-included; times to first token (`ttft`) and gaps between a stream's tokens in seconds.
+included; times to first token (`ttft`) and gaps between a stream's tokens in seconds; `loop_us` is processor time of
+Pacos' event loop, everything between the engine and the sockets, in microseconds a generated token.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ CASE_FIELDS = ("model", "streams", "prompts", "prompt_tokens", "generated_tokens
 FIELDS = (
     *("date", "commit", "machine", "threads", *CASE_FIELDS),
     *(f"{name}_{measure}" for measure in MEASURES for name in CONTENDERS),
-    *("rate_ratio", "ttft_p95_ratio", "rounds", "others_cpu"),
+    *("rate_ratio", "ttft_p95_ratio", "pacos_loop_us", "rounds", "others_cpu"),
 )
 
 
@@ -109,20 +110,25 @@ def run_case(case: Case, path: Path, options: argparse.Namespace) -> dict[str, o
     tokens = case.prompt_tokens + case.generated_tokens
     disturbed = []
     with ExitStack() as stack:
-        ports = {}
+        ports, processes, loop = {}, {}, 0.0
         for name, command in commands(path, case, tokens, options):
             ports[name] = int(command[command.index("--port") + 1])
-            stack.enter_context(load_servers.running(command, ports[name]))
+            processes[name] = stack.enter_context(load_servers.running(command, ports[name])).pid
             warm = Case(case.model, 1, "unshared", 8, 4)
             load_client.run(ports[name], bodies(warm, 0, options.vocabulary), options.limit)
         for turn in range(options.rounds):
             for name, port in ports.items():
                 disturbed += [used for used in (race_runs.calm(),) if used is not None]
+                before = load_servers.first_thread_seconds(processes[name])
                 streams = load_client.run(port, bodies(case, turn, options.vocabulary), options.limit)
+                if name == "pacos":
+                    loop += load_servers.first_thread_seconds(processes[name]) - before
                 found.setdefault(name, []).append(measured(streams, case))
                 shown = ", ".join(f"{key} {value:.4g}" for key, value in found[name][-1].items())
                 print(f"{case.key} turn {turn + 1} {name}: {shown}", file=sys.stderr)
-    return row(case, path, options, found, max(disturbed, default=0.0))
+    spent = 1e6 * loop / (options.rounds * case.streams * case.generated_tokens)
+    line = row(case, path, options, found, max(disturbed, default=0.0))
+    return line | {"pacos_loop_us": round(spent, 1) or ""}
 
 
 def commands(path: Path, case: Case, tokens: int, options: argparse.Namespace) -> Iterator[tuple[str, list[str]]]:

@@ -55,6 +55,12 @@ def running(command: list[str], port: int) -> Iterator[subprocess.Popen[bytes]]:
                 process.wait()
 
 
+def first_thread_seconds(pid: int) -> float:
+    """Processor time of a process's first thread, the event loop of `pacos serve`; 0 where nobody counts it."""
+    path = Path(f"/proc/{pid}/task/{pid}/schedstat")
+    return int(path.read_text(encoding="ascii").split()[0]) / 1e9 if path.exists() else 0.0
+
+
 def _ready(process: subprocess.Popen[bytes], port: int) -> bool:
     end = time.monotonic() + _START_SECONDS
     while time.monotonic() < end and process.poll() is None:
