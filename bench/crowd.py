@@ -2,8 +2,9 @@
 
     python bench/crowd.py --seconds 20
 
-The server measures itself, ten times a second, from its start on: how much later than asked a timer fires. Prints the
-99 % quantile's bound, how many sequences ran and waited at most, and exits with 1 when it is above --limit.
+The server measures itself, ten times a second: how much later than asked a timer fires. All 144 requests come at once,
+again and again, once the idle connections are there. Prints the bound of the 99 % quantile, how many sequences ran and
+waited at most; exits with 1 when it is above --limit.
 Units: seconds.
 """
 
@@ -37,6 +38,7 @@ def numbers(port: int) -> dict[str, float]:
 def crowd(port: int, seconds: float) -> tuple[float, float, float]:
     """Lateness, and the most that ran and waited."""
     idle = [socket.create_connection(("127.0.0.1", port)) for _ in range(IDLE)]
+    before = numbers(port)
     ran = waited = 0.0
     end, turn = time.monotonic() + seconds, 0
     case = load.Case("storyteller", RUNNING + WAITING, "unshared", PROMPT, ANSWER)
@@ -51,7 +53,8 @@ def crowd(port: int, seconds: float) -> tuple[float, float, float]:
         turn += 1
     for connection in idle:
         connection.close()
-    return soak.lag_quantile(numbers(port), 0.99), ran, waited
+    since = {name: value - before.get(name, 0.0) for name, value in numbers(port).items()}
+    return soak.lag_quantile(since, 0.99), ran, waited
 
 
 def main() -> None:

@@ -30,6 +30,7 @@ from pacos.server.problem import RequestError
 from pacos.server.requests import Requests
 from pacos.server.residency import Residency
 from pacos.server.stream import error_bytes
+from pacos.server.turns import Turns
 from pacos.settings.serve import ServeOptions
 
 FALLBACK = "openai"  # the dialect of paths that nobody knows
@@ -102,6 +103,7 @@ class _Shared:
         self.metrics = metrics
         self.dialects = {dialect.name: dialect for dialect in spoken}
         self.requests = Requests(options.requests_max)
+        self.turns = Turns()
 
     def dialect_of(self, path: str) -> Dialect:
         """The dialect in whose shape a path that nobody knows is answered."""
@@ -144,6 +146,7 @@ class _Intake:
         metrics = self.shared.metrics
         metrics.running.add(1)
         try:
+            await self.shared.turns.take()
             await self.app(scope, receive, watched)
         finally:
             metrics.running.add(-1)
