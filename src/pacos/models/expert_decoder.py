@@ -9,7 +9,7 @@ from typing import Any
 
 from pacos.ir import ops
 from pacos.ir.graph import Inputs, Tensor, WeightTable
-from pacos.models.blocks import logits, project
+from pacos.models.blocks import logits, project, queries_keys_values
 from pacos.models.hparams import Hparams
 from pacos.models.mixture import feed_forward
 
@@ -31,45 +31,20 @@ def self_attention(h: Tensor, w: WeightTable, inputs: Inputs, hp: Hparams, layer
     Shapes: [T, D] -> [T, D].
     """
     q, k, v = queries_keys_values(h, w, hp, layer)
+    q, k = _normed(q, w, "attn_q_norm", hp), _normed(k, w, "attn_k_norm", hp)
     rope = hp.rope_of(layer)
     q, k = (ops.rope(part, inputs.positions, rope) for part in (q, k))
     options = {"scale": hp.scale, "window": hp.windows[layer], **options}
     return project(ops.attention(q, k, v, w.get("attn_sinks"), cache=inputs.cache[layer], **options), w, "attn_output")
 
 
-def queries_keys_values(h: Tensor, w: WeightTable, hp: Hparams, layer: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Heads by one matrix or three; queries and keys are normed by whole rows or by heads, as wide as the norm is.
-
-    Shapes: [T, D] -> [T, H, E], [T, K, E], [T, K, E].
-    """
-    q, k, v = (
-        _normed(x, w, name, width, hp)
-        for x, name, width in zip(
-            projected(h, w, hp, layer),
-            ("attn_q_norm", "attn_k_norm", ""),
-            (hp.head_width, hp.head_width, hp.value_width),
-            strict=True,
-        )
-    )
-    return q, k, v
-
-
-def projected(h: Tensor, w: WeightTable, hp: Hparams, layer: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Rows of queries, keys and values. Shapes: [T, D] -> [T, H * E], [T, K * E], [T, K * E]."""
-    if "attn_qkv" not in w:
-        return project(h, w, "attn_q"), project(h, w, "attn_k"), project(h, w, "attn_v")
-    qkv = project(h, w, "attn_qkv")
-    ends = [0, hp.heads[layer] * hp.head_width]
-    ends += [ends[1] + hp.key_heads[layer] * hp.head_width]
-    ends += [ends[2] + hp.key_heads[layer] * hp.value_width]
-    q, k, v = (ops.columns(qkv, start=ends[n], stop=ends[n + 1]) for n in range(3))
-    return q, k, v
-
-
-def _normed(x: Tensor, w: WeightTable, name: str, width: int, hp: Hparams) -> Tensor:
-    norm = w.get(name) if name else None
+def _normed(x: Tensor, w: WeightTable, name: str, hp: Hparams) -> Tensor:
+    """Norm heads, or whole rows where the norm is as wide. Shapes: [T, H, E] -> [T, H, E]."""
+    norm = w.get(name)
     if norm is None:
-        return ops.heads(x, width=width)  # type: ignore[no-any-return]
-    if norm.shape == x.shape[1:]:
-        return ops.heads(ops.rms_norm(x, norm, eps=hp.norm_eps), width=width)  # type: ignore[no-any-return]
-    return ops.rms_norm(ops.heads(x, width=width), norm, eps=hp.norm_eps)  # type: ignore[no-any-return]
+        return x
+    if norm.shape == x.shape[2:]:
+        y: Tensor = ops.rms_norm(x, norm, eps=hp.norm_eps)
+    else:
+        y = ops.heads(ops.rms_norm(ops.flat(x), norm, eps=hp.norm_eps), width=x.shape[2])
+    return y

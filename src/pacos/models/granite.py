@@ -1,7 +1,7 @@
-"""Granite 3, dense, and MiniCPM 1 and 2: Llama with factors on embeddings, residuals, scores and logits.
+"""Granite 3, also with experts, and MiniCPM 1 and 2: Llama with factors on embeddings, residuals, scores and logits.
 
 Source: Hugging Face modeling_granite.py, and the modeling_minicpm.py of the published folders; tensor names as in
-GGUF arch "granite" and "minicpm".
+GGUF arch "granite", "granitemoe" and "minicpm".
 Shapes: T tokens in the step, R rows wanted, D model width, V vocabulary, H query heads, K key heads, E head width.
 """
 
@@ -9,12 +9,15 @@ from __future__ import annotations
 
 from pacos.ir import ops
 from pacos.ir.graph import Inputs, Tensor, WeightTable
-from pacos.models.blocks import attend, logits, queries_keys_values, rope_factors, silu_feed_forward
+from pacos.models.blocks import attend, logits, queries_keys_values, rope_factors
 from pacos.models.hf_config import Config, Metadata, decoder, long_rope_vectors, positive
+from pacos.models.hf_experts import READS, experts
 from pacos.models.hparams import Hparams
 from pacos.models.huggingface import HuggingFace
 from pacos.models.llama import NAMES
+from pacos.models.mixture import feed_forward
 from pacos.models.registry import architecture
+from pacos.models.tensor_names import ENDS, PAIRED_ATTENTION, TWO_NORMS, TensorName, part
 
 
 def _read_granite(config: Config) -> Metadata:
@@ -46,6 +49,24 @@ GRANITE = HuggingFace(
     reads=("position_embedding_type",),
     refuses=(("position_embedding_type", "rope"),),
 )
+_MIXED, _SHARED = "layers.{i}.block_sparse_moe", "layers.{i}.shared_mlp"
+GRANITE_MOE = HuggingFace(
+    classes=("GraniteMoeForCausalLM", "GraniteMoeSharedForCausalLM"),
+    names=(
+        *(*ENDS, *TWO_NORMS, *PAIRED_ATTENTION),
+        TensorName("blk.{i}.ffn_gate_inp.weight", f"{_MIXED}.router.layer.weight"),
+        TensorName("blk.{i}.ffn_gate_exps.weight", f"{_MIXED}.input_linear.weight", (part(0, 2, axis=1),)),
+        TensorName("blk.{i}.ffn_up_exps.weight", f"{_MIXED}.input_linear.weight", (part(1, 2, axis=1),)),
+        TensorName("blk.{i}.ffn_down_exps.weight", f"{_MIXED}.output_linear.weight"),
+        TensorName("blk.{i}.ffn_gate_shexp.weight", f"{_SHARED}.input_linear.weight", (part(0, 2),)),
+        TensorName("blk.{i}.ffn_up_shexp.weight", f"{_SHARED}.input_linear.weight", (part(1, 2),)),
+        TensorName("blk.{i}.ffn_down_shexp.weight", f"{_SHARED}.output_linear.weight"),
+    ),
+    metadata=lambda config: _read_granite(config) | experts(config),
+    defaults={"rms_norm_eps": 1e-6, "num_local_experts": 8, "num_experts_per_tok": 2, **_ONES},
+    reads=("position_embedding_type", *READS),
+    refuses=(("position_embedding_type", "rope"),),
+)
 MINICPM = HuggingFace(
     classes=("MiniCPMForCausalLM",),
     names=NAMES,
@@ -57,6 +78,12 @@ MINICPM = HuggingFace(
 
 @architecture("granite", hf=GRANITE, rope="pairs")
 def granite(inputs: Inputs, weights: WeightTable, hp: Hparams) -> Tensor:
+    """Logits [R, V] for the rows wanted."""
+    return _scaled(inputs, weights, hp, (1.0, 1.0, 1.0))
+
+
+@architecture("granitemoe", hf=GRANITE_MOE, rope="pairs", defaults={"expert_weights_norm": True})
+def granitemoe(inputs: Inputs, weights: WeightTable, hp: Hparams) -> Tensor:
     """Logits [R, V] for the rows wanted."""
     return _scaled(inputs, weights, hp, (1.0, 1.0, 1.0))
 
@@ -79,7 +106,7 @@ def _scaled(inputs: Inputs, weights: WeightTable, hp: Hparams, factors: tuple[fl
         q, k, v = queries_keys_values(ops.rms_norm(x, w["attn_norm"], eps=hp.norm_eps), w, hp, i)
         q, k = (ops.rope(part, inputs.positions, hp.rope, rope) for part in (q, k))
         x = x + ops.scale(attend((q, k, v), w, inputs, hp, i), factor=residual)
-        h = silu_feed_forward(ops.rms_norm(x, w["ffn_norm"], eps=hp.norm_eps), w)
+        h = feed_forward(ops.rms_norm(x, w["ffn_norm"], eps=hp.norm_eps), w, hp.experts)
         x = x + ops.scale(h, factor=residual)
     y: Tensor = ops.scale(logits(x, inputs, weights, hp), factor=1 / logit)
     return y

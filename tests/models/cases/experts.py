@@ -109,6 +109,30 @@ CASES = {
             use_qk_norm=True,
             no_rope_layer_interval=4,
         ),
-        peer="has chunks of 8192 tokens, whatever the config says",
+        peer="has chunks of 8192 positions alone",
+    ),
+    "granitemoe": Case(
+        small(
+            *("GraniteMoeForCausalLM", "granitemoe"),
+            num_local_experts=6,
+            num_experts_per_tok=2,
+            intermediate_size=64,
+            head_dim=None,
+            embedding_multiplier=3.0,
+            residual_multiplier=0.5,
+            attention_multiplier=0.2,
+            logits_scaling=2.0,
+        )
+    ),
+    "dbrx": Case(
+        {
+            **{"architectures": ["DbrxForCausalLM"], "model_type": "dbrx", "d_model": 64, "n_heads": 4, "n_layers": 2},
+            **{"max_seq_len": 512, "vocab_size": 256, "tie_word_embeddings": False},
+            "attn_config": {"kv_n_heads": 2, "rope_theta": 10000.0, "clip_qkv": 2.0},
+            "ffn_config": {
+                **{"hidden_size": 64, "ffn_hidden_size": 64, "moe_num_experts": 6, "moe_top_k": 2},
+                **{"moe_normalize_expert_weights": 1.0, "ffn_act_fn": {"name": "silu"}},
+            },
+        }
     ),
 }
