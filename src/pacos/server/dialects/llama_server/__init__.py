@@ -6,7 +6,7 @@ Source: tools/server/README.md of llama.cpp.
 from __future__ import annotations
 
 from pacos.server.dialects import Dialect, Operation
-from pacos.server.dialects.llama_server import completion, infill, properties, shapes, slots, tokens, vectors
+from pacos.server.dialects.llama_server import completion, infill, properties, shapes, slots, streams, tokens, vectors
 
 _COMPLETIONS = [
     Operation(
@@ -44,6 +44,17 @@ DIALECT = Dialect(
         *_COMPLETIONS,
         *_VECTORS,
         *_RANKS,
+        Operation("GET", "/v1/stream", streams.read, "Read a stream again: ?conv_id=ID&from=BYTE.", light=True),
+        Operation("DELETE", "/v1/stream", streams.stop, "Stop a stream: ?conv_id=ID.", light=True),
+        Operation(
+            "POST",
+            "/v1/streams/lookup",
+            streams.lookup,
+            "Tell which conversations have a stream.",
+            body=streams.Lookup,
+            reply=list[streams.StreamState],
+            light=True,
+        ),
         Operation("GET", "/slots", slots.run, "List the slots.", reply=list[slots.SlotState], light=True),
         Operation(
             "POST",

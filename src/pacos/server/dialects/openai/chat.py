@@ -16,6 +16,7 @@ from pacos.server.dialects.openai.scores import chat_scores
 from pacos.server.dialects.openai.shapes import FINGERPRINT, Usage, context_of, new_id, now
 from pacos.server.dialects.openai.wishes import Wishing, scores_wanted, wishes
 from pacos.server.fields import OWN, Fields, with_options
+from pacos.server.replay import Replays
 from pacos.server.residency import Resident
 from pacos.server.stream import DONE, event, json_response, server_sent_events
 from pacos.settings.constraint import ConstraintOptions, ReasoningOptions
@@ -155,7 +156,8 @@ async def run(call: Call[ChatFields]) -> ASGIApp:
         choices=shapes.choices_of(body),
     )
     if body.stream:
-        return server_sent_events(call, _chunks(call, resident.llm, streams))
+        pieces = _chunks(call, resident.llm, streams)
+        return server_sent_events(call, Replays.of(call).started(call, pieces))
     found = await answers.completions(call, streams)
     reply = ChatReply(
         id=new_id("chatcmpl"),
