@@ -147,7 +147,7 @@ async def test_lists_and_descriptions() -> None:
         assert running["context_length"] == 4096
         assert running["expires_at"].startswith("9999")
         shown = (await client.post("/api/show", json={"model": "storyteller:latest"})).json()
-        assert shown["parameters"] == "temp 0.5"
+        assert shown["parameters"] == "temperature 0.5"
         assert shown["model_info"]["general.architecture"] == "llama"
         assert shown["model_info"]["tokenizer.ggml.tokens"] is None
         assert "(" not in str(shown["details"]["parameter_size"])

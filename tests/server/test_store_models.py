@@ -57,7 +57,7 @@ async def test_models_of_the_store_are_listed_and_opened_when_asked_for() -> Non
         assert (await client.get("/v1/models/brief")).json()["loaded"]
         shown = (await client.post("/api/show", json={"model": "brief"})).json()
         assert 'SYSTEM """Be brief."""' in shown["modelfile"]
-        assert "ctx_size 64" in shown["parameters"]
+        assert "num_ctx 64" in shown["parameters"]
         for name in ("/etc/passwd", str(STORYTELLER), "../names/small.json", "none", "org/none"):
             refused = await client.post("/api/chat", json={**CHAT, "model": name})
             assert refused.status_code == 404, name

@@ -65,6 +65,29 @@ def test_everything_that_a_modelfile_says(home: Path) -> None:
     assert here("run", "brief", "-p", "Once", "-n", "2", "--json").code == 0
 
 
+def test_every_option_is_written_so_that_it_is_read_again() -> None:
+    options = {
+        "temp": 0.5,
+        "n_predict": 7,
+        "ctx_size": 64,
+        "stop": ["a", " \"b\"\n"],
+        "stop_ids": [5, 6],
+        "samplers": ["top_k", "temperature"],
+        "dry_sequence_breakers": ["\n", "x"],
+        "logit_bias": [[5, -1.0], [6, 0.25]],
+        "ignore_eos": True,
+        "rope_freq_base": 1e6,
+    }
+    write_entry(Entry("much", model="storyteller", options=options))
+    text = written(find("much"))
+    for line in ("temperature 0.5", "num_predict 7", "num_ctx 64"):
+        assert f"PARAMETER {line}\n" in text, "Ollama's clients look for Ollama's names"
+    again, notes = entry_from("again", read_modelfile(text), None)
+    write_entry(again)
+    assert find("again").preset.options == find("much").preset.options
+    assert not notes
+
+
 def test_from_a_file_beside_the_modelfile(home: Path) -> None:
     (home / "inner").mkdir()
     two_tensors().save(home / "inner", "m.gguf")
@@ -78,6 +101,11 @@ def test_from_a_file_beside_the_modelfile(home: Path) -> None:
     assert here("create", "a/../b", "-f", "-", stdin="FROM storyteller").code == 2
     missing = here("create", "mine", "-f", "-", stdin="FROM llama3.2")
     assert "pacos pull ollama:llama3.2" in missing.err
+    for path in ("./none.gguf", "none.gguf", "../none"):
+        missing = here("create", "mine", "-f", "-", stdin=f"FROM {path}")
+        assert missing.code == 3
+        assert "a path from the Modelfile's folder" in missing.err
+        assert "pacos pull" not in missing.err
 
 
 BAD = {

@@ -198,9 +198,11 @@ def test_removing(home: Path) -> None:
     assert not four.exists()
     assert upkeep.remove("org/tale") > 0
     assert not hub_cache.repos(places.hub_folder())
-    for name in ("org/tale", "nothing", "storyteller", "../home"):
+    for name in ("org/tale", "nothing", "../home"):
         with pytest.raises(ModelNotFound):
             upkeep.remove(name)
+    with pytest.raises(UsageError, match="storyteller is a bundled model"):
+        upkeep.remove("storyteller")
 
 
 def test_two_names_share_files_until_the_last_goes(home: Path) -> None:

@@ -21,7 +21,7 @@ from pacos.formats.wording import shown
 from pacos.hub.bring_in import found_at
 from pacos.hub.entries import Entry
 from pacos.hub.names import find_name
-from pacos.hub.presets import named_by, ollama_options
+from pacos.hub.presets import named_by, ollama_options, parameter_texts
 from pacos.hub.spelling import checked_name
 from pacos.hub.store import StoredModel
 
@@ -164,6 +164,9 @@ def _from(model: str, folder: Path | None) -> Entry:
         return entries[0]
     found = find_name(model)
     if found is None:
+        if model.endswith(".gguf") or model.startswith((".", "/", "~")):
+            hint = "give a path from the Modelfile's folder on" if folder is not None else "give a name, not a path"
+            raise ModelNotFound(f"no model file {shown(model)!r}", hint=hint)
         hint = f"`pacos pull {model}` or `pacos pull ollama:{model}` downloads it"
         raise ModelNotFound(f"no model {shown(model)!r} in the store", hint=hint)
     return Entry("from", model=found.name)
@@ -173,10 +176,7 @@ def written(model: StoredModel) -> str:
     """The Modelfile that gives a name what it gives now."""
     preset = model.preset
     lines = [f"FROM {model.alias_of or model.name}"]
-    for name, value in preset.options.items():
-        for one in value if isinstance(value, (list, tuple)) else (value,):
-            text = json.dumps(one, ensure_ascii=False) if isinstance(one, str) else str(one).lower()
-            lines.append(f"PARAMETER {name} {text}")
+    lines += [f"PARAMETER {name} {text}" for name, text in parameter_texts(preset.options)]
     texts = (("SYSTEM", preset.system), ("TEMPLATE", preset.template), ("LICENSE", preset.licence))
     lines += [f"{word} {_TRIPLE}{text}{_TRIPLE}" for word, text in texts if text]
     lines += [f"MESSAGE {one['role']} {_TRIPLE}{one['content']}{_TRIPLE}" for one in preset.messages]

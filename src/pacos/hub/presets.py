@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from pacos.errors import UsageError
@@ -23,7 +24,6 @@ _OURS = {  # Ollama's name -> ours
 # What says how a GPU or the memory is used: it changes no answer, and here the engine decides.
 _WITHOUT_EFFECT = {"num_gpu", "main_gpu", "use_mmap", "use_mlock", "numa", "low_vram", "f16_kv", "vocab_only"}
 _WITHOUT_END = -2  # num_predict: until the context is full
-_REPEATABLE = {"stop"}
 _ACTION = re.compile(r"{{-?\s*(.*?)\s*-?}}", re.DOTALL)
 _SPECIAL = re.compile(
     r"<\|[^|<>\n]{1,40}\|>|<｜[^｜<>\n]{1,40}｜>|</?\w{1,20}>|\[/?[A-Z_]{2,20}\]|<</?SYS>>", re.IGNORECASE
@@ -55,15 +55,28 @@ def ollama_options(pairs: Iterable[tuple[str, Any]]) -> tuple[dict[str, Any], li
             names = ", ".join(sorted((set(known) - set(_OURS.values())) | set(_OURS)))
             raise UsageError(f"unknown parameter {name!a:.60}", hint=f"there are {names}")
         try:
-            value = one.from_text(value) if isinstance(value, str) and name not in _REPEATABLE else value
+            value = one.from_text(value) if isinstance(value, str) else value
         except UsageError as error:
             raise UsageError(f"parameter {name}: {error.message}", hint=error.hint) from None
-        if name in _REPEATABLE:
-            found[one.name] = [*found.get(one.name, []), *([value] if isinstance(value, str) else value)]
+        if isinstance(value, (list, tuple)):  # said again, such a parameter has one more
+            found[one.name] = [*found.get(one.name, []), *value]
         else:
             found[one.name] = -1 if name == "num_predict" and value == _WITHOUT_END else value
     read(GROUPS, found)
     return found, notes
+
+
+def parameter_texts(options: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """The parameters, in Ollama's names where it has one, that `ollama_options` reads as these options."""
+    theirs = {ours: name for name, ours in _OURS.items()}
+    for name, value in options.items():
+        value = list(value.items()) if isinstance(value, Mapping) else value
+        for one in value if isinstance(value, (list, tuple)) else (value,):
+            if isinstance(one, (list, tuple)):  # a token and its bias
+                text = f"{one[0]}{one[1]:+}"
+            else:
+                text = json.dumps(one, ensure_ascii=False) if isinstance(one, str) else str(one).lower()
+            yield theirs.get(name, name), text
 
 
 def is_jinja(text: str) -> bool:

@@ -18,7 +18,7 @@ from pacos.hub import hub_cache
 from pacos.hub.digests import GIT_SHA1, SHA256, file_digest
 from pacos.hub.entries import Entry, all_entries, changing, find_entry, remove_entry
 from pacos.hub.spelling import hub_name
-from pacos.hub.store import Store, own_files
+from pacos.hub.store import BUNDLED, Store, own_files
 from pacos.settings import places
 
 _RECENT_SECONDS = 3600  # what is younger may belong to a download that runs
@@ -68,6 +68,9 @@ def remove(name: str, *, force: bool = False) -> int:
                 freed = _size(folder)  # only remains of downloads
                 shutil.rmtree(folder)
                 return freed
+            if name in BUNDLED:
+                problem = f"{shown(name)} is a bundled model, a part of Pacos itself"
+                raise UsageError(problem, hint="only what was pulled, imported or named goes")
             raise ModelNotFound(f"no model {shown(name)} in the store", hint="`pacos list` shows what there is")
         _refuse_if_needed({str(model.name).lower() for model in models} | {wanted.repo.lower()}, name, force=force)
         folder = hub_cache.repo_folder(root, wanted.repo)
@@ -178,6 +181,9 @@ def _all_files(store: Store, names: list[str]) -> Iterator[tuple[Path, str, str]
     wanted = [store.find(name) for name in names]
     for name, found in zip(names, wanted, strict=True):
         if found is None:
+            if name in BUNDLED:
+                problem = f"{shown(name)} is a bundled model, a part of Pacos itself"
+                raise UsageError(problem, hint="only what was pulled, imported or named goes")
             raise ModelNotFound(f"no model {shown(name)} in the store", hint="`pacos list` shows what there is")
     files = {os.path.realpath(file) for found in wanted if found is not None for file in found.files}
     done: set[str] = set()

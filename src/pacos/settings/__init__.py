@@ -64,6 +64,13 @@ def _stop_ids(value: Any) -> Any:
     return value
 
 
+def _stop_id_text(text: str) -> tuple[int, ...]:
+    try:
+        return (int(text),)
+    except ValueError:
+        raise UsageError(f"stop_ids is {text[:80]!r}", hint="use a token id") from None
+
+
 @dataclass(frozen=True, slots=True)
 class GenerateOptions:
     """When a generation ends and what it may reuse."""
@@ -83,7 +90,11 @@ class GenerateOptions:
         help="Text that ends the generation and is not shown; repeatable.",
     )
     stop_ids: tuple[int, ...] = option(
-        (), most=STOP_IDS_MAX, normal=_stop_ids, help="Token ids that end the generation, beside the model's own."
+        (),
+        most=STOP_IDS_MAX,
+        parse=_stop_id_text,
+        normal=_stop_ids,
+        help="Token ids that end the generation, beside the model's own.",
     )
     ignore_eos: bool = option(False, flags=("--ignore-eos",), help="Go on past the model's end tokens.")
     cache_prompt: bool = option(
