@@ -178,6 +178,8 @@ def test_embedding_and_vocabulary_must_fit() -> None:
     assert Hparams.from_metadata(metadata() | tokens, embedding(128)).vocab_size == 128
     with pytest.raises(FormatError, match="vocabulary alone"):
         Hparams.from_metadata(metadata(), {})
+    with pytest.raises(FormatError, match="vocabulary alone"):
+        Hparams.from_metadata({"general.architecture": "llama"}, {})
     with pytest.raises(FormatError, match="needed"):
         Hparams.from_metadata(metadata(), embedding(100, 32))
 

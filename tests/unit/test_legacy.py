@@ -8,9 +8,11 @@ from pathlib import Path
 import llama_builder as lb
 import numpy as np
 import pytest
+from commands import here
 from models import running
 from shared_files import shared
 
+import pacos
 from pacos import backends, quants
 from pacos.errors import FormatError, ModelError, ModelNotFound, UnsupportedModel
 from pacos.formats import open_archive
@@ -237,6 +239,11 @@ def test_llama2c_without_a_vocabulary_takes_numbers(weights: dict[str, np.ndarra
     assert archive.metadata["tokenizer.ggml.model"] == "no_vocab"
     assert "no tokenizer.bin beside it" in archive.warnings[0]  # type: ignore[attr-defined]
     archive.close()
+    for done in (here("tokenize", path, "Once"), here("run", path, "-p", "Once")):
+        assert done.code == 2
+        assert "no tokenizer: it takes token ids alone" in done.err
+    with pacos.load(path) as llm:
+        assert llm.generate([1, 2], n_predict=2, temp=0).token_ids
 
 
 def test_real_files_of_others(tmp_path: Path) -> None:

@@ -91,6 +91,9 @@ class Hparams:
         Errors: FormatError naming key, value and range; UnsupportedModel for what this version does not compute.
         """
         entry = model_for(metadata.get("general.architecture"))
+        if "token_embd.weight" not in tensors:  # such files lack many keys too
+            hint = "a file of a vocabulary alone cannot run; give the whole model"
+            raise FormatError("tensor 'token_embd.weight' is missing", hint=hint)
         keys = Keys(entry.name, metadata, entry.defaults)
         experts = Experts.read(keys)
         layers = _layers(keys)
@@ -189,10 +192,7 @@ def _norm_eps(keys: Keys) -> float:
 
 
 def _vocab_size(metadata: Mapping[str, Any], tensors: Mapping[str, TensorEntry], width: int) -> int:
-    table = tensors.get("token_embd.weight")
-    if table is None:
-        hint = "a file of a vocabulary alone cannot run; give the whole model"
-        raise FormatError("tensor 'token_embd.weight' is missing", hint=hint)
+    table = tensors["token_embd.weight"]
     if len(table.shape) != 2 or table.shape[1] != width or not 1 <= table.shape[0] <= VOCAB_MAX:
         raise FormatError(f"tensor 'token_embd.weight' is {table.shape}, needed: (vocabulary, {width})")
     tokens = metadata.get("tokenizer.ggml.tokens")

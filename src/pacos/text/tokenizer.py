@@ -59,6 +59,7 @@ class Tokenizer:
         self.add_eos = False
         self.add_sep = False
         self.add_space_prefix = False
+        self._takes_text = True
         self.eog: frozenset[int] = frozenset()
         self.suppressed: tuple[int, ...] = ()
         self.warnings: tuple[str, ...] = ()
@@ -88,6 +89,7 @@ class Tokenizer:
         made.add_eos = flag(metadata, "add_eos_token", default=defaults.add_eos)
         made.add_sep = flag(metadata, "add_sep_token", default=defaults.add_sep)
         made.add_space_prefix = add_space
+        made._takes_text = defaults.takes_text
         made.suppressed = read_suppressed(metadata, native.size)
         made._watch_specials(metadata)
         if not eog:
@@ -115,9 +117,10 @@ class Tokenizer:
         add_special: begin with BOS and end with EOS where the model wants them. parse_special: recognise control
         tokens such as <|im_end|> in the text; without it they are plain characters. Bytes that are no UTF-8 become
         U+FFFD, or byte tokens in a SentencePiece vocabulary.
+        Errors: UsageError for a text where there is no tokenizer.
         """
         data = text if isinstance(text, bytes) else _utf8(text)
-        ids = self._native.encode(data, [(0, len(data))] if parse_special else []).tolist()
+        ids = self._split(data, [(0, len(data))] if parse_special else [])
         return self._framed(ids, add_special=add_special, once=False)
 
     def encode_pair(self, first: str | bytes, second: str | bytes) -> tuple[list[int], list[int]]:
@@ -145,8 +148,14 @@ class Tokenizer:
                 markup.append((begin, at + len(data)))
             parts.append(data)
             at += len(data)
-        ids = self._native.encode(b"".join(parts), markup).tolist()
+        ids = self._split(b"".join(parts), markup)
         return self._framed(ids, add_special=add_special, once=True)
+
+    def _split(self, data: bytes, markup: list[tuple[int, int]]) -> list[int]:
+        if data and not self._takes_text:
+            hint = "give token ids, or a file with its tokenizer"
+            raise UsageError("the model has no tokenizer: it takes token ids alone, no text", hint=hint)
+        return self._native.encode(data, markup).tolist()
 
     def _framed(self, ids: list[int], *, add_special: bool, once: bool) -> list[int]:
         if not add_special:

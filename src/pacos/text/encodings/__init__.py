@@ -17,7 +17,7 @@ from pacos.text.native_vocabulary import NativeVocabulary
 class Defaults:
     """What a file of this kind means where it says nothing.
 
-    special: ids by role; one that the vocabulary is too small for counts as absent.
+    special: ids by role; one that the vocabulary is too small for counts as absent. takes_text: not token ids alone.
     """
 
     special: Mapping[str, int]
@@ -26,6 +26,7 @@ class Defaults:
     add_sep: bool = False
     add_space: bool = False
     force_bos: bool = False
+    takes_text: bool = True
     warnings: tuple[str, ...] = ()
 
 

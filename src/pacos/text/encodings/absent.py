@@ -13,9 +13,10 @@ MODELS = ("no_vocab", "none")
 
 def defaults(metadata: Mapping[str, Any]) -> Defaults:
     """Nothing is added to anything."""
-    return Defaults(special={}, warnings=("the model has no tokenizer: it takes token ids alone, no text",))
+    missing = "the model has no tokenizer: it takes token ids alone, no text"
+    return Defaults(special={}, takes_text=False, warnings=(missing,))
 
 
 def install(vocabulary: NativeVocabulary, facts: Facts) -> None:
-    """Text becomes no tokens."""
+    """Empty texts become no tokens; the tokenizer refuses others."""
     vocabulary.use_sentencepiece(None, add_space=facts.add_space, unknown=None)
