@@ -140,6 +140,10 @@ def test_existing_files_are_kept(folder: Path, float_file: Path, tmp_path: Path)
     assert here("quantize", float_file, tmp_path / "x.gguf", "q17").code == 2
     assert here("convert", folder, tmp_path / "x.gguf", "--outtype", "q17").code == 2
     assert here("quantize", tmp_path / "missing.gguf", tmp_path / "x.gguf", "q8_0").code == 3
+    assert "`pacos convert` makes one" in here("quantize", folder, tmp_path / "x.gguf", "q8_0").err
+    missing = here("convert", "storytelle", tmp_path / "x.gguf")
+    assert missing.code == 3
+    assert "did you mean storyteller" in missing.err
     assert sorted(path.name for path in tmp_path.iterdir()) == ["there.gguf"]
 
 

@@ -10,7 +10,7 @@ from pacos.cli import render
 
 
 @click.command()
-@click.argument("model", type=click.Path(path_type=Path))
+@click.argument("model")
 @click.argument("output", type=click.Path(path_type=Path))
 @click.option(
     "--outtype",
@@ -19,18 +19,20 @@ from pacos.cli import render
     "file the types that it has.",
 )
 @click.option("--force", is_flag=True, help="Replace the output when it is there.")
-def command(model: Path, output: Path, outtype: str | None, force: bool) -> None:
-    """Convert a model to GGUF: a Hugging Face folder, Meta's folder, or a file of GGML, GGMF, GGJT or llama2.c.
+def command(model: str, output: Path, outtype: str | None, force: bool) -> None:
+    """Convert a model to GGUF: a Hugging Face folder, a file of GGML, GGMF, GGJT or llama2.c, or the name of one.
 
     Vectors stay F32. `pacos quantize` makes smaller files from the result.
 
     Example:  pacos convert ./my-model my-model-f16.gguf --outtype f16
     """
     from pacos.hub.convert import convert
+    from pacos.hub.names import resolve
 
+    path = resolve(model)
     check_output(output, force)
     with render.progress("converting", 1.0) as done:
-        convert(model, output, outtype, progress=done, replace=force)
+        convert(path, output, outtype, progress=done, replace=force)
     click.echo(f"{output}: {render.size_text(output.stat().st_size)}", err=True)
 
 

@@ -11,7 +11,8 @@ from typing import Any
 
 from pacos import quants
 from pacos.errors import UsageError
-from pacos.formats.gguf import GgufArchive, read_gguf
+from pacos.formats import open_archive
+from pacos.formats.gguf import GgufArchive
 from pacos.formats.gguf_write import TensorData, write_gguf
 from pacos.hub.file_types import FILE_TYPES, file_type_metadata
 from pacos.hub.mixes import Mix
@@ -43,7 +44,7 @@ def quantize_file(
     if output.exists() and source.exists() and output.samefile(source):
         raise UsageError(f"{output} is the source itself", hint="give another name for the output")
     workers = threads or min(_THREADS_MAX, os.cpu_count() or 1)
-    with read_gguf(source) as archive, ThreadPoolExecutor(workers) as pool:
+    with _opened(source) as archive, ThreadPoolExecutor(workers) as pool:
         mix = Mix.of(file_type.upper(), archive.metadata, archive.tensors)
         metadata: dict[str, Any] = {k: v for k, v in archive.typed_metadata().items() if k not in _SPLIT_KEYS}
         metadata |= file_type_metadata(FILE_TYPES[mix.file_type])
@@ -55,6 +56,14 @@ def quantize_file(
                 TensorData(entry.name, entry.shape, target, _pieces(archive, entry, target, pool, workers, counter))
             )
         return write_gguf(output, metadata, tensors, replace=replace)
+
+
+def _opened(source: Path) -> GgufArchive:
+    archive = open_archive(source)
+    if not isinstance(archive, GgufArchive):
+        archive.close()
+        raise UsageError(f"{source} is no GGUF file", hint="`pacos convert` makes one of it; quantize that")
+    return archive
 
 
 class _Counter:
