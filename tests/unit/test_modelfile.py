@@ -70,7 +70,7 @@ def test_every_option_is_written_so_that_it_is_read_again() -> None:
         "temp": 0.5,
         "n_predict": 7,
         "ctx_size": 64,
-        "stop": ["a", " \"b\"\n"],
+        "stop": ["a", ' "b"\n'],
         "stop_ids": [5, 6],
         "samplers": ["top_k", "temperature"],
         "dry_sequence_breakers": ["\n", "x"],
