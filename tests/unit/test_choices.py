@@ -48,12 +48,12 @@ def test_generated_tokens_have_scores(toy: Toy) -> None:
     prompt = prompt_of(9)
     events = list(toy.submit(prompt, SamplingOptions(seed=4), n_predict=12, scores=3).events())
     text = list(prompt)
-    assert [len(event.scores) for event in events] == [1] * 12 + [0]
-    for event in events[:-1]:
+    assert [tuple(score.token for score in event.scores) for event in events] == [event.tokens for event in events]
+    scores = [score for event in events for score in event.scores]
+    assert len(scores) == 12
+    for score in scores:
         logs = log_softmax(toy_logits(state_of(text)))
-        (score,) = event.scores
         text.append(score.token)
-        assert event.tokens == (score.token,)
         assert score.logprob == pytest.approx(logs[score.token], abs=1e-6)
         best = sorted(range(V), key=lambda token: -logs[token])[:3]
         assert [logs[token] for token, _ in score.top] == pytest.approx([logs[token] for token in best], abs=1e-6)
@@ -63,8 +63,9 @@ def test_generated_tokens_have_scores(toy: Toy) -> None:
 def test_scores_after_sampling_are_of_what_was_drawn_from(toy: Toy) -> None:
     sampling = SamplingOptions(seed=4, top_k=2, samplers=("top_k",))
     events = list(toy.submit(prompt_of(9), sampling, n_predict=5, scores=5, post_sampling_scores=True).events())
-    for event in events[:-1]:
-        (score,) = event.scores
+    scores = [score for event in events for score in event.scores]
+    assert len(scores) == 5
+    for score in scores:
         assert len(score.top) == 2
         assert sum(math.exp(logprob) for _, logprob in score.top) == pytest.approx(1)
 
@@ -151,7 +152,7 @@ def test_several_answers_have_seeds_in_a_row(llm: LLM) -> None:
     assert len(set(texts)) == 4
     chats = llm.stream_chat_many([{"role": "user", "content": "Hi"}], 2, n_predict=4)
     assert chats[1].seed == chats[0].seed + 1
-    assert [len(list(stream)) for stream in chats] == [5, 5]
+    assert [sum(len(event.token_ids) for event in stream) for stream in chats] == [4, 4]
 
 
 def test_the_best_of_several(llm: LLM) -> None:

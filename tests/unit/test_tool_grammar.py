@@ -48,6 +48,7 @@ HINTS = (
     "<|end|>",
     "\n",
     "</think>",
+    '"',
 )
 VOCABULARIES: dict[str, Callable[[], Tokenizer]] = {"text": plain, "tokens": marked}
 

@@ -66,7 +66,8 @@ class HarmonyCalls(ToolFormat):
             to, json = f"to=functions.{tool.name}", lark.json(lark.schema_of(tool, tools), tools)
             before = f"{lark.text(f' {to}')} {channel} {lark.text('commentary')}"
             after = f"{channel} {lark.text(f'commentary {to}')}"
-            calls.append(f'({before} | {after}) " "? {constrain}? "json" {message} {json}')
+            kind = f'({constrain} | " " {constrain}?) "json"'  # a name and "json" are never one word
+            calls.append(f"({before} | {after}) {kind} {message} {json}")
         return lark.rule("call", " | ".join(calls))
 
     def whole(self, lark: "Lark", wanted: Wanted) -> str:
