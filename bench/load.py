@@ -100,7 +100,12 @@ def measured(streams: Sequence[load_client.Stream], case: Case) -> dict[str, flo
 
 
 def quantile(ordered: Sequence[float], share: float) -> float:
-    """The value that so large a share of the ordered ones does not exceed."""
+    """The value that so large a share of the ordered ones does not exceed; 0 where there is none.
+
+    There is no gap between tokens that all came at once.
+    """
+    if not ordered:
+        return 0.0
     return ordered[max(0, -(-round(len(ordered) * share * 1e6) // 1_000_000) - 1)]
 
 

@@ -9,12 +9,13 @@ from pathlib import Path
 import gguf
 import numpy as np
 import pytest
+from commands import here
 
 from pacos import quants
 from pacos.errors import UsageError
 from pacos.formats.gguf import read_gguf
 from pacos.hub.file_types import FILE_TYPES, file_type_name
-from pacos.hub.mixes import Mix
+from pacos.hub.mixes import Mix, Wishes
 from pacos.hub.quantize import quantize_file
 from pacos.hub.random_model import Form, _entries, _hyper_parameters, write_random_model
 
@@ -108,3 +109,37 @@ def test_file_types_have_names() -> None:
     assert file_type_name(15) == "Q4_K_M"
     assert file_type_name(999) == "type 999"
     assert file_type_name("Q4") == "unknown"
+
+
+def types_of(path: Path) -> dict[str, str]:
+    with read_gguf(path) as archive:
+        return {name: entry.type for name, entry in archive.tensors.items()}
+
+
+def test_wishes_change_the_mix(source: Path, tmp_path: Path) -> None:
+    pure, wished = tmp_path / "pure.gguf", tmp_path / "wished.gguf"
+    quantize_file(source, pure, "Q4_K_M", wishes=Wishes(pure=True))
+    mixed = types_of(pure)
+    assert {kind for name, kind in mixed.items() if name.endswith(".weight") and "norm" not in name} == {"Q4_K"}
+    patterns = (("blk.0.*attn_v", "Q8_0"), ("attn_v", "q5_k"), ("token_embd", "F16"))
+    quantize_file(source, wished, "Q4_K_M", wishes=Wishes(patterns=patterns))
+    found = types_of(wished)
+    assert (found["blk.0.attn_v.weight"], found["blk.1.attn_v.weight"]) == ("Q8_0", "Q5_K")
+    assert found["token_embd.weight"] == "F16"
+    assert found["blk.1.attn_q.weight"] == "Q4_K"
+
+
+def test_wishes_on_the_command_line(source: Path, tmp_path: Path) -> None:
+    target = tmp_path / "target.gguf"
+    done = here(
+        *("quantize", str(source), str(target), "Q4_0", "--pure", "--token-embedding-type", "Q8_0"),
+        *("--tensor-type", "ffn_down=Q6_K", "-t", "1"),
+    )
+    assert done.code == 0, done.err
+    found = types_of(target)
+    assert (found["token_embd.weight"], found["blk.0.ffn_down.weight"]) == ("Q8_0", "Q6_K")
+    for wrong, words in (("ffn_down", "PATTERN=TYPE"), ("ffn_(=Q4_0", "ffn_("), ("ffn=Q9_9", "Q9_9")):
+        done = here("quantize", str(source), str(target), "Q4_0", "--tensor-type", wrong, "--force")
+        assert done.code == 2
+        assert words in done.err
+    assert types_of(target) == found

@@ -15,6 +15,7 @@ from pacos.errors import FormatError, ModelNotFound
 from pacos.formats.gguf_types import MAX_PARTS
 from pacos.formats.wording import shown
 
+SPLIT_KEYS = ("split.no", "split.count", "split.tensors.count")
 _NAME = re.compile(r"(?P<prefix>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf", re.DOTALL)
 
 

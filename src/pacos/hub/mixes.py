@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pacos import quants
-from pacos.errors import UsageError
+from pacos.errors import UnsupportedModel, UsageError
 from pacos.hub.file_types import FILE_TYPES
 from pacos.types import TensorEntry
 
@@ -38,6 +38,36 @@ _MANY_QUERIES = 4  # for each key head: then the values are few
 
 
 @dataclass(frozen=True, slots=True)
+class Wishes:
+    """What a person wants otherwise than a mix has it; of several `patterns` that a name holds the first counts.
+
+    `pure` gives every matrix the mix's own type, `keep_output` leaves the output as it is. Types are ggml's names.
+    """
+
+    pure: bool = False
+    keep_output: bool = False
+    patterns: tuple[tuple[str, str], ...] = ()
+
+    def check(self) -> None:
+        """Errors: UsageError for a pattern that is no regular expression, or a type that does not exist."""
+        for pattern, kind in self.patterns:
+            try:
+                re.compile(pattern)
+                quants.block_format(kind)
+            except (re.error, UnsupportedModel) as error:
+                raise UsageError(f"{pattern}={kind}: {error}", hint="for example: attn_v=Q6_K") from None
+
+    def type_of(self, entry: TensorEntry) -> str | None:
+        """The type that is wanted for a tensor, or None."""
+        if self.keep_output and entry.name == "output.weight":
+            return entry.type
+        return next((kind.upper() for pattern, kind in self.patterns if re.search(pattern, entry.name)), None)
+
+
+NO_WISHES = Wishes()
+
+
+@dataclass(frozen=True, slots=True)
 class Mix:
     """The rules of one file type for one model."""
 
@@ -45,10 +75,18 @@ class Mix:
     layers: int
     queries_per_key: int
     tied: bool  # the embedding is the output too
+    wishes: Wishes = NO_WISHES
 
     @classmethod
-    def of(cls, file_type: str, metadata: Mapping[str, Any], tensors: Mapping[str, TensorEntry]) -> Mix:
-        """The mix for a model. Errors: UsageError for a file type that does not exist."""
+    def of(
+        cls,
+        file_type: str,
+        metadata: Mapping[str, Any],
+        tensors: Mapping[str, TensorEntry],
+        wishes: Wishes = NO_WISHES,
+    ) -> Mix:
+        """The mix for a model. Errors: UsageError for a file type that does not exist, or a senseless wish."""
+        wishes.check()
         if file_type not in FILE_TYPES:
             raise UsageError(f"no file type {file_type!a}", hint=f"types: {', '.join(FILE_TYPES)}")
         prefix = f"{metadata.get('general.architecture')}."
@@ -61,6 +99,7 @@ class Mix:
             max(numbers, default=-1) + 1,
             heads // key_heads if heads and key_heads else 1,
             "output.weight" not in tensors,
+            wishes,
         )
 
     def type_of(self, entry: TensorEntry) -> str:
@@ -68,7 +107,10 @@ class Mix:
         if not _is_quantized(entry):
             return entry.type if entry.type in _FLOATS and len(entry.shape) > 1 else "F32"
         wanted = _MOSTLY[self.file_type]
-        if wanted not in _FLOATS:
+        wished = self.wishes.type_of(entry)
+        if wished is not None:
+            wanted = wished
+        elif wanted not in _FLOATS and not self.wishes.pure:
             wanted = self._mixed(entry, wanted)
         columns = entry.shape[-1]
         if columns % quants.block_format(wanted).block:

@@ -13,14 +13,14 @@ from pacos import quants
 from pacos.errors import UsageError
 from pacos.formats import open_archive
 from pacos.formats.gguf import GgufArchive
+from pacos.formats.gguf_split import SPLIT_KEYS
 from pacos.formats.gguf_write import TensorData, write_gguf
 from pacos.hub.file_types import FILE_TYPES, file_type_metadata
-from pacos.hub.mixes import Mix
+from pacos.hub.mixes import NO_WISHES, Mix, Wishes
 from pacos.types import TensorEntry
 
 _PIECE_WEIGHTS = 1 << 20
 _THREADS_MAX = 8
-_SPLIT_KEYS = ("split.no", "split.count", "split.tensors.count")
 
 Progress = Callable[[float], object]
 
@@ -33,11 +33,12 @@ def quantize_file(
     threads: int = 0,
     *,
     replace: bool = True,
+    wishes: Wishes = NO_WISHES,
 ) -> int:
     """Quantize a GGUF file and give the new file's size in bytes; `progress` gets the share done, 0 to 1.
 
-    A source that is already quantized works too, but its losses stay and add up. Without `replace`, an output that is
-    there stays.
+    `wishes` change the types that the mix would give. A source that is already quantized works too, but its losses stay
+    and add up. Without `replace`, an output that is there stays.
     Errors: UsageError for an unknown type or for output and source being one file; FormatError, UnsupportedModel.
     """
     source, output = Path(source), Path(output)
@@ -45,8 +46,8 @@ def quantize_file(
         raise UsageError(f"{output} is the source itself", hint="give another name for the output")
     workers = threads or min(_THREADS_MAX, os.cpu_count() or 1)
     with _opened(source) as archive, ThreadPoolExecutor(workers) as pool:
-        mix = Mix.of(file_type.upper(), archive.metadata, archive.tensors)
-        metadata: dict[str, Any] = {k: v for k, v in archive.typed_metadata().items() if k not in _SPLIT_KEYS}
+        mix = Mix.of(file_type.upper(), archive.metadata, archive.tensors, wishes)
+        metadata: dict[str, Any] = {k: v for k, v in archive.typed_metadata().items() if k not in SPLIT_KEYS}
         metadata |= file_type_metadata(FILE_TYPES[mix.file_type])
         counter = _Counter(sum(entry.nbytes for entry in archive.tensors.values()), progress)
         tensors = []
