@@ -119,6 +119,15 @@ async def test_refused_field(body: dict[str, object], field: str) -> None:
 
 
 @asynchronous
+async def test_a_picture_is_refused_as_what_cannot_be_used_yet() -> None:
+    async with client_of() as client:
+        for kind, said in (("image_url", True), ("input_audio", True), ("txt", False)):
+            body = {"messages": [{"role": "user", "content": [{"type": kind}]}]}
+            message = (await client.post("/v1/chat/completions", json=body)).json()["error"]["message"]
+            assert ("cannot be used yet" in message) == said
+
+
+@asynchronous
 async def test_metrics_count_a_prompt_once_whatever_the_number_of_its_answers() -> None:
     async with client_of(metrics=True) as client:
         plain = {"prompt": "abcde", "max_tokens": 2}

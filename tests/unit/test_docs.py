@@ -13,3 +13,8 @@ def test_pages_are_fresh() -> None:
     command = [sys.executable, str(ROOT / "scripts" / "docs"), "--check"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_row_of_a_table_is_one_line() -> None:
+    for line in (ROOT / "docs" / "settings.md").read_text().splitlines():
+        assert line.startswith("|") == line.endswith("|"), line

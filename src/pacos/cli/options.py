@@ -56,7 +56,7 @@ def with_options(*groups: type, without: Sequence[str] = ()) -> Callable[[Callab
 
 
 def _click_option(one: Option) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    note = f"  [default: {_shown(one.default)}]" if one.default not in ("", (), None, False, True) else ""
+    note = f"  [default: {default_text(one.default)}]" if one.default not in ("", (), None, False, True) else ""
     text = one.help + note
     if one.kind is bool:
         names = "/".join([",".join(one.flags), ",".join(one.off_flags)]) if one.off_flags else ""
@@ -68,8 +68,10 @@ def _click_option(one: Option) -> Callable[[Callable[..., Any]], Callable[..., A
     )
 
 
-def _shown(value: Any) -> str:
-    return ";".join(str(part) for part in value) if isinstance(value, tuple) else f"{value}"
+def default_text(value: Any) -> str:
+    """A default on one line."""
+    text = ";".join(map(str, value)) if isinstance(value, tuple) else f"{value}"
+    return text.replace("\n", "\\n")
 
 
 def groups_from(

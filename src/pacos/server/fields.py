@@ -23,6 +23,12 @@ _PATH = re.compile(r"(.*?)(?: - at `(?:key in )?\$\.?(.*)`)?", re.DOTALL)
 _UNKNOWN = re.compile(r"Object contains unknown field `(.*)`", re.DOTALL)
 _MISSING = re.compile(r"Object missing required field `(.*)`", re.DOTALL)
 
+_NO_TEXT = {
+    f"{start}{kind}"
+    for start in ("", "input_")
+    for kind in ("image", "image_url", "audio", "video", "file", "document")
+}
+
 Body = TypeVar("Body")
 Request = TypeVar("Request", bound="Fields")
 
@@ -148,7 +154,11 @@ def _refusal(text: str, value: Any, kind: Any) -> RequestError:
     seen = _seen_at(value, where)
     wanted = wanted.partition(", got ")[0] if seen else wanted
     path = _cut(where)
-    return RequestError(f"{path} is {seen}: {wanted}" if seen else f"{path}: {wanted}", field=path, code="invalid_type")
+    hint = (
+        "parts of a message are texts; pictures, sound and files cannot be used yet" if seen[1:-1] in _NO_TEXT else None
+    )
+    problem = f"{path} is {seen}: {wanted}" if seen else f"{path}: {wanted}"
+    return RequestError(problem, field=path, code="invalid_type", hint=hint)
 
 
 def _seen_at(value: Any, path: str) -> str:
