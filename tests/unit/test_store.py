@@ -132,8 +132,9 @@ def test_import_uses_a_file_in_place_or_copies_it(home: Path) -> None:
     assert {row["name"] for row in here("list", "--json").data} == {"My-Model", "own:1", "storyteller"}
     file.unlink()
     assert {row["name"] for row in here("ls", "--json").data} == {"own:1", "storyteller"}
-    with pytest.raises(ModelNotFound, match="is gone"):
-        _ = find("My-Model").bytes
+    with pytest.raises(ModelNotFound, match="is gone") as gone:
+        find("My-Model")
+    assert "import it again" in str(gone.value.hint)
     assert here("rm", "My-Model", "own:1").code == 0
     assert not own.path.parent.exists()
 
@@ -203,6 +204,13 @@ def test_removing(home: Path) -> None:
             upkeep.remove(name)
     with pytest.raises(UsageError, match="storyteller is a bundled model"):
         upkeep.remove("storyteller")
+
+
+def test_what_is_gone_is_pulled_again_under_its_name(home: Path) -> None:
+    write_entry(Entry("mine", path="files/mine/mine.gguf", source="https://example.com/m.gguf"))
+    done = here("run", "mine", "-p", "x")
+    assert done.code == 3
+    assert "`pacos pull https://example.com/m.gguf --alias mine --force` gets it again" in done.err
 
 
 def test_two_names_share_files_until_the_last_goes(home: Path) -> None:

@@ -16,7 +16,7 @@ from pacos.errors import UsageError
 def command(name: str | None, model: str | None, remove_it: bool, as_json: bool) -> None:
     """Give a model another name, in place of what had it; without arguments, list the names.
 
-    A name stands for a model whether it is there now or not. Its defaults are a small file, made by `pacos create`.
+    The model must be there now; a name stays when its model goes. `pacos create` gives it defaults too.
 
     Example:  pacos alias small org/name:Q4_K_M
     """

@@ -44,6 +44,8 @@ def find(path_or_name: str | os.PathLike[str]) -> StoredModel:
         found = _model_folder(path) if path.is_dir() else path
         return StoredModel(text, found, files_of(found), owned=False, named=False)
     if (stored := find_name(text)) is not None:
+        if stored.source != "bundled":
+            stored.bytes  # noqa: B018 - raises where a file is gone
         return stored
     raise _not_found(text, path)
 

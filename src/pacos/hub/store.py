@@ -76,7 +76,17 @@ class StoredModel:
             return file.stat()
         except OSError as error:
             problem = f"{self.name}: its file {file} is gone: {error.strerror}"
-            raise ModelNotFound(problem, hint=f"`pacos rm {self.name}` forgets the name") from None
+            hint = f"{again(self.name, self.source)}, `pacos rm {self.name}` forgets the name"
+            raise ModelNotFound(problem, hint=hint) from None
+
+
+def again(name: str, source: str) -> str:
+    """How to get a model's file again."""
+    if source.startswith(("http://", "https://")):
+        return f"`pacos pull {source} --alias {name} --force` gets it again"
+    if source:
+        return f"`pacos pull {name if source == 'hub' else source}` gets it again"
+    return "import it again"
 
 
 class Store:

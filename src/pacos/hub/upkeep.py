@@ -18,7 +18,7 @@ from pacos.hub import hub_cache
 from pacos.hub.digests import GIT_SHA1, SHA256, file_digest
 from pacos.hub.entries import Entry, all_entries, changing, find_entry, remove_entry
 from pacos.hub.spelling import hub_name
-from pacos.hub.store import BUNDLED, Store, own_files
+from pacos.hub.store import BUNDLED, Store, again, own_files
 from pacos.settings import places
 
 _RECENT_SECONDS = 3600  # what is younger may belong to a download that runs
@@ -181,20 +181,16 @@ def _all_files(store: Store, names: list[str]) -> Iterator[tuple[Path, str, str]
     wanted = [store.find(name) for name in names]
     for name, found in zip(names, wanted, strict=True):
         if found is None:
-            if name in BUNDLED:
-                problem = f"{shown(name)} is a bundled model, a part of Pacos itself"
-                raise UsageError(problem, hint="only what was pulled, imported or named goes")
             raise ModelNotFound(f"no model {shown(name)} in the store", hint="`pacos list` shows what there is")
     files = {os.path.realpath(file) for found in wanted if found is not None for file in found.files}
     done: set[str] = set()
     for entry in store.entries:
-        again = entry.source if entry.source not in ("", "hub") else entry.name
         for file in own_files(entry):
             real = os.path.realpath(file)
             if file.is_file() and real not in done and (not names or real in files):
                 done.add(real)
                 digest = entry.digests.get(file.name) or (file.name[7:] if _BLOB.fullmatch(file.name) else "")
-                yield file, digest, f"`pacos pull {again}` gets it again" if entry.source else "import it again"
+                yield file, digest, again(entry.name, entry.source)
     root = places.hub_folder()
     for repo in hub_cache.repos(root):
         folder = hub_cache.repo_folder(root, repo)
