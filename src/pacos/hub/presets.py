@@ -32,12 +32,6 @@ _ROLES = {"system", "user", "assistant", "model", "tool", "human", "instruction"
 _ALPACA = ("### instruction:", "### response:")
 
 
-def known_options(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The options of a preset, in our names, checked. Errors: UsageError for a name or a value that cannot be used."""
-    read(GROUPS, values)
-    return dict(values)
-
-
 def ollama_options(pairs: Iterable[tuple[str, Any]]) -> tuple[dict[str, Any], list[str]]:
     """Options in our names, and notes on parameters that change nothing here; values may be texts.
 

@@ -76,11 +76,11 @@ class StoredModel:
             return file.stat()
         except OSError as error:
             problem = f"{self.name}: its file {file} is gone: {error.strerror}"
-            hint = f"{again(self.name, self.source)}, `pacos rm {self.name}` forgets the name"
+            hint = f"{remedy(self.name, self.source)}, `pacos rm {self.name}` forgets the name"
             raise ModelNotFound(problem, hint=hint) from None
 
 
-def again(name: str, source: str) -> str:
+def remedy(name: str, source: str) -> str:
     """How to get a model's file again."""
     if source.startswith(("http://", "https://")):
         return f"`pacos pull {source} --alias {name} --force` gets it again"

@@ -18,7 +18,7 @@ from pacos.hub import hub_cache
 from pacos.hub.digests import GIT_SHA1, SHA256, file_digest
 from pacos.hub.entries import Entry, all_entries, changing, find_entry, remove_entry
 from pacos.hub.spelling import hub_name
-from pacos.hub.store import BUNDLED, Store, again, own_files
+from pacos.hub.store import BUNDLED, Store, own_files, remedy
 from pacos.settings import places
 
 _RECENT_SECONDS = 3600  # what is younger may belong to a download that runs
@@ -190,7 +190,7 @@ def _all_files(store: Store, names: list[str]) -> Iterator[tuple[Path, str, str]
             if file.is_file() and real not in done and (not names or real in files):
                 done.add(real)
                 digest = entry.digests.get(file.name) or (file.name[7:] if _BLOB.fullmatch(file.name) else "")
-                yield file, digest, again(entry.name, entry.source)
+                yield file, digest, remedy(entry.name, entry.source)
     root = places.hub_folder()
     for repo in hub_cache.repos(root):
         folder = hub_cache.repo_folder(root, repo)
