@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from models import rwkv, tiny
+from models import rwkv, rwkv6, tiny
 
 from pacos.engine.engine import Engine
 from pacos.engine.load import load_engine
@@ -19,14 +19,15 @@ from pacos.models import Hparams, build_plan, model_for_class
 from pacos.settings import LoadOptions
 
 CASES = [name for name, case in tiny.CASES.items() if model_for_class(case.config["architectures"][0])[0].recurrent]
+FILES = {"rwkv6": rwkv6.write_file, "rwkv7": rwkv.write_file}
 TOKENS, WANTED = 200, range(190, 200)
 
 
-@pytest.fixture(scope="module", params=[*CASES, "rwkv7"])
+@pytest.fixture(scope="module", params=[*CASES, *FILES])
 def path(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp(request.param)
-    if request.param == "rwkv7":
-        return rwkv.write_file(folder / "model.gguf")
+    if request.param in FILES:
+        return FILES[request.param](folder / "model.gguf")
     convert(tiny.write_folder(request.param, folder / "model"), folder / "model.gguf", "Q8_0")
     return folder / "model.gguf"
 

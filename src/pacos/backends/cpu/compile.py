@@ -30,7 +30,7 @@ _VIEWS = ("heads", "columns", "flat")
 # By element: a result may take its operand's place.
 _IN_PLACE = frozenset(
     (
-        *("add", "mul", "scale", "softcap", "silu", "gelu", "gelu_tanh", "sigmoid", "softplus"),
+        *("add", "mul", "scale", "softcap", "silu", "gelu", "gelu_tanh", "sigmoid", "softplus", "exp"),
         *("silu_mul", "gelu_mul", "gelu_tanh_mul", "clamped_silu_mul"),
         *("relu_squared", "clip", "xielu"),
     )

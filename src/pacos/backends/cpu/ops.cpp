@@ -514,6 +514,7 @@ const Op kOps[] = {
     rows_op("scale_heads", 0.1, false, scale_heads),
     rows_op("sigmoid", 0.6, true, unary<&RowKernels::sigmoid>),
     rows_op("softplus", 1.0, true, unary<&RowKernels::softplus>),
+    rows_op("exp", 0.5, true, unary<&RowKernels::exp>),
     rows_op("l2_norm", 0.25, false, l2_norm),
     rows_op("layer_norm", 0.4, false, layer_norm),
     rows_op("rope_angles", 30, false, rope_angles),

@@ -82,6 +82,7 @@ struct RowKernels {
   float (*dot)(const float* x, const float* w, int64_t n);
   void (*sigmoid)(const float* x, float* y, int64_t n);
   void (*softplus)(const float* x, float* y, int64_t n);
+  void (*exp)(const float* x, float* y, int64_t n);
   void (*lerp)(const float* x, const float* y, const float* share, float* z, int64_t n);
   void (*head_bonus)(const float* r, const float* k, const float* u, const float* v, float* y, int64_t n);
   void (*l2_norm)(const float* x, float* y, int64_t n, float eps);

@@ -85,6 +85,7 @@ PACOS_INLINE f32x16 softplus(f32x16 x) {
 }
 
 static void sigmoid_row(const float* x, float* y, int64_t n) { each(x, y, n, [](f32x16 v) { return sigmoid(v); }); }
+static void exponential_row(const float* x, float* y, int64_t n) { each(x, y, n, [](f32x16 v) { return exp(v); }); }
 static void softplus_row(const float* x, float* y, int64_t n) { each(x, y, n, [](f32x16 v) { return softplus(v); }); }
 
 /* Sum of f(x[i]) over a row: sixteen partial sums, then one tree. */

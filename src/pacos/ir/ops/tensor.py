@@ -124,6 +124,13 @@ def sigmoid(x: Array) -> Array:
 
 
 @op(shape=lambda x: x.shape, ulp=64, samples=[sample((3, 64)), sample((1, 33))])
+def exp(x: Array) -> Array:
+    """e^x. Shapes: any -> the same."""
+    with np.errstate(over="ignore"):
+        return np.exp(x)
+
+
+@op(shape=lambda x: x.shape, ulp=64, samples=[sample((3, 64)), sample((1, 33))])
 def softplus(x: Array) -> Array:
     """log(1 + e^x). Shapes: any -> the same."""
     return np.logaddexp(x, np.float32(0))

@@ -1,0 +1,71 @@
+"""RWKV 6: tokens mixed with their predecessors as they themselves say, a state that fades at a pace of their own.
+
+Source: arXiv:2404.05892; tensor names as in GGUF arch "rwkv6". Files alone: no class of transformers holds the family.
+Shapes: T tokens in the step, R rows wanted, D model width, V vocabulary, H heads, N head width, L narrow width.
+"""
+
+from __future__ import annotations
+
+from pacos.ir import ops
+from pacos.ir.graph import Inputs, Tensor, WeightTable
+from pacos.ir.ops.recurrent import ROW_WIDTH_MAX
+from pacos.models.blocks import norm, project
+from pacos.models.hparams import LAYERS_MAX, Hparams
+from pacos.models.registry import architecture
+
+_HEAD_NORM_EPS = 64e-5
+_MIXED = "wkvrg"  # decay, key, value, receptance, gate: the order of the fused tensors
+
+
+@architecture("rwkv6", rope="", recurrent=True)
+def rwkv6(inputs: Inputs, weights: WeightTable, hp: Hparams) -> Tensor:
+    """Logits [R, V] for the rows wanted."""
+    halved = hp.keys.integer("rescale_every_n_layers", 0, LAYERS_MAX, 0)  # keeps rows within 16-bit floats
+    x = norm(ops.embed(inputs.tokens, weights["token_embd"]), weights, "token_embd_norm", hp)  # [T, D]
+    for i in range(hp.layers):
+        w = weights.block(i)
+        x = x + _time_mix(norm(x, w, "attn_norm", hp), inputs, w, hp)
+        h = norm(x, w, "attn_norm_2", hp)
+        before = ops.token_before(h, state=inputs.state())
+        k, r = (ops.lerp(h, before, w[f"channel_mix_lerp_{name}"]) for name in "kr")
+        taken = ops.sigmoid(project(r, w, "channel_mix_receptance"))
+        x = x + taken * project(ops.relu_squared(project(k, w, "channel_mix_key")), w, "channel_mix_value")
+        if halved and (i + 1) % halved == 0:
+            x = ops.scale(x, factor=0.5)
+    x = norm(ops.take(x, inputs.outputs), weights, "output_norm", hp)  # [R, D]
+    return project(x, weights, "output")
+
+
+def _tanh(x: Tensor) -> Tensor:
+    y: Tensor = ops.softcap(x, cap=1.0)
+    return y
+
+
+def _mixtures(x: Tensor, before: Tensor, w: WeightTable) -> dict[str, Tensor]:
+    """Five mixtures of each token and its predecessor; a share has a part of the token's own. Shapes: [T, D]."""
+    narrow = _tanh(project(ops.lerp(x, before, w["time_mix_lerp_x"]), w, "time_mix_w1"))  # [T, 5 L]
+    narrow = ops.heads(narrow, width=max(1, int(narrow.shape[1]) // len(_MIXED)))  # [T, 5, L]
+    own = ops.flat(ops.expert_linear(narrow, None, w["time_mix_w2"], None))  # [T, 5 D]
+    change = before + ops.scale(x, factor=-1.0)
+    D = int(x.shape[1])
+    found = {}
+    for row, name in enumerate(_MIXED):
+        fused = w.get("time_mix_lerp_fused")
+        share, row_there = (w[f"time_mix_lerp_{name}"], 0) if fused is None else (fused, row)
+        mixed = ops.lerp(x, before, share, row=row_there)
+        found[name] = mixed + change * ops.columns(own, start=row * D, stop=(row + 1) * D)
+    return found
+
+
+def _time_mix(x: Tensor, inputs: Inputs, w: WeightTable, hp: Hparams) -> Tensor:
+    """The layer's part that sees all tokens before. Shapes: [T, D] -> [T, D]."""
+    N = hp.keys.integer("wkv.head_size", 1, ROW_WIDTH_MAX)
+    mixed = _mixtures(x, ops.token_before(x, state=inputs.state()), w)
+    names = {"r": "receptance", "k": "key", "v": "value"}
+    r, k, v = (ops.heads(project(mixed[one], w, f"time_mix_{name}"), width=N) for one, name in names.items())
+    d = project(_tanh(project(mixed["w"], w, "time_mix_decay_w1")), w, "time_mix_decay_w2") + w["time_mix_decay"]
+    decay = ops.heads(ops.scale(ops.exp(d), factor=-1.0), width=N)  # [T, H, N], logarithms
+    y = ops.wkv6(r, k, v, decay, w["time_mix_first"], state=inputs.state())
+    y = ops.layer_norm(ops.heads(y, width=N), w["time_mix_ln"], w["time_mix_ln.bias"], eps=_HEAD_NORM_EPS)
+    y = ops.flat(y) * ops.silu(project(mixed["g"], w, "time_mix_gate"))
+    return project(y, w, "time_mix_output")
