@@ -213,6 +213,15 @@ def test_what_is_gone_is_pulled_again_under_its_name(home: Path) -> None:
     assert "`pacos pull https://example.com/m.gguf --alias mine --force` gets it again" in done.err
 
 
+def test_defaults_that_are_none_are_not_ignored(home: Path) -> None:
+    for options, said in (({"temperature": 0.1}, "did you mean 'temp'?"), ({"temp": "x"}, "use a number")):
+        write_entry(Entry("edited", model="storyteller", options=options))
+        done = here("run", "edited", "-p", "x")
+        assert done.code == 3
+        assert said in done.err
+        assert "the defaults of the name edited" in here("verify").out
+
+
 def test_two_names_share_files_until_the_last_goes(home: Path) -> None:
     here("import", STORYTELLER, "--copy", "--alias", "one")
     copy("one", "two", replace=False)

@@ -9,10 +9,10 @@ from typing import Any
 
 from pacos.errors import UsageError
 from pacos.formats.wording import shown
-from pacos.settings import GenerateOptions, LoadOptions, SamplingOptions, options_of, read
+from pacos.hub.store import DEFAULTS
+from pacos.settings import options_of, read
 from pacos.text.templates import all_templates, recognise_template
 
-GROUPS = (SamplingOptions, GenerateOptions, LoadOptions)
 _OURS = {  # Ollama's name -> ours
     "temperature": "temp",
     "num_predict": "n_predict",
@@ -37,7 +37,7 @@ def ollama_options(pairs: Iterable[tuple[str, Any]]) -> tuple[dict[str, Any], li
 
     Errors: UsageError for a parameter that is unknown, or a value that cannot be used.
     """
-    known = {one.name: one for group in GROUPS for one in options_of(group)}
+    known = {one.name: one for group in DEFAULTS for one in options_of(group)}
     found: dict[str, Any] = {}
     notes = []
     for name, value in pairs:
@@ -56,7 +56,7 @@ def ollama_options(pairs: Iterable[tuple[str, Any]]) -> tuple[dict[str, Any], li
             found[one.name] = [*found.get(one.name, []), *value]
         else:
             found[one.name] = -1 if name == "num_predict" and value == _WITHOUT_END else value
-    read(GROUPS, found)
+    read(DEFAULTS, found)
     return found, notes
 
 

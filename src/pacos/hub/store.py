@@ -9,12 +9,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from pacos.errors import FormatError, ModelNotFound
+from pacos.errors import FormatError, ModelNotFound, UsageError
 from pacos.hub.entries import Entry, all_entries, find_entry
 from pacos.hub.hub_cache import HubModel, hub_models, repos
 from pacos.hub.spelling import HubName, hub_name, quant_of, shard_of
-from pacos.settings import places
+from pacos.settings import GenerateOptions, LoadOptions, SamplingOptions, places, read
 
+DEFAULTS = (SamplingOptions, GenerateOptions, LoadOptions)  # what a name may give its model
 BUNDLED = {"storyteller": "storyteller.gguf"}
 _DATA = Path(__file__).parents[1] / "data"
 _ALIAS_DEPTH_MAX = 8
@@ -155,6 +156,10 @@ class Store:
         return None
 
     def _named(self, entry: Entry, depth: int) -> StoredModel:
+        try:
+            read(DEFAULTS, entry.options)  # somebody may have edited the file
+        except UsageError as error:
+            raise FormatError(f"the defaults of the name {entry.name}: {error.message}", hint=error.hint) from None
         preset = Preset(entry.options, entry.system, entry.template, entry.messages, entry.licence)
         if entry.path:
             owned = not Path(entry.path).is_absolute()
