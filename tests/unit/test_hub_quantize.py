@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 from itertools import groupby
 from pathlib import Path
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 from commands import here
 
-from pacos import quants
+from pacos import native, quants
 from pacos.errors import UsageError
 from pacos.formats.gguf import read_gguf
 from pacos.hub.file_types import FILE_TYPES, file_type_name
@@ -86,6 +87,14 @@ def test_the_number_of_threads_changes_nothing(source: Path, tmp_path: Path) -> 
     for threads in (1, 3):
         quantize_file(source, tmp_path / f"{threads}.gguf", "Q3_K_M", threads=threads)
     assert (tmp_path / "1.gguf").read_bytes() == (tmp_path / "3.gguf").read_bytes()
+
+
+def test_freed_memory_is_given_back_at_the_end() -> None:
+    with native.freed_memory_kept():
+        inside = native.function("pacos_keep_freed_memory", ctypes.c_int32, [ctypes.c_int32])(1)
+    assert inside in (0, -1)
+    with pytest.raises(RuntimeError), native.freed_memory_kept():
+        raise RuntimeError
 
 
 def test_a_quantized_source_is_taken_as_it_is(source: Path, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from pacos.formats.gguf_split import SPLIT_KEYS
 from pacos.formats.gguf_write import TensorData, write_gguf
 from pacos.hub.file_types import FILE_TYPES, file_type_metadata
 from pacos.hub.mixes import NO_WISHES, Mix, Wishes
+from pacos.native import freed_memory_kept
 from pacos.types import TensorEntry
 
 _PIECE_WEIGHTS = 1 << 20
@@ -45,7 +46,7 @@ def quantize_file(
     if output.exists() and source.exists() and output.samefile(source):
         raise UsageError(f"{output} is the source itself", hint="give another name for the output")
     workers = threads or min(_THREADS_MAX, os.cpu_count() or 1)
-    with _opened(source) as archive, ThreadPoolExecutor(workers) as pool:
+    with freed_memory_kept(), _opened(source) as archive, ThreadPoolExecutor(workers) as pool:
         mix = Mix.of(file_type.upper(), archive.metadata, archive.tensors, wishes)
         metadata: dict[str, Any] = {k: v for k, v in archive.typed_metadata().items() if k not in SPLIT_KEYS}
         metadata |= file_type_metadata(FILE_TYPES[mix.file_type])

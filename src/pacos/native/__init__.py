@@ -10,7 +10,8 @@ import ctypes
 import functools
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,20 @@ def function(name: str, result: Any, arguments: Sequence[Any]) -> Callable[..., 
     found.restype = result
     found.argtypes = list(arguments)
     return found  # type: ignore[no-any-return]
+
+
+@contextmanager
+def freed_memory_kept() -> Iterator[None]:
+    """Keep freed memory for the next allocation, where the system knows how, and give it back at the end.
+
+    Arrays of some megabytes that come and go cost page faults otherwise, as much time as what is computed with them.
+    """
+    keep = function("pacos_keep_freed_memory", ctypes.c_int32, [ctypes.c_int32])
+    keep(1)
+    try:
+        yield
+    finally:
+        keep(0)
 
 
 class _BufferView(ctypes.Structure):

@@ -16,6 +16,8 @@ extern "C" {
 
 /* ---- native/ : the library itself ---- */
 PACOS_API int32_t pacos_abi_version(void);
+/* Keep what is freed for the next allocation (1), or give it back to the system (0); 0, or -1 where that is not known. */
+PACOS_API int32_t pacos_keep_freed_memory(int32_t keep);
 
 /* ---- formats/ : model files ---- */
 /* Walk `count` strings (u64 length and that many bytes each) from `region`. Returns the offset behind the last one,
