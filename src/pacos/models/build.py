@@ -117,6 +117,8 @@ def _check_cache(plan: Plan, number: int | None, width: int, what: str) -> None:
 
 def _check_hidden(tensors: Mapping[str, TensorEntry], hp: Hparams) -> None:
     for i, hidden in enumerate(hp.hidden):
+        if f"blk.{i}.ffn_norm_exps.weight" in tensors:
+            continue  # Arctic's number is that of the experts beside
         entry = tensors.get(f"blk.{i}.ffn_up.weight")
         # The gate may lie in the same matrix; Qwen 1 counts both where they lie apart.
         if entry is not None and hidden not in (entry.shape[0], entry.shape[0] // 2, 2 * entry.shape[0]):
