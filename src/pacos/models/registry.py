@@ -79,8 +79,8 @@ def model_for(name: object) -> Architecture:
     found = _FOUND.get(name) or {entry.name: entry for entry in architectures()}.get(name)
     if found is None:
         near = difflib.get_close_matches(name[:_SHOWN_CHARACTERS], sorted(_FOUND), 1)
-        nearest = f"; nearest: {near[0]}" if near else ""
-        raise UnsupportedModel(f"architecture {_shown(name)} is not supported", hint=_supported() + nearest)
+        nearest = f"nearest: {near[0]}; " if near else ""  # first, as a terminal's line may end before the list does
+        raise UnsupportedModel(f"architecture {_shown(name)} is not supported", hint=nearest + _supported())
     return found
 
 
