@@ -21,7 +21,6 @@ _FIELDS: dict[str, tuple[int, ...]] = {  # where the 16-bit fields of a block st
     **{"Q2_K": (80, 82), "Q3_K": (108,), "Q4_K": (0, 2), "Q5_K": (0, 2), "Q6_K": (208,), "IQ4_XS": (0, 2)},
     **{"TQ1_0": (52,), "TQ2_0": (64,), "NVFP4": ()},
 }
-_BLOCK_BYTES = {kind.name: kind.block_bytes for kind in gt.TENSOR_TYPES.values()}
 
 
 def turned(file: MappedFile, entry: TensorEntry) -> tuple[TensorEntry, Callable[[], bytearray]]:
@@ -42,7 +41,7 @@ def little_endian(raw: memoryview, kind: str) -> bytearray:
         stride = _NUMBER_BYTES[kind]
         pairs = [(at, stride - 1 - at) for at in range(stride // 2)]
     else:
-        stride = _BLOCK_BYTES[kind]
+        stride = gt.TENSOR_TYPES_BY_NAME[kind].block_bytes
         pairs = [(at, at + 1) for at in _FIELDS[kind]]
     made = bytearray(raw)
     for one, other in pairs:

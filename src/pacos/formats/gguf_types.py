@@ -131,6 +131,10 @@ TENSOR_TYPES: dict[int, TensorType] = {
     42: TensorType("Q2_0", 64, 18),
 }
 TENSOR_TYPE_IDS: dict[str, int] = {kind.name: number for number, kind in TENSOR_TYPES.items()}
+TENSOR_TYPES_BY_NAME: dict[str, TensorType] = {kind.name: kind for kind in TENSOR_TYPES.values()}
+
+# Types of tokens, as tokenizer.ggml.token_type lists them.
+NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = 1, 2, 3, 4, 5, 6
 
 # Numbers that ggml once gave and took back.
 REMOVED_TENSOR_TYPES: dict[int, str] = {

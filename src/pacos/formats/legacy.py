@@ -32,7 +32,6 @@ _VERSIONS = {"GGML": (0,), "GGMF": (1,), "GGJT": (1, 2, 3)}
 _TYPES = {0: "F32", 1: "F16", 2: "Q4_0", 3: "Q4_1", 6: "Q5_0", 7: "Q5_1", 8: "Q8_0"}
 _K_TYPES = {10: "Q2_K", 11: "Q3_K", 12: "Q4_K", 13: "Q5_K", 14: "Q6_K"}  # of GGJT 3
 _REMOVED = {4: "Q4_2", 5: "Q4_3", 9: "Q8_1"}
-_FORMATS = {kind.name: kind for kind in gt.TENSOR_TYPES.values()}
 _ALIGNMENT = 32  # of tensors in GGJT
 _CONTEXT_TOKENS = 2048
 _NORM_EPSILON = 5e-6  # the value of llama.cpp for these files; Meta's models have 1e-6 or 1e-5
@@ -172,8 +171,8 @@ def _size(cursor: Cursor, header: _Header, number: int, shape: tuple[int, ...]) 
         what = f"of type {number} ({_REMOVED[number]})" if number in _REMOVED else f"of the unknown type {number}"
         problem = f"{cursor.file.shown}: {cursor.where} is {what}, in {header.family} {header.version}"
         raise UnsupportedModel(problem, hint="get the model in another quantisation, best as GGUF")
-    old = old_block(kind, header.layout)
-    block, nbytes = (BLOCK, old.nbytes) if old else (_FORMATS[kind].block, _FORMATS[kind].block_bytes)
+    old, today = old_block(kind, header.layout), gt.TENSOR_TYPES_BY_NAME[kind]
+    block, nbytes = (BLOCK, old.nbytes) if old else (today.block, today.block_bytes)
     if shape[-1] % block:
         raise cursor.error(f"rows of {shape[-1]} weights are not whole {kind} blocks of {block}", DAMAGED)
     return kind, prod(shape) // block * nbytes
@@ -210,7 +209,7 @@ def _joined(
         if len(pieces) == 1 and old_block(first.type, header.layout) is None:
             tensors[wanted] = TensorEntry(wanted, shape, first.type, 0, first.offset, first.nbytes)
             continue
-        kind = _FORMATS[first.type]
+        kind = gt.TENSOR_TYPES_BY_NAME[first.type]
         nbytes = prod(shape) // kind.block * kind.block_bytes
         tensors[wanted] = TensorEntry(wanted, shape, first.type, MADE_IN_MEMORY, 0, nbytes)
         makers[wanted] = _maker(files, pieces, header.layout, by_columns=columns > 1)

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from pacos.errors import FormatError
 from pacos.formats.container import Container
 from pacos.formats.cursor import DAMAGED, INCOMPLETE, Cursor
-from pacos.formats.llama_files import UNUSED, LlamaShape, vocabulary_metadata
+from pacos.formats.llama_files import LlamaShape, numbers_alone, vocabulary_metadata
 from pacos.formats.mapped import MADE_IN_MEMORY, MappedArchive, MappedFile
 from pacos.formats.wording import sized
 from pacos.lazy import need_numpy, np
@@ -161,10 +161,8 @@ def _vocabulary(path: Path, vocab: int) -> tuple[dict[str, Any], list[str]]:
     for candidate in (path.with_suffix(".tokenizer.bin"), path.with_name("tokenizer.bin")):
         if candidate.is_file():
             return _read_vocabulary(candidate, vocab), []
-    names = {"tokenizer.ggml.tokens": [f"[PAD{token}]" for token in range(vocab)], "tokenizer.ggml.model": "no_vocab"}
-    return names | {"tokenizer.ggml.token_type": [UNUSED] * vocab}, [
-        f"{path}: there is no tokenizer.bin beside it, so it takes and gives token numbers only"
-    ]
+    warning = f"{path}: there is no tokenizer.bin beside it, so it takes and gives token numbers only"
+    return numbers_alone(vocab), [warning]
 
 
 def _read_vocabulary(path: Path, vocab: int) -> dict[str, Any]:

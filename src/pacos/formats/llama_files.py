@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from pacos.errors import FormatError
+from pacos.formats.gguf_types import BYTE, CONTROL, NORMAL, UNKNOWN, UNUSED
 from pacos.types import TensorEntry
 
 NORM_EPSILON = 1e-5
-NORMAL, UNKNOWN, CONTROL, UNUSED, BYTE = 1, 2, 3, 5, 6  # token types of GGUF
 FIRST_BYTE, BYTES_END = 3, 259  # of SentencePiece's vocabularies with byte fallback
 
 _ENDS = {"tok_embeddings": "token_embd", "norm": "output_norm", "output": "output"}
@@ -108,6 +108,15 @@ def vocabulary_metadata(pieces: Sequence[bytes], scores: Sequence[float] | None)
         "tokenizer.ggml.unknown_token_id": 0,
         "tokenizer.ggml.bos_token_id": 1,
         "tokenizer.ggml.eos_token_id": 2,
+    }
+
+
+def numbers_alone(count: int) -> dict[str, Any]:
+    """The metadata of a model without a vocabulary: it takes and gives token numbers."""
+    return {
+        "tokenizer.ggml.model": "no_vocab",
+        "tokenizer.ggml.tokens": [f"[PAD{number}]" for number in range(count)],
+        "tokenizer.ggml.token_type": [UNUSED] * count,
     }
 
 

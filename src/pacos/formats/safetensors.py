@@ -113,7 +113,7 @@ def _read_index(path: Path) -> dict[str, str]:
     if not isinstance(placed, dict) or not placed:
         raise FormatError(f"{name}: no weight_map with tensors", hint="download it again")
     for tensor, shard in placed.items():
-        if not _plain_name(shard):
+        if not plain_name(shard, ".safetensors"):
             problem = f"{name}: tensor {shown(tensor)} is placed in {shown(shard)}"
             raise FormatError(problem, hint="only plain file names in the same folder are allowed")
     if len(set(placed.values())) > MAX_SHARDS:
@@ -121,11 +121,11 @@ def _read_index(path: Path) -> dict[str, str]:
     return placed
 
 
-def _plain_name(name: object) -> bool:
-    """Whether it names a safetensors file in the same folder, and nothing else."""
+def plain_name(name: object, ending: str) -> bool:
+    """Whether it names a file with this ending in the same folder, and nothing else."""
     return (
         isinstance(name, str)
-        and name.endswith(".safetensors")
+        and name.endswith(ending)
         and not name.startswith(".")
         and name.isprintable()
         and not set(name) & set("/\\:")

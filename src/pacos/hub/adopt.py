@@ -19,7 +19,7 @@ from typing import Any
 from pacos import quants
 from pacos.errors import FormatError, UnsupportedModel
 from pacos.formats import open_archive
-from pacos.formats.mapped import MappedArchive
+from pacos.formats.mapped import MADE_IN_MEMORY, MappedArchive
 from pacos.hub.hf_files import read_json, well_formed
 from pacos.hub.hf_pooling import pooling_metadata
 from pacos.hub.hf_tokenizer import tokenizer_metadata
@@ -33,7 +33,6 @@ from pacos.types import Archive, TensorEntry
 
 CONFIG_NAME = "config.json"
 _MATRIX_TYPES = ("F32", "F16", "BF16")
-_MADE_IN_MEMORY = -1  # `part` of tensors that lie in no file
 
 Config = Mapping[str, Any]
 
@@ -107,7 +106,7 @@ class AdoptedArchive:
         """Raw bytes of a tensor. Errors: FormatError when the model has no such tensor."""
         if name not in self.tensors:
             raise FormatError(f"{self.path}: the model has no tensor {name!a}")
-        if self.tensors[name].part != _MADE_IN_MEMORY:
+        if self.tensors[name].part != MADE_IN_MEMORY:
             return self._source.data(self.origins[name].sources[0])
         if name not in self._made:
             self._made[name] = self._make(name)
@@ -144,7 +143,7 @@ class AdoptedArchive:
 
     def address(self, name: str) -> int:
         """Address of a tensor's first byte, valid until close()."""
-        if name in self.tensors and self.tensors[name].part != _MADE_IN_MEMORY:
+        if name in self.tensors and self.tensors[name].part != MADE_IN_MEMORY:
             return self._source.address(self.origins[name].sources[0])
         return address_of(self.data(name))
 
@@ -158,7 +157,7 @@ def _made_entry(name: str, shape: tuple[int, ...], kind: str) -> TensorEntry:
     count = 1
     for size in shape:
         count *= size
-    return TensorEntry(name, shape, kind, _MADE_IN_MEMORY, 0, count * (4 if kind == "F32" else 2))
+    return TensorEntry(name, shape, kind, MADE_IN_MEMORY, 0, count * (4 if kind == "F32" else 2))
 
 
 def adopt_folder(folder: Path) -> AdoptedArchive:

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from pacos.errors import FormatError
+from pacos.formats.gguf_types import BYTE, CONTROL, NORMAL, UNKNOWN
 from pacos.hub.hf_files import read_json_if_there, read_lines
-from pacos.hub.vocabulary import BYTE, CONTROL, NORMAL, UNKNOWN, Vocabulary, numbered
+from pacos.hub.vocabulary import Vocabulary, numbered
 
 _RWKV_TURN_END = 261  # two line breaks
 _PLAMO_TURN_END = 4  # <|plamo:op|>

@@ -10,9 +10,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pacos.formats.gguf_types import CONTROL, UNKNOWN
 from pacos.hub.hf_files import read_json_if_there
 from pacos.hub.sentencepiece_model import SentencePieceModel, read_sentencepiece
-from pacos.hub.vocabulary import CONTROL, UNKNOWN, Added, Vocabulary
+from pacos.hub.vocabulary import Added, Vocabulary
 
 FILES = ("tokenizer.model", "spiece.model", "sentencepiece.bpe.model", "spm.model")
 _SHIFTED = "sentencepiece.bpe.model"  # the name that fairseq's models (XLM-R) have

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from pacos.errors import FormatError, UnsupportedModel
+from pacos.formats.gguf_types import BYTE, CONTROL, UNKNOWN, USER_DEFINED
+from pacos.formats.llama_files import numbers_alone
 from pacos.hub import hf_sentencepiece
 from pacos.hub.hf_files import read_json, read_json_if_there
 from pacos.hub.hf_lists import plamo2_vocabulary, rwkv_vocabulary, wordpiece_list
@@ -18,18 +20,7 @@ from pacos.hub.hf_special import special_metadata
 from pacos.hub.hf_splitters import splitter_name
 from pacos.hub.hf_unigram import unigram_vocabulary
 from pacos.hub.hf_wordpiece import marked_words, wordpiece_metadata
-from pacos.hub.vocabulary import (
-    BYTE,
-    CONTROL,
-    TOKENS_MAX,
-    UNKNOWN,
-    UNUSED,
-    USER_DEFINED,
-    Added,
-    Vocabulary,
-    added_tokens,
-    numbered,
-)
+from pacos.hub.vocabulary import TOKENS_MAX, Added, Vocabulary, added_tokens, numbered
 
 _UNREACHABLE_SCORE = -1e9  # tokens that no merge makes
 _PLACEHOLDER_SCORE = -1000.0
@@ -125,11 +116,7 @@ def _without_tokenizer(folder: Path, config: Mapping[str, Any]) -> dict[str, Any
             f"{folder}: there is no tokenizer.json{f', only {found[0]}' if found else ''}",
             hint="save the tokenizer with transformers' AutoTokenizer(...).save_pretrained, which writes it",
         )
-    return {
-        "tokenizer.ggml.model": "no_vocab",
-        "tokenizer.ggml.tokens": [f"[PAD{number}]" for number in range(size)],
-        "tokenizer.ggml.token_type": [UNUSED] * size,
-    }
+    return numbers_alone(size)
 
 
 def _from_json(path: Path, spec: Mapping[str, Any], added: list[Added], config: Mapping[str, Any]) -> Vocabulary:

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from pacos.errors import FormatError, UnsupportedModel
-from pacos.hub.vocabulary import BYTE, UNKNOWN, Vocabulary, numbered
+from pacos.formats.gguf_types import BYTE, UNKNOWN
+from pacos.hub.vocabulary import Vocabulary, numbered
 
 _RUNS_OF_SPACES = " {2,}"
 _BYTES = frozenset(f"<0x{byte:02X}>" for byte in range(256))

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pacos.errors import UnsupportedModel
-from pacos.hub.vocabulary import NORMAL, UNUSED
+from pacos.formats.gguf_types import NORMAL, UNUSED
 
 _MARKED = (NORMAL, UNUSED)
 _INSIDE = "##"  # before pieces that go on with a word; GGUF marks those that begin one instead

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from pacos.errors import FormatError
+from pacos.formats.gguf_types import CONTROL, NORMAL, UNKNOWN, UNUSED, USER_DEFINED
 from pacos.hub.hf_files import read_json_if_there
 
-NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = 1, 2, 3, 4, 5, 6
 TOKENS_MAX = 1 << 24
 _UNNAMED_MAX = 1 << 18  # ids without a name, as padded embeddings have
 _UNNAMED_SCORE, _ADDED_SCORE = -10000.0, -1000.0

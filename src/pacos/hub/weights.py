@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pacos.errors import FormatError, ModelNotFound
 from pacos.formats.mapped import MappedArchive
-from pacos.formats.safetensors import INDEX_NAME, read_safetensors
+from pacos.formats.safetensors import INDEX_NAME, plain_name, read_safetensors
 from pacos.formats.torch_zip import read_torch_files
 from pacos.hub.hf_files import read_json
 
@@ -23,13 +23,9 @@ def read_weights(folder: Path) -> MappedArchive:
         return read_safetensors(folder)
     if (folder / TORCH_INDEX_NAME).is_file():
         placed = read_json(folder / TORCH_INDEX_NAME).get("weight_map")
-        if not isinstance(placed, dict) or not all(_plain(name) for name in placed.values()):
+        if not isinstance(placed, dict) or not all(plain_name(name, ".bin") for name in placed.values()):
             raise FormatError(f"{folder / TORCH_INDEX_NAME}: no weight_map with plain file names")
         return read_torch_files(folder, [folder / name for name in sorted(set(placed.values()))])
     if (folder / TORCH_NAME).is_file():
         return read_torch_files(folder, [folder / TORCH_NAME])
     raise ModelNotFound(f"{folder}: there are no weights, neither *.safetensors nor {TORCH_NAME}", hint="download them")
-
-
-def _plain(name: object) -> bool:
-    return isinstance(name, str) and name.endswith(".bin") and name == Path(name).name and not name.startswith(".")
