@@ -20,7 +20,7 @@ RINGS = {
     **dict.fromkeys(("settings", "types", "native", "lazy"), 1),
     **dict.fromkeys(("ir", "quants"), 2),
     **dict.fromkeys(("formats", "models", "backends", "text"), 3),
-    **dict.fromkeys(("engine", "hub"), 4),
+    **dict.fromkeys(("engine", "hub", "sessions"), 4),
     "llm": 5,
     **dict.fromkeys(("server", "cluster", "pack"), 6),
     "cli": 7,
@@ -31,7 +31,8 @@ MAY_SEE = {
     "models": {"ir"},
     "backends": {"ir", "quants"},
     "text": set(),
-    **{door: {"llm", "hub"} for door in ("server", "cluster", "pack")},
+    "sessions": set(),
+    **{door: {"llm", "hub", "sessions"} for door in ("server", "cluster", "pack")},
 }
 LINES_PER_FUNCTION = 60
 LINES_PER_FILE = 400
