@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pacos.cli import render
-from pacos.cli.options import groups_from, only_these, with_options
+from pacos.cli.options import Sectioned, groups_from, only_these, with_options
 from pacos.errors import UsageError
 from pacos.settings import LoadOptions
 
@@ -67,7 +67,7 @@ class Found:
     machines: list[Machine] = field(default_factory=list)
 
 
-@click.command()
+@click.command(cls=Sectioned)
 @click.argument("model", required=False)
 @_list_option("-p", "--n-prompt", default="512", least=0, text="Prompt tokens; 0 skips.")
 @_list_option("-n", "--n-gen", default="128", least=0, text="Tokens to generate; 0 skips.")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pacos.cli import render
-from pacos.cli.options import TEXT_BYTES_MAX, groups_from, with_options
+from pacos.cli.options import TEXT_BYTES_MAX, Sectioned, groups_from, with_options
 from pacos.cli.run import DEFAULT_MODEL, interruptible, preset_options
 from pacos.errors import ContextFull, PacosError, UsageError
 from pacos.settings import GenerateOptions, LoadOptions, SamplingOptions
@@ -25,7 +25,7 @@ _HELP = "/clear starts anew, /exit ends (so does Ctrl-D), Ctrl-C stops an answer
 _GROUPS = (SamplingOptions, GenerateOptions, ReasoningOptions, LoadOptions)
 
 
-@click.command()
+@click.command(cls=Sectioned)
 @click.argument("model", required=False, default=DEFAULT_MODEL, metavar="[MODEL]")
 @click.option("-sys", "--system", metavar="TEXT", help="System message of the conversation.")
 @click.option("--chat-template", metavar="NAME|FILE", help="Use this chat template instead of the model's own.")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pacos.cli import render
-from pacos.cli.options import given_texts, groups_from, with_options
+from pacos.cli.options import Sectioned, given_texts, groups_from, with_options
 from pacos.settings import LoadOptions
 from pacos.settings.embed import EmbedOptions, InputOptions
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pacos.llm import Embeddings
 
 
-@click.command()
+@click.command(cls=Sectioned)
 @click.argument("model")
 @click.argument("texts", nargs=-1, metavar="[TEXT]...")
 @click.option("-f", "--file", metavar="FILE", help="Every line of the file is a text; - is standard input.")
@@ -25,6 +25,8 @@ def command(model: str, texts: tuple[str, ...], file: str | None, as_json: bool,
     """Turn texts into vectors: one line of numbers for each, or one for each token with --pooling none.
 
     The texts are arguments, the lines of a file, or those of standard input.
+
+    Example:  pacos embed model.gguf "A dragon slept." "A fox ran." --json
     """
     from dataclasses import asdict
 

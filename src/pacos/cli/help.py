@@ -11,7 +11,10 @@ from pacos.errors import UsageError
 @click.argument("name", required=False, metavar="[COMMAND]")
 @click.pass_context
 def command(context: click.Context, name: str | None) -> None:
-    """Show help for pacos or for one command."""
+    """Show help for pacos or for one command.
+
+    Example:  pacos help run
+    """
     group_context = context.parent
     if group_context is None:
         raise click.UsageError("help is a command of pacos")

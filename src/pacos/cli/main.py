@@ -74,6 +74,10 @@ class Commands(click.Group):
         if name not in self.list_commands(context):
             return None
         command: click.Command = importlib.import_module(f"pacos.cli.{name.replace('-', '_')}").command
+        if "_PACOS_COMPLETE" in os.environ:  # a shell asks how a line may go on
+            from pacos.cli.completion import completed
+
+            return completed(command)
         return command
 
     def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:

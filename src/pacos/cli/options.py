@@ -36,7 +36,28 @@ OTHER_VARIABLES = {
     "PACOS_NATIVE_LIBRARY": "Path of the native library to load instead of the package's own.",
     "PACOS_TRACEBACK": "1 shows where a fault inside Pacos happened.",
 }
+_METAVAR_CHARACTERS = 40  # of choices; more are told by the help's text
 TEXT_BYTES_MAX = 64 << 20  # of a prompt or text from a file or a pipe, so that an endless one ends
+
+
+class Sectioned(click.Command):
+    """A command whose help lists each group of options under a heading of its own."""
+
+    def format_options(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the command's own options, then those of each group."""
+        sections: dict[str, list[tuple[str, str]]] = {"Options": []}
+        for one in self.get_params(context):
+            if isinstance(one, click.Option) and (row := one.get_help_record(context)) is not None:
+                sections.setdefault(getattr(one, "section", "Options"), []).append(row)
+        for title, rows in sections.items():
+            with formatter.section(title):
+                formatter.write_dl(rows)
+
+
+class GroupOption(click.Option):
+    """An option of a group in settings; `section` is the group's heading in the help."""
+
+    section = "Options"
 
 
 def with_options(*groups: type, without: Sequence[str] = ()) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -47,25 +68,28 @@ def with_options(*groups: type, without: Sequence[str] = ()) -> Callable[[Callab
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
         for group in reversed(groups):
+            title = group.__name__.removesuffix("Options")
+            heading = type(f"{title}Option", (GroupOption,), {"section": f"{title} options"})
             for one in reversed(options_of(group)):
                 if one.flags and one.name not in without:
-                    function = _click_option(one)(function)
+                    function = _click_option(one, heading)(function)
         return function
 
     return decorate
 
 
-def _click_option(one: Option) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def _click_option(one: Option, heading: type[click.Option]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     note = f"  [default: {default_text(one.default)}]" if one.default not in ("", (), None, False, True) else ""
     text = one.help + note
     if one.kind is bool:
         names = "/".join([",".join(one.flags), ",".join(one.off_flags)]) if one.off_flags else ""
         declared = [names] if names else list(one.flags)
-        return click.option(*declared, one.name, is_flag=True, default=None, help=text)
-    metavar = {int: "N", float: "X", str: "TEXT", tuple: "TEXT"}[one.kind]
-    return click.option(
-        *one.flags, one.name, type=str, default=None, multiple=one.kind is tuple, metavar=metavar, help=text
-    )
+        return click.option(*declared, one.name, cls=heading, is_flag=True, default=None, help=text)
+    metavar = one.metavar or "|".join(filter(None, one.choices))
+    if not metavar or len(metavar) > _METAVAR_CHARACTERS:
+        metavar = {int: "N", float: "X", str: "TEXT", tuple: "TEXT"}[one.kind]
+    given = {"type": str, "default": None, "multiple": one.kind is tuple, "metavar": metavar, "help": text}
+    return click.option(*one.flags, one.name, cls=heading, **given)
 
 
 def default_text(value: Any) -> str:

@@ -7,12 +7,12 @@ from typing import Any
 import click
 
 from pacos.cli import render
-from pacos.cli.options import given_texts, groups_from, with_options
+from pacos.cli.options import Sectioned, given_texts, groups_from, with_options
 from pacos.settings import LoadOptions
 from pacos.settings.embed import InputOptions
 
 
-@click.command()
+@click.command(cls=Sectioned)
 @click.argument("model")
 @click.argument("query")
 @click.argument("documents", nargs=-1, metavar="[DOCUMENT]...")
@@ -27,6 +27,8 @@ def command(
 
     The model must be a reranker, such as bge-reranker. The documents are arguments, the lines of a file, or those of
     standard input.
+
+    Example:  pacos rerank reranker.gguf "Who sleeps?" "A dragon slept." "A fox ran."
     """
     from dataclasses import asdict
 

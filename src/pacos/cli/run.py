@@ -14,7 +14,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pacos.cli import render
-from pacos.cli.options import groups_from, read_constraint_files, read_text_option, with_constraint_files, with_options
+from pacos.cli.options import (
+    Sectioned,
+    groups_from,
+    read_constraint_files,
+    read_text_option,
+    with_constraint_files,
+    with_options,
+)
 from pacos.errors import ModelError, ModelNotFound, UsageError
 from pacos.settings import GenerateOptions, LoadOptions, SamplingOptions
 from pacos.settings.constraint import ConstraintOptions, ReasoningOptions
@@ -28,7 +35,7 @@ DEFAULT_PROMPT = "Tell me a story."
 _GROUPS = (SamplingOptions, GenerateOptions, ConstraintOptions, ReasoningOptions, LoadOptions)
 
 
-@click.command()
+@click.command(cls=Sectioned)
 @click.argument("model", required=False, metavar="[MODEL]")
 @click.argument("words", required=False, metavar="[PROMPT]")
 @click.option("-m", "--model", "model_option", metavar="MODEL", help="The model, as an option.")

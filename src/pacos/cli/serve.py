@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pacos.cli.options import groups_from, read_constraint_files, with_constraint_files, with_options
+from pacos.cli.options import Sectioned, groups_from, read_constraint_files, with_constraint_files, with_options
 from pacos.errors import UsageError
 from pacos.settings import GenerateOptions, LoadOptions, SamplingOptions, options_of
 from pacos.settings.constraint import ConstraintOptions, ReasoningOptions
@@ -71,7 +71,7 @@ def command() -> None:
     """Serve models over HTTP."""
 
 
-@command.command(RUN)
+@command.command(RUN, cls=Sectioned)
 @click.argument("models", nargs=-1, metavar="[MODEL]...")
 @click.option("-m", "--model", "model_option", metavar="MODEL", help="The model, as an option.")
 @click.option("--chat-template", metavar="NAME|FILE", help="Use this chat template instead of the models' own.")

@@ -27,6 +27,8 @@ def command(model: str, text: str | None, file: str | None, decode: bool, **give
     """Show how a model's tokenizer cuts a text.
 
     The text is an argument, a file, or standard input.
+
+    Example:  pacos tokenize model.gguf "Once upon a time" --count
     """
     from pacos.llm import load
 

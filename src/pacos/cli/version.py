@@ -31,7 +31,10 @@ def facts() -> dict[str, Any]:
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(as_json: bool) -> None:
-    """Print the versions and what this machine offers."""
+    """Print the versions and what this machine offers.
+
+    Example:  pacos version --json
+    """
     found = facts()
     if as_json:
         click.echo(json.dumps(found))

@@ -159,7 +159,10 @@ class LoadOptions:
         help="Most sequences that wait to start; 0 is no bound, 256 in a server.",
     )
     prompt_cache_dir: str = option(
-        "", flags=("--prompt-cache-dir",), help="Folder where computed prompts outlive the program; none by default."
+        "",
+        flags=("--prompt-cache-dir",),
+        metavar="FOLDER",
+        help="Folder where computed prompts outlive the program; none by default.",
     )
     prompt_cache_size: float = option(
         8.0,

@@ -21,7 +21,8 @@ class Option:
     """One option as its flag, variable, docs row and request field see it.
 
     `kind` is int, float, bool, str or tuple (then `many` values, each made by `parse` from one text). `minimum`
-    and `maximum` are allowed values, `above` is not. `off_flags` switch a bool off.
+    and `maximum` are allowed values, `above` is not. `off_flags` switch a bool off. `metavar` is what help calls the
+    flag's argument, such as FILE.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Option:
     most: int | None = None
     parse: Callable[[str], Any] | None = None
     normal: Callable[[Any], Any] | None = None
+    metavar: str = ""
 
     def from_text(self, text: str) -> Any:
         """The value that a flag's argument or a variable's text means; for `many`, one flag's share of it.

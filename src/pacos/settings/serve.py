@@ -29,13 +29,16 @@ class ServeOptions:
     api_key_file: str = option(
         "",
         flags=("--api-key-file",),
+        metavar="FILE",
         help="File of keys, each in a line, as KEY or NAME:KEY; read again when it changes.",
     )
     insecure_no_auth: bool = option(False, flags=("--insecure-no-auth",), help="Let other machines in without a key.")
     alias: tuple[str, ...] = option(
         (), flags=("--alias", "-a"), parse=_parts, most=64, help="Another name of the first model; repeatable."
     )
-    models_file: str = option("", flags=("--models-file",), help="TOML file of models and their settings.")
+    models_file: str = option(
+        "", flags=("--models-file",), metavar="FILE", help="TOML file of models and their settings."
+    )
     store: bool = option(
         True,
         flags=("--store",),
@@ -66,8 +69,8 @@ class ServeOptions:
         most=256,
         help="Web pages (https://name:port) whose scripts may ask, beside the server's own; * is any. Repeatable.",
     )
-    ssl_key_file: str = option("", flags=("--ssl-key-file",), help="Private key for TLS, PEM.")
-    ssl_cert_file: str = option("", flags=("--ssl-cert-file",), help="Certificate for TLS, PEM.")
+    ssl_key_file: str = option("", flags=("--ssl-key-file",), metavar="FILE", help="Private key for TLS, PEM.")
+    ssl_cert_file: str = option("", flags=("--ssl-cert-file",), metavar="FILE", help="Certificate for TLS, PEM.")
     body_bytes_max: int = option(
         16 << 20, flags=("--max-body",), minimum=1024, maximum=1 << 32, help="Most bytes of a request's body."
     )
@@ -143,7 +146,10 @@ class ServeOptions:
         True, flags=("--slots",), off_flags=("--no-slots",), help="Show at /slots what is being answered."
     )
     slot_save_path: str = option(
-        "", flags=("--slot-save-path",), help="Folder where /slots may save computed texts; none by default."
+        "",
+        flags=("--slot-save-path",),
+        metavar="FOLDER",
+        help="Folder where /slots may save computed texts; none by default.",
     )
     metrics: bool = option(False, flags=("--metrics",), help="Serve numbers for Prometheus at /metrics.")
     log_format: str = option("text", flags=("--log-format",), choices=("text", "json"), help="Form of the log's lines.")
