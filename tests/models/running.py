@@ -1,17 +1,51 @@
-"""Run a model on a backend without an engine: one sequence, all its tokens in one step."""
+"""Run a model on a backend without an engine: a prompt in one step, or sequences from step to step."""
 
 from __future__ import annotations
 
 from array import array
 from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from pacos.backends import Backend
+from pacos.hub.adopt import open_model
 from pacos.ir.passes import optimise
 from pacos.models import Hparams, build_plan, page_layout
 from pacos.types import Archive, Step
+
+_SEQUENCES, _SEQUENCE_PAGES, _STEP_TOKENS = 4, 5, 512  # room for the longest prompt
+
+
+class Runner:
+    """A program whose sequences, each by its number, keep their pages and states from step to step."""
+
+    def __init__(self, path: Path, backend: Backend, cache: str = "F16") -> None:
+        self.archive = open_model(path)
+        hp = Hparams.from_metadata(self.archive.metadata, self.archive.tensors)
+        plan = optimise(build_plan(self.archive, hp))
+        weights = backend.upload(self.archive, plan.weight_names())
+        layout = page_layout(hp, cache, cache, plan)
+        pages = backend.pages(_SEQUENCES * _SEQUENCE_PAGES, layout, _SEQUENCES)
+        self.program = backend.compile(plan, weights, pages, _STEP_TOKENS)
+
+    def close(self) -> None:
+        self.program.close()
+        self.archive.close()
+
+    def step(self, parts: Sequence[tuple[Sequence[int], int, int]]) -> list[np.ndarray]:
+        """Logits of every row for each part: its tokens, the position of the first, its sequence."""
+        tokens = [token for part in parts for token in part[0]]
+        positions = [first + i for part, first, _ in parts for i in range(len(part))]
+        starts = [0, *np.cumsum([len(part[0]) for part in parts]).tolist()]
+        # Not in order, and those of a sequence not side by side.
+        tables = tuple(array("i", range(one, _SEQUENCES * _SEQUENCE_PAGES, _SEQUENCES)[::-1]) for _, _, one in parts)
+        outputs, slots = array("i", range(len(tokens))), array("i", [one for _, _, one in parts])
+        step = Step(array("i", tokens), array("i", positions), array("i", starts), tables, outputs, None, slots, slots)
+        rows = np.array(self.program.run(step), np.float32).reshape(len(tokens), self.program.result_width)
+        return [rows[a:b] for a, b in pairwise(starts)]
 
 
 def logits(

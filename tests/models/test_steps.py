@@ -2,55 +2,25 @@
 
 from __future__ import annotations
 
-from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from contextlib import closing
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-from models import tiny
+from models import rwkv, rwkv6, tiny
+from models.running import Runner
 
 from pacos import backends
 from pacos.backends import Backend
-from pacos.hub.adopt import open_model
 from pacos.hub.convert import convert
 from pacos.hub.quantize import quantize_file
-from pacos.ir.passes import optimise
-from pacos.models import Hparams, build_plan, page_layout
-from pacos.types import Step
 
 CASES = ("llama", "llama-factors", "mistral", "qwen2", "qwen3", "gemma2", "gemma3", "gpt2", "gpt-oss", "deepseek2")
-PAGES = 12
-
-
-class Runner:
-    """A program whose sequences keep their pages from step to step."""
-
-    def __init__(self, path: Path, backend: Backend) -> None:
-        self.archive = open_model(path)
-        hp = Hparams.from_metadata(self.archive.metadata, self.archive.tensors)
-        plan = optimise(build_plan(self.archive, hp))
-        weights = backend.upload(self.archive, plan.weight_names())
-        self.program = backend.compile(plan, weights, backend.pages(PAGES, page_layout(hp)), 256)
-
-    def close(self) -> None:
-        self.program.close()
-        self.archive.close()
-
-    def step(self, parts: Sequence[tuple[Sequence[int], int, Sequence[int]]]) -> list[np.ndarray]:
-        """Logits of every row for each part: its tokens, the position of the first, its pages."""
-        tokens = [token for part in parts for token in part[0]]
-        positions = [first + i for part, first, _ in parts for i in range(len(part))]
-        starts = [0, *np.cumsum([len(part[0]) for part in parts]).tolist()]
-        tables = tuple(array("i", pages) for _, _, pages in parts)
-        outputs = array("i", range(len(tokens)))
-        found: Any = self.program.run(
-            Step(array("i", tokens), array("i", positions), array("i", starts), tables, outputs)
-        )
-        rows = np.array(found, np.float32).reshape(len(tokens), -1)
-        return [rows[a:b] for a, b in pairwise(starts)]
+FILES = {"rwkv6": rwkv6.write_file, "rwkv7": rwkv.write_file}
+PROMPTS = dict(enumerate(map(tiny.prompt, tiny.PROMPTS)))
+CUTS = (0, 1, 38, 101, 256, 300)
 
 
 @pytest.fixture(scope="module")
@@ -89,9 +59,9 @@ def test_one_token_at_a_time_equals_all_at_once(case: str, kind: str, files: Pat
     prompt = tiny.prompt(70)
     runner = Runner(the_file(files, case, kind), backend)
     try:
-        (whole,) = runner.step([(prompt, 0, [0, 1])])
-        singly = [runner.step([([token], i, [3, 2])])[0] for i, token in enumerate(prompt)]
-        cut = [runner.step([(prompt[a:b], a, [5, 4])])[0] for a, b in ((0, 5), (5, 64), (64, 70))]
+        (whole,) = runner.step([(prompt, 0, 0)])
+        singly = [runner.step([([token], i, 1)])[0] for i, token in enumerate(prompt)]
+        cut = [runner.step([(prompt[a:b], a, 2)])[0] for a, b in ((0, 5), (5, 64), (64, 70))]
     finally:
         runner.close()
     check_same(backend, whole, np.concatenate(singly))
@@ -104,11 +74,38 @@ def test_a_sequence_alone_equals_the_same_among_others(case: str, kind: str, fil
     first, second, third = tiny.prompt(66), tiny.prompt(9), tiny.prompt(31)
     runner = Runner(the_file(files, case, kind), backend)
     try:
-        (alone,) = runner.step([(second, 0, [0])])
-        among = runner.step([(first, 0, [1, 2]), (second, 0, [3]), (third, 0, [4])])[1]
-        (alone_next,) = runner.step([([7], 9, [0])])
-        next_among = runner.step([([8], 66, [1, 2]), ([7], 9, [3]), ([9, 9, 9], 31, [4])])[1]
+        (alone,) = runner.step([(second, 0, 0)])
+        among = runner.step([(first, 0, 1), (second, 0, 2), (third, 0, 3)])[1]
+        (alone_next,) = runner.step([([7], 9, 0)])
+        next_among = runner.step([([8], 66, 1), ([7], 9, 2), ([9, 9, 9], 31, 3)])[1]
     finally:
         runner.close()
     check_same(backend, alone, among)
     check_same(backend, alone_next, next_among)
+
+
+@pytest.mark.parametrize(
+    ("case", "kind"),
+    [*((case, kind) for case in tiny.CASES for kind in ("F32", "Q8_0")), *((one, "F32") for one in FILES)],
+)
+def test_every_family_computes_the_same_bits_in_every_way(case: str, kind: str, tmp_path: Path) -> None:
+    """At once (which the parity tests hold to vectors), in pieces, token by token, among others at other places."""
+    path = tmp_path / "model.gguf"
+    if case in FILES:
+        FILES[case](path)
+    else:
+        convert(tiny.write_folder(case, tmp_path / case), path, kind)
+    with closing(backends.backend("cpu")) as opened, closing(Runner(path, opened, "F32")) as runner:
+        whole = [runner.step([(prompt, 0, slot)])[0] for slot, prompt in PROMPTS.items()]
+        among = runner.step([(prompt, 0, slot) for slot, prompt in PROMPTS.items()])
+        pieces: dict[int, list[np.ndarray]] = {slot: [] for slot in PROMPTS}
+        for a, b in pairwise(CUTS):
+            parts = [(prompt[a:b], a, slot) for slot, prompt in PROMPTS.items() if prompt[a:b]]
+            for (_, _, slot), rows in zip(parts, runner.step(parts), strict=True):
+                pieces[slot].append(rows)
+        longest = max(PROMPTS)
+        singly = [runner.step([([token], i, longest)])[0] for i, token in enumerate(PROMPTS[longest])]
+    np.testing.assert_array_equal(np.concatenate(singly), whole[longest])
+    for slot, expected in enumerate(whole):
+        np.testing.assert_array_equal(among[slot], expected)
+        np.testing.assert_array_equal(np.concatenate(pieces[slot]), expected)
