@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from pacos.backends.cpu import open_backend
-from pacos.engine.load import page_bytes
+from pacos.engine.room import page_bytes
 from pacos.ir import ops
 from pacos.ir.graph import Inputs, WeightTable
 from pacos.ir.plan import trace_model

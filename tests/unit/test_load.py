@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import random
 from array import array
 from collections.abc import Iterator
@@ -16,7 +17,8 @@ from unit.test_build_plan import model
 import pacos
 from pacos.backends import backend
 from pacos.engine.engine import Engine
-from pacos.engine.load import load_engine, page_bytes, plan_pages
+from pacos.engine.load import load_engine
+from pacos.engine.room import page_bytes, plan_pages, warn_of_weights
 from pacos.engine.sequence import SequenceRequest
 from pacos.errors import CapacityError, UsageError
 from pacos.formats import open_archive
@@ -70,6 +72,21 @@ def test_pages_for_more_contexts(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
         assert plan_pages(LAYOUT, 640, 5, room_for(25), fixed=True) == (640, 25)
     assert "room for 2 contexts, not 5" in caplog.text
+
+
+def test_weights_without_room_are_told_with_a_type_that_fits(caplog: pytest.LogCaptureFixture) -> None:
+    archive = open_archive(STORYTELLER)
+    numbers = sum(math.prod(entry.shape) for entry in archive.tensors.values())
+    with caplog.at_level(logging.WARNING):
+        warn_of_weights(archive, numbers * 2, numbers * 2)
+        assert not caplog.text
+        warn_of_weights(archive, numbers * 2, int(numbers * 0.7))
+    assert f"weights of {numbers * 2 / 1e9:.2f} GB do not fit the {numbers * 0.7 / 1e9:.2f} GB" in caplog.text
+    assert f"all in Q5_K, they would take {numbers * 176 / 256 / 1e9:.2f} GB" in caplog.text
+    with caplog.at_level(logging.WARNING):
+        warn_of_weights(archive, numbers * 2, numbers // 10)
+    assert "use a smaller model" in caplog.text
+    archive.close()
 
 
 def test_a_context_past_training_is_told(caplog: pytest.LogCaptureFixture) -> None:

@@ -11,7 +11,7 @@ import pytest
 from fake_program import CONTEXT, GREEDY, PAGE_TOKENS, Toy, expected, prompt_of, request
 
 from pacos.engine import states
-from pacos.engine.load import plan_slots
+from pacos.engine.room import plan_slots
 from pacos.errors import CapacityError
 from pacos.settings import SamplingOptions
 from pacos.types import PageLayout

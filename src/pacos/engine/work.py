@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from pacos import quants
-from pacos.engine.load import page_bytes
+from pacos.engine.room import page_bytes
 from pacos.ir.graph import Value
 from pacos.ir.plan import Plan
 from pacos.types import PageLayout
