@@ -17,7 +17,11 @@ TRANSLATED = {
     "values after a sign": (["--ctx-size=64", "--n-gpu-layers=all"], ["--ctx-size", "64"]),
     "an argument left out": (["-fa", "-m", "x"], ["--model", "x"]),
     "a file for a template": (["--chat-template-file", "t.jinja"], ["--chat-template", "t.jinja"]),
-    "switched off": (["--no-cache-prompt", "--no-webui", "--no-context-shift"], ["--no-cache-prompt"]),
+    "switched off": (["--no-cache-prompt", "--no-webui", "--no-context-shift"], ["--no-cache-prompt", "--no-ui"]),
+    "another page": (
+        ["--webui", "--path", "web", "--api-prefix", "/x"],
+        ["--ui", "--path", "web", "--api-prefix", "/x"],
+    ),
     "a value that looks like an argument": (["-m", "-c"], ["--model", "-c"]),
     "answers": (["--reasoning-budget", "0", "-j", "{}"], ["--reasoning-budget", "0", "--json-schema", "{}"]),
     "ours": (["storyteller", "--memory-limit", "8"], ["storyteller", "--memory-limit", "8"]),
@@ -52,6 +56,7 @@ def test_switches_in_variables() -> None:
     assert translated([], {"LLAMA_ARG_CACHE_PROMPT": "0"})[0] == ["--no-cache-prompt"]
     assert translated([], {"LLAMA_ARG_CACHE_PROMPT": "on"})[0] == ["--cache-prompt"]
     assert translated([], {"LLAMA_ARG_CONTEXT_SHIFT": "false"})[0] == []
+    assert translated([], {"LLAMA_ARG_UI": "0", "LLAMA_ARG_STATIC_PATH": "web"})[0] == ["--path", "web", "--no-ui"]
     assert translated([], {"LLAMA_ARG_CONTEXT_SHIFT": "1"})[0] == ["--context-policy=shift"]
     assert translated([], {"LLAMA_ARG_AGENT": "false"})[0] == []
     with pytest.raises(UsageError, match="LLAMA_ARG_AGENT"):

@@ -26,6 +26,8 @@ from pacos.server.engine_metrics import engine_metrics, llama_metrics
 from pacos.server.fields import convert, read_json
 from pacos.server.guard import Guard, check_json_type, read_body
 from pacos.server.metrics import Metrics
+from pacos.server.page import Page
+from pacos.server.prefix import Prefix
 from pacos.server.problem import RequestError
 from pacos.server.requests import Requests
 from pacos.server.residency import Residency
@@ -42,7 +44,7 @@ _LAG_SECONDS = 0.1  # how often the event loop's lateness is measured
 
 def create_app(residency: Residency, options: ServeOptions) -> Starlette:
     """The ASGI application that serves these models in every dialect."""
-    metrics, guard = Metrics(), Guard(options)
+    metrics, guard, page = Metrics(), Guard(options), Page(options)
     spoken = dialects()
     by_path: dict[str, dict[str, tuple[Dialect, Operation]]] = defaultdict(dict)
     for dialect in spoken:
@@ -70,10 +72,14 @@ def create_app(residency: Residency, options: ServeOptions) -> Starlette:
             await asyncio.gather(chores, return_exceptions=True)
             await residency.close()
 
-    app = Starlette(routes=routes, lifespan=lifespan, middleware=[Middleware(_Intake, shared=shared)])
+    layers = [
+        Middleware(_Intake, shared=shared),
+        Middleware(Prefix, prefix=options.api_prefix, outside=_Endpoint(shared, {})),
+    ]
+    app = Starlette(routes=routes, lifespan=lifespan, middleware=layers)
     app.router.redirect_slashes = False
-    app.router.default = _Endpoint(shared, {})  # also of targets that are no path, such as *
-    app.state.requests = shared.requests
+    app.router.default = _Endpoint(shared, {}, page)  # also of targets that are no path, such as *
+    app.state.requests, app.state.page = shared.requests, page
     return app
 
 
@@ -168,20 +174,26 @@ class _Intake:
 
 
 class _Endpoint:
-    """All operations of one path, whatever their dialect; an unknown path has none."""
+    """All operations of one path, whatever their dialect; an unknown path has none, but may be a file of the page."""
 
-    def __init__(self, shared: _Shared, operations: dict[str, tuple[Dialect, Operation]]) -> None:
+    def __init__(
+        self, shared: _Shared, operations: dict[str, tuple[Dialect, Operation]], page: Page | None = None
+    ) -> None:
         self.shared = shared
         self.operations = operations
+        self.page = page
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, whatever happens."""
         request = Request(scope, receive)
         method = "GET" if scope["method"] == "HEAD" else scope["method"]
-        dialect, operation = self.operations.get(method) or (self._dialect(scope["path"]), None)
+        path = scope["path"].removeprefix(scope.get("root_path", ""))
+        dialect, operation = self.operations.get(method) or (self._dialect(path), None)
         call: Call[Any] = Call(request, dialect, self.shared.residency, self.shared.options, self.shared.metrics)
         try:
             async with call.cleanup:
+                if operation is None and self.page is not None and method == "GET":
+                    operation = await self.page.operation(path)
                 response = await self._answer(call, operation)
                 await response(scope, receive, send)
         except (ClientGone, ClientDisconnect):

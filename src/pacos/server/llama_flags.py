@@ -89,7 +89,7 @@ def _add(one: LlamaFlag, flag: str, values: list[str], found: list[str], notes: 
         if not _is_off(flag):
             found += [one.word, *values]
         elif "=" not in one.word:  # else it is off anyway
-            found += [flag, *values]
+            found += [f"--no-{one.word[2:]}", *values]
     elif one.kind == "none" or _is_off(flag):
         notes.append(f"{flag} has no effect: {one.word}")
     else:

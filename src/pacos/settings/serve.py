@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
+from pacos.errors import UsageError
 from pacos.settings.option import check, option
+
+_PREFIX = re.compile(r"(?:/(?!\.{1,2}(?:/|$))[A-Za-z0-9._~-]+)*", re.ASCII)
 
 
 def _parts(value: Any) -> Any:
     """A list from "a,b,c"."""
     return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+
+def _prefix(value: Any) -> Any:
+    """A path without a slash at its end. Errors: UsageError."""
+    found = value.rstrip("/") if isinstance(value, str) else value
+    if isinstance(found, str) and not _PREFIX.fullmatch(found):
+        raise UsageError(f"api_prefix is {value[:80]!a}", hint="use a path of letters, digits and -._~, such as /llm")
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +80,15 @@ class ServeOptions:
         parse=_parts,
         most=256,
         help="Web pages (https://name:port) whose scripts may ask, beside the server's own; * is any. Repeatable.",
+    )
+    ui: bool = option(True, flags=("--ui",), off_flags=("--no-ui",), help="Serve the web page at /.")
+    path: str = option("", flags=("--path",), metavar="DIR", help="Folder of another web page that is served instead.")
+    api_prefix: str = option(
+        "",
+        flags=("--api-prefix",),
+        normal=_prefix,
+        metavar="PATH",
+        help="Path under which everything is served, such as /llm, for a proxy that gives the rest to others.",
     )
     ssl_key_file: str = option("", flags=("--ssl-key-file",), metavar="FILE", help="Private key for TLS, PEM.")
     ssl_cert_file: str = option("", flags=("--ssl-cert-file",), metavar="FILE", help="Certificate for TLS, PEM.")

@@ -12,6 +12,7 @@ from pacos.server import metrics, openapi
 from pacos.server.call import Call
 from pacos.server.dialects import Dialect, Operation
 from pacos.server.dialects.openai import shapes
+from pacos.server.page import Page, wants_page
 from pacos.server.problem import RequestError
 from pacos.server.stream import json_response
 
@@ -60,6 +61,14 @@ async def health(call: Call[None]) -> ASGIApp:
     return json_response(call, found, status)
 
 
+async def root(call: Call[None]) -> ASGIApp:
+    """The web page for browsers; the health for programs."""
+    if wants_page(call.request):
+        page: Page = call.request.app.state.page
+        return await page.answer(call)
+    return await health(call)
+
+
 async def numbers(call: Call[None]) -> ASGIApp:
     """The server's numbers for Prometheus. Errors: RequestError 404 when they are not to be told."""
     if not call.options.metrics:
@@ -85,7 +94,9 @@ DIALECT = Dialect(
         Operation(
             "GET", "/health", health, "Tell whether the server is ready.", reply=Health, keyless=True, light=True
         ),
-        Operation("GET", "/", health, "As /health.", reply=Health, keyless=True, light=True),
+        Operation(
+            "GET", "/", root, "The web page for browsers, else as /health.", reply=Health, keyless=True, light=True
+        ),
         Operation("GET", "/v1/health", health, "As /health.", reply=Health, keyless=True, light=True),
         Operation("GET", "/openapi.json", openapi_document, "This document.", light=True),
         Operation("GET", "/docs", docs_page, "This document as a page.", light=True),
