@@ -21,7 +21,7 @@ from pacos.engine.context import Window
 from pacos.engine.engine import Engine
 from pacos.engine.sampler import Sampler, SamplerScratch
 from pacos.engine.sequence import RowSink, Sequence, SequenceRequest
-from pacos.errors import Cancelled
+from pacos.errors import Cancelled, PacosError
 from pacos.native import address_of
 from pacos.settings import GenerateOptions, QueueOptions, SamplingOptions, read
 from pacos.types import PageLayout, Step
@@ -202,13 +202,19 @@ class Toy:
 
     def settled(self) -> None:
         """Wait until nothing runs, then prove that every page and every slot came back."""
-        deadline = time.monotonic() + 5
-        while not self.engine._scheduler.idle and time.monotonic() < deadline:
-            time.sleep(0.001)
-        assert self.engine._scheduler.idle
-        self.engine.pool.check([])
-        if self.engine._scheduler.states is not None:
-            self.engine._scheduler.states.check([])
+        scheduler, deadline = self.engine._scheduler, time.monotonic() + 5
+        while True:  # the engine's thread may be between a sequence's end and the return of its pages
+            try:
+                assert scheduler.idle
+                self.engine.pool.check([])
+                if scheduler.states is not None:
+                    scheduler.states.check([])
+            except (AssertionError, PacosError):
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.001)
+            else:
+                return
 
 
 def prompt_of(length: int, seed: int = 0) -> list[int]:
