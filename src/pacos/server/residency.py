@@ -56,8 +56,9 @@ class Residency:
         self.specs: dict[str, ModelSpec] = {}
         self.open: dict[str, Resident] = {}
         self.loading: dict[str, float] = {}  # name -> when it began, monotonic
-        self.failed: dict[str, str] = {}  # name -> why opening it ahead failed
+        self.failed: dict[str, str] = {}  # name -> why opening it failed when it was tried last
         self.ahead: tuple[str, ...] = ()
+        self._tried: set[str] = set()  # of those, which were opened or could not be
         self.memory_bytes = memory_bytes
         self.keep_alive_seconds = keep_alive_seconds
         self._open_model = open_model or _open
@@ -135,8 +136,13 @@ class Residency:
     def _opening_ended(self, name: str, done: asyncio.Task[Resident]) -> None:
         del self._openings[name]
         self.loading.pop(name, None)
-        if not done.cancelled():
-            done.exception()  # whoever waits has it; nobody may be left
+        if done.cancelled():
+            return
+        problem = done.exception()  # whoever waits has it; nobody may be left
+        if problem is None:
+            self.failed.pop(name, None)
+        else:
+            self.failed[name] = str(problem) if isinstance(problem, PacosError) else "a fault inside the server"
 
     async def _load(self, spec: ModelSpec) -> Resident:
         self.loading[spec.name] = time.monotonic()
@@ -197,7 +203,7 @@ class Residency:
                 await self.shut(resident.name)
 
     async def open_ahead(self, names: Iterable[str]) -> None:
-        """Open models before anybody asks. One that cannot be opened is told in `failed`; the others are opened.
+        """Open models before anybody asks. One that cannot be opened is told; the others are opened.
 
         Errors: when none could be opened, what the first one's opening raised.
         """
@@ -208,18 +214,17 @@ class Residency:
                 async with self.use(name):
                     pass
             except Exception as error:  # noqa: BLE001 - the others can be served still
-                self.failed[name] = str(error)
                 failures.append(error)
                 logger(__name__).error("model %s cannot be opened: %s", name, error)
+            self._tried.add(name)
         if failures and len(failures) == len(self.ahead):
             raise failures[0]
 
     def progress(self) -> dict[str, Any]:
         """How far opening ahead has come: how many of how many, and which is being opened since when."""
-        ready = sum(name in self.open or name in self.failed for name in self.ahead)
         now = time.monotonic()
         return {
-            "ready": ready,
+            "ready": len(self._tried),
             "of": len(self.ahead),
             "loading": [{"model": name, "seconds": round(now - began, 3)} for name, began in self.loading.items()],
         }

@@ -6,7 +6,17 @@ Source: tools/server/README.md of llama.cpp.
 from __future__ import annotations
 
 from pacos.server.dialects import Dialect, Operation
-from pacos.server.dialects.llama_server import completion, infill, properties, shapes, slots, streams, tokens, vectors
+from pacos.server.dialects.llama_server import (
+    completion,
+    infill,
+    opening,
+    properties,
+    shapes,
+    slots,
+    streams,
+    tokens,
+    vectors,
+)
 
 _COMPLETIONS = [
     Operation(
@@ -96,6 +106,19 @@ DIALECT = Dialect(
             "Write a conversation as the model's chat template does.",
             body=tokens.TemplateRequest,
             reply=tokens.Prompt,
+        ),
+        Operation(
+            "POST", "/models/load", opening.load, "Open a model.", body=opening.Named, reply=opening.Done, light=True
+        ),
+        Operation(
+            "POST",
+            "/models/unload",
+            opening.unload,
+            "Close a model that nobody uses.",
+            body=opening.Named,
+            reply=opening.Done,
+            light=True,
+            scope="manage",
         ),
         Operation(
             "GET", "/props", properties.run, "Tell the server's properties.", reply=properties.Properties, light=True

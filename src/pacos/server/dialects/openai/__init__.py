@@ -42,7 +42,10 @@ DIALECT = Dialect(
             body=embeddings.EmbeddingRequest,
             reply=embeddings.EmbeddingReply,
         ),
-        Operation("GET", "/v1/models", models.list_models, "List the models.", reply=models.ModelList, light=True),
+        *(
+            Operation("GET", path, models.list_models, "List the models.", reply=models.ModelList, light=True)
+            for path in ("/v1/models", "/models")
+        ),
         Operation(
             "GET", "/v1/models/{model:path}", models.show_model, "Describe a model.", reply=models.Model, light=True
         ),

@@ -1,4 +1,4 @@
-"""OpenAI's list of models."""
+"""OpenAI's list of models, with what llama-server's says beside it: whether each is open."""
 
 from __future__ import annotations
 
@@ -12,7 +12,22 @@ from pacos.server.model_file import ModelSpec
 from pacos.server.stream import json_response
 
 
-class Model(msgspec.Struct):
+class ModelStatus(msgspec.Struct, omit_defaults=True):
+    """Whether a model is open: `value` is loaded, loading or unloaded; `failed` and `error` say why it is not."""
+
+    value: str
+    failed: bool = False
+    error: str | None = None
+
+
+class ModelFacts(msgspec.Struct):
+    """What is known of an open model: the context of one sequence, and what it takes."""
+
+    context_tokens: int
+    bytes: int
+
+
+class Model(msgspec.Struct, kw_only=True):
     """A model that is served, open or not; `created` is when it was opened, 0 when it is not."""
 
     id: str
@@ -21,6 +36,8 @@ class Model(msgspec.Struct):
     owned_by: str = "pacos"
     aliases: list[str] = []
     loaded: bool = False
+    status: ModelStatus
+    facts: ModelFacts | None = None
 
 
 class ModelList(msgspec.Struct):
@@ -44,5 +61,20 @@ async def show_model(call: Call[None]) -> ASGIApp:
 
 def _model(call: Call[None], spec: ModelSpec) -> Model:
     resident = call.residency.open.get(spec.name)
-    opened = int(resident.opened) if resident is not None else 0
-    return Model(spec.name, opened, aliases=list(spec.aliases), loaded=resident is not None)
+    return Model(
+        id=spec.name,
+        created=int(resident.opened) if resident is not None else 0,
+        aliases=list(spec.aliases),
+        loaded=resident is not None,
+        status=_status(call, spec),
+        facts=ModelFacts(resident.llm.context_tokens, resident.bytes) if resident is not None else None,
+    )
+
+
+def _status(call: Call[None], spec: ModelSpec) -> ModelStatus:
+    if spec.name in call.residency.open:
+        return ModelStatus("loaded")
+    if spec.name in call.residency.loading:
+        return ModelStatus("loading")
+    problem = call.residency.failed.get(spec.name)
+    return ModelStatus("unloaded", problem is not None, problem)

@@ -12,7 +12,7 @@ from pacos.server.problem import RequestError
 from pacos.settings.constraint import ConstraintOptions, ReasoningOptions
 
 TOP_SCORES_MAX = 20
-Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh"]
+Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 
 
 class Function(Fields):

@@ -1,4 +1,4 @@
-"""The server's own operations: health, numbers, documentation."""
+"""Whether the server is ready, its numbers, its documentation."""
 
 from __future__ import annotations
 
@@ -10,8 +10,6 @@ from starlette.types import ASGIApp
 
 from pacos.server import metrics, openapi
 from pacos.server.call import Call
-from pacos.server.dialects import Dialect, Operation
-from pacos.server.dialects.openai import shapes
 from pacos.server.page import Page, wants_page
 from pacos.server.problem import RequestError
 from pacos.server.stream import json_response
@@ -43,6 +41,7 @@ async def health(call: Call[None]) -> ASGIApp:
     """
     residency = call.residency
     progress = residency.progress()
+    failed = {name: residency.failed[name] for name in residency.ahead if name in residency.failed}
     stalled = [
         name
         for name, resident in list(residency.open.items())
@@ -54,10 +53,10 @@ async def health(call: Call[None]) -> ASGIApp:
         found, status = _unready("stalled", models=stalled), 503
     elif progress["ready"] < progress["of"]:
         found, status = _unready("loading model", progress=progress), 503
-    elif residency.failed and len(residency.failed) == progress["of"]:
-        found, status = _unready("error", failed=dict(residency.failed)), 503
+    elif failed and len(failed) == progress["of"]:
+        found, status = _unready("error", failed=failed), 503
     else:
-        found, status = Health("ok", list(residency.open), failed=dict(residency.failed) or None), 200
+        found, status = Health("ok", list(residency.open), failed=failed or None), 200
     return json_response(call, found, status)
 
 
@@ -86,22 +85,3 @@ async def docs_page(call: Call[None]) -> ASGIApp:
     """The same to read; it loads nothing from elsewhere."""
     headers = {"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'"}
     return Response(openapi.page(), headers=headers, media_type="text/html")
-
-
-DIALECT = Dialect(
-    "pacos",
-    (
-        Operation(
-            "GET", "/health", health, "Tell whether the server is ready.", reply=Health, keyless=True, light=True
-        ),
-        Operation(
-            "GET", "/", root, "The web page for browsers, else as /health.", reply=Health, keyless=True, light=True
-        ),
-        Operation("GET", "/v1/health", health, "As /health.", reply=Health, keyless=True, light=True),
-        Operation("GET", "/openapi.json", openapi_document, "This document.", light=True),
-        Operation("GET", "/docs", docs_page, "This document as a page.", light=True),
-        Operation("GET", "/metrics", numbers, "Numbers for Prometheus.", light=True),
-    ),
-    shapes.render,
-    {},
-)
