@@ -9,6 +9,7 @@ import builtins
 import importlib
 import importlib.util
 import pkgutil
+from array import array
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
@@ -17,6 +18,9 @@ from pacos.errors import UsageError
 from pacos.ir.graph import Value
 from pacos.ir.plan import Plan
 from pacos.types import Archive, PageLayout, Step
+
+# Ops that multiply by matrices, and which operand is the first of these; each has a bias behind it.
+FIRST_MATRIX = {"linear": 1, "linears": 1, "expert_linear": 2, "expert_linears": 2}
 
 
 class Weights(Protocol):
@@ -65,6 +69,31 @@ class Profiled(Protocol):
 
     def times(self) -> list[OpTime]:
         """Each operation in order of computing."""
+
+
+@dataclass(frozen=True, slots=True)
+class InputSquares:
+    """What the matrices of some tensors, which share their input, were multiplied with.
+
+    Shapes: sums [M * K] are the squares of the M matrices' inputs added up, column by column; rows [M] that each has
+    multiplied. `routed` says that rows chose their matrices; else each row went through all of them.
+    """
+
+    tensors: tuple[str, ...]
+    sums: array[float]
+    rows: array[int]
+    routed: bool
+
+
+@runtime_checkable
+class Observed(Protocol):
+    """A program that can add up the squares of what its matrices are multiplied with; not every backend's can."""
+
+    def observe(self, on: bool) -> None:
+        """Start adding up from zero, or stop. Errors: CapacityError when memory is short."""
+
+    def squares(self) -> list[InputSquares]:
+        """The sums since observe(True), of each operation that multiplies by matrices."""
 
 
 class Program(Protocol):

@@ -5,11 +5,13 @@ It is the definition that every other backend is tested against.
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pacos import quants
+from pacos.backends import FIRST_MATRIX, InputSquares
 from pacos.errors import Cancelled, CapacityError, ShapeError
 from pacos.ir.graph import CacheSlot, Node, StateSlot
 from pacos.ir.plan import Plan
@@ -68,15 +70,15 @@ class ReferencePages:
         if len(data) != self.page_bytes:
             raise ShapeError(f"{len(data)} bytes for a page of {self.page_bytes}")
         begin = 0
-        for array in (*self.keys, *self.values):
-            size = array[page].nbytes
-            array[page] = np.frombuffer(data[begin : begin + size], np.uint8).reshape(array[page].shape)
+        for part in (*self.keys, *self.values):
+            size = part[page].nbytes
+            part[page] = np.frombuffer(data[begin : begin + size], np.uint8).reshape(part[page].shape)
             begin += size
 
     def copy(self, source: int, target: int) -> None:
         """Copy a whole page."""
-        for array in (*self.keys, *self.values):
-            array[target] = array[source]
+        for part in (*self.keys, *self.values):
+            part[target] = part[source]
 
 
 def _rows_of(stored: str, size: tuple[int, int], width: int) -> Any:
@@ -155,6 +157,14 @@ def _ranges(step: Step) -> Iterator[tuple[int, slice, Any]]:
         yield sequence, rows, positions[rows]
 
 
+def _rows_of_matrix(x: Any, chosen: Any, matrix: int) -> Any:
+    """Rows of x [T, K], or [T, U, K], that one of several matrices multiplies: its slots', or those that chose it."""
+    if chosen is None:
+        return x if x.ndim == 2 else x[:, matrix]
+    rows, slots = np.nonzero(chosen == matrix)
+    return x[rows] if x.ndim == 2 else x[rows, slots]
+
+
 class ReferenceProgram:
     """A plan run by numpy."""
 
@@ -166,6 +176,7 @@ class ReferenceProgram:
         self.result_width = int(plan.values[plan.result].shape[-1])
         self.bytes = 0
         self._cancelled = False
+        self._squares: dict[tuple[int, ...], InputSquares] | None = None
 
     def run(self, step: Step) -> memoryview[float]:
         """One forward pass; logits f32 [R * V]. Errors: ShapeError; Cancelled after cancel()."""
@@ -196,7 +207,33 @@ class ReferenceProgram:
         if isinstance(attributes.get("state"), StateSlot):
             attributes["state"] = CarriedState(self._pages.states[attributes["state"].number], step)
         result = OPS[node.op].body(*operands, **attributes)
+        if self._squares is not None and node.op in FIRST_MATRIX:
+            self._add_squares(self._squares, node, operands)
         return result if isinstance(result, tuple) else (result,)
+
+    def observe(self, on: bool) -> None:
+        """Start adding up the squares of what matrices are multiplied with, from zero, or stop."""
+        self._squares = {} if on else None
+
+    def squares(self) -> list[InputSquares]:
+        """The sums since observe(True), of each node that multiplies by matrices and has run."""
+        return [replace(one, sums=one.sums[:], rows=one.rows[:]) for one in (self._squares or {}).values()]
+
+    def _add_squares(self, sums_of: dict[tuple[int, ...], InputSquares], node: Node, operands: list[Any]) -> None:
+        first = FIRST_MATRIX[node.op]
+        x, chosen = operands[0], operands[1] if first == 2 else None
+        matrices = [number for number in node.inputs[first::2] if number is not None]
+        count, columns = len(operands[first]) if first == 2 else 1, operands[first].shape[-1]
+        if node.outputs not in sums_of:
+            names = tuple(self._plan.values[number].name for number in matrices)
+            sums, rows = array("d", bytes(8 * count * columns)), array("q", bytes(8 * count))
+            sums_of[node.outputs] = InputSquares(names, sums, rows, chosen is not None)
+        seen = sums_of[node.outputs]
+        totals, counts = np.frombuffer(seen.sums).reshape(count, columns), np.frombuffer(seen.rows, np.int64)
+        for matrix in range(count):
+            mine = _rows_of_matrix(x, chosen, matrix) if first == 2 else x
+            totals[matrix] += np.square(mine.astype(np.float64)).sum(axis=0)
+            counts[matrix] += len(mine)
 
     def cancel(self) -> None:
         """End the run that is going on, or the next one, between two nodes; from any thread."""

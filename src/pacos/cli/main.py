@@ -30,7 +30,7 @@ _TEXT_CHARACTERS = 700
 _OTHER_NAMES = {"ls": "list", "remove": "rm", "delete": "rm", "info": "show"}  # those of igllama and Ollama
 _COMMAND_ORDER = (
     *("run", "chat", "pull", "list", "show", "tokenize", "embed", "rerank", "bench", "perplexity", "convert"),
-    "quantize",
+    *("quantize", "imatrix"),
 )
 
 

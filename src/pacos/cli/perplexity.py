@@ -65,11 +65,17 @@ def _scores(llm: LLM, tokens: list[int], size: int, count: int, done: Callable[[
     return scores
 
 
-def _print(scores: list[float], size: int, chunks: int, as_json: bool) -> None:
+def perplexity_of(scores: list[float]) -> tuple[float, float]:
+    """The perplexity that log-probabilities make, and its standard error."""
     mean = -sum(scores) / len(scores)
     variance = sum((score + mean) ** 2 for score in scores) / max(1, len(scores) - 1)
     perplexity = math.exp(mean) if mean < 700 else math.inf
-    error = perplexity * math.sqrt(variance / len(scores)) if math.isfinite(perplexity) else math.inf
+    return perplexity, perplexity * math.sqrt(variance / len(scores)) if math.isfinite(perplexity) else math.inf
+
+
+def _print(scores: list[float], size: int, chunks: int, as_json: bool) -> None:
+    perplexity, error = perplexity_of(scores)
+    mean = -sum(scores) / len(scores)
     if as_json:
         found = {"perplexity": perplexity, "error": error, "mean_nll": mean, "tokens_scored": len(scores)}
         render.as_json({**found, "chunks": chunks, "ctx_size": size})

@@ -165,6 +165,10 @@ PACOS_API int64_t pacos_program_bytes(const pacos_program* program);
 /* Switch timing of instructions on (and its sums to zero) or off; read the sums, seconds per instruction. */
 PACOS_API void pacos_program_profile(pacos_program* program, int32_t on);
 PACOS_API void pacos_program_seconds(const pacos_program* program, double* seconds);
+/* Switch sums of the squares of what matrices are multiplied with on (from zero) or off; 0, or -12 when memory is short.
+   Read those of one instruction, while they are on: sums [matrices][columns], rows [matrices] multiplied. */
+PACOS_API int32_t pacos_program_observe(pacos_program* program, int32_t on);
+PACOS_API void pacos_program_squares(const pacos_program* program, int32_t instruction, double* sums, int64_t* rows);
 
 /* ---- quants/ : block formats ----
    isa: "portable", "avx2", "avx512", "neon", "neondot"; null or "" is the best. type: ggml type id. One thread each.

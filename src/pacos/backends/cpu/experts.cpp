@@ -43,10 +43,6 @@ void drop_groups(const double* ranks, int experts, int groups, int used, int mem
   for (int i = 0; i < experts; i++) taken[i] = !kept[i / size];
 }
 
-int expert_of(const Value* chosen, int64_t row, int64_t slot) {
-  return chosen != nullptr ? reinterpret_cast<const int32_t*>(chosen->row(row))[slot] : static_cast<int>(slot);
-}
-
 /* Group slots by expert, keeping their order. */
 void sort_slots(Program& program, const Instruction& instruction, int64_t rows) {
   ExpertState& state = program.experts;

@@ -17,6 +17,11 @@ void project_once(Program& program, const Instruction& instruction, int64_t row,
 Phase begin_experts(Program& program, const Instruction& instruction, int phase);
 void run_experts(Program& program, const Instruction& instruction, int phase, int64_t index, int thread);
 
+/* Which matrix a slot of a row takes. */
+inline int expert_of(const Value* chosen, int64_t row, int64_t slot) {
+  return chosen != nullptr ? reinterpret_cast<const int32_t*>(chosen->row(row))[slot] : static_cast<int>(slot);
+}
+
 /* ---- shared with linear ---- */
 
 /* Give each of the matrices of program.linear its tasks of rows. */

@@ -182,6 +182,11 @@ void Program::reserve() {
   }
 }
 
+void Program::begin_observing() {
+  observed.clear();
+  for (const auto& instruction : instructions_) observed.push_back(pacos::begin_observing(instruction));
+}
+
 /* ---- running ---- */
 
 bool Program::refuse(int32_t code, int64_t at, int64_t value, int64_t bound) {
@@ -261,6 +266,7 @@ int64_t Program::advance(int thread) {
   while (at_ < instructions_.size()) {
     const Instruction& instruction = instructions_[at_];
     if (phase_ == instruction.op->phases) {
+      if (!observed.empty()) observe(*this, instruction, observed[at_]);
       if (profiling) seconds[at_] += std::chrono::duration<double>(std::chrono::steady_clock::now() - started_).count();
       at_++;
       phase_ = 0;
@@ -360,5 +366,22 @@ void pacos_program_profile(pacos_program* program, int32_t on) {
 
 void pacos_program_seconds(const pacos_program* program, double* seconds) {
   std::copy(from(program)->seconds.begin(), from(program)->seconds.end(), seconds);
+}
+
+int32_t pacos_program_observe(pacos_program* program, int32_t on) {
+  try {
+    if (on != 0) from(program)->begin_observing();
+    else from(program)->observed.clear();
+  } catch (...) {
+    from(program)->observed.clear();
+    return pacos::kNoMemory;
+  }
+  return 0;
+}
+
+void pacos_program_squares(const pacos_program* program, int32_t instruction, double* sums, int64_t* rows) {
+  const pacos::Observed& seen = from(program)->observed[static_cast<size_t>(instruction)];
+  std::copy(seen.sums.begin(), seen.sums.end(), sums);
+  std::copy(seen.rows.begin(), seen.rows.end(), rows);
 }
 }

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "backends/cpu/kernels.hpp"
+#include "backends/cpu/observed.hpp"
 #include "backends/cpu/pool.hpp"
 #include "backends/cpu/row_kernels.hpp"
 #include "pacos.h"
@@ -172,6 +173,8 @@ class Program final : public Job {
   int64_t bytes = 0;
   bool profiling = false;
   std::vector<double> seconds;
+  std::vector<Observed> observed;   // of each instruction; empty: nobody asked
+  void begin_observing();
   const Value& result() const { return values_[static_cast<size_t>(result_)]; }
 
  private:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import ctypes
 import threading
+from array import array
 from dataclasses import replace
 from typing import Any
 
 from pacos import native
-from pacos.backends import OpTime
+from pacos.backends import FIRST_MATRIX, InputSquares, OpTime
 from pacos.backends.cpu.compile import Compiled
 from pacos.errors import Cancelled, CapacityError, NativeError, ShapeError
 from pacos.types import Step
@@ -146,6 +147,32 @@ class CpuProgram:
         with self._lock:
             call(self._handle, ctypes.addressof(seconds))
         return [replace(one, seconds=took) for one, took in zip(times, seconds, strict=False)]
+
+    def observe(self, on: bool) -> None:
+        """Start adding up the squares of what matrices are multiplied with, from zero, or stop."""
+        call = native.function("pacos_program_observe", ctypes.c_int32, [ctypes.c_void_p, ctypes.c_int32])
+        with self._lock:
+            if call(self._handle, int(on)):
+                raise CapacityError("no memory for the sums of what each matrix is multiplied with")
+
+    def squares(self) -> list[InputSquares]:
+        """The sums since observe(True), of each instruction that multiplies by matrices."""
+        arguments = [ctypes.c_void_p, ctypes.c_int32, ctypes.c_void_p, ctypes.c_void_p]
+        call = native.function("pacos_program_squares", None, arguments)
+        found = []
+        for number, one in enumerate(self._compiled.times):
+            first = FIRST_MATRIX.get(one.op)
+            if first is None:
+                continue
+            matrices = [value for value in one.operands[first::2] if value is not None]
+            shape = matrices[0].shape
+            count, columns = int(shape[0]) if first == 2 else 1, int(shape[-1])
+            sums, rows = array("d", bytes(8 * count * columns)), array("q", bytes(8 * count))
+            with self._lock:
+                call(self._handle, number, sums.buffer_info()[0], rows.buffer_info()[0])
+            routed = first == 2 and one.operands[1] is not None
+            found.append(InputSquares(tuple(value.name for value in matrices), sums, rows, routed))
+        return found
 
     def close(self) -> None:
         """Free the program's memory; logits handed out are dead."""

@@ -1,0 +1,81 @@
+"""Collect an importance matrix: what each tensor of a model is multiplied with while it reads a text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from types import TracebackType
+
+from pacos.engine.observe import Observation
+from pacos.errors import FormatError, UsageError
+from pacos.formats.imatrix import ImportanceMatrix, from_sums, merged
+from pacos.llm import LLM
+
+_LEAST_TOKENS = 4
+_OUTPUT = "output.weight"
+
+
+class Collector:
+    """Reads chunks of a text, each from an empty context, beginning with BOS where the model has one.
+
+    `output` counts output.weight too; `scored` measures perplexity on the way.
+    """
+
+    def __init__(self, llm: LLM, chunk_tokens: int, *, output: bool = False, scored: bool = True) -> None:
+        if not llm.engine.causal:
+            raise UsageError("this model generates nothing", hint="importance matrices are made of models that do")
+        if not _LEAST_TOKENS <= chunk_tokens <= llm.context_tokens:
+            problem = f"chunks of {chunk_tokens} tokens; {_LEAST_TOKENS} to {llm.context_tokens} are possible"
+            raise UsageError(problem, hint="give another --ctx-size")
+        self.scores: list[float] = []
+        self._llm = llm
+        self._chunk_tokens = chunk_tokens
+        self._output = output
+        self._scored = range(chunk_tokens // 2, chunk_tokens - 1) if scored else range(0)
+        self._observation = Observation(llm.engine.program, llm.engine.pages)
+        self._open = ExitStack()
+
+    def __enter__(self) -> Collector:
+        self._open.enter_context(self._observation)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._open.close()
+
+    def chunks(self, tokens: Sequence[int], first: int = 0, most: int = -1) -> list[list[int]]:
+        """The whole chunks of a text from number `first` on. Errors: UsageError when there is none."""
+        size, vocabulary = self._chunk_tokens, self._llm.tokenizer
+        count = len(tokens) // size - first
+        if count < 1:
+            needed = f"give a text of at least {size * (first + 1)} tokens"
+            raise UsageError(f"{len(tokens)} tokens are too few", hint=f"{needed}, or a smaller --ctx-size")
+        count = count if most < 0 else min(count, most)
+        made = [list(tokens[i * size : (i + 1) * size]) for i in range(first, first + count)]
+        if vocabulary.add_bos and vocabulary.bos is not None:
+            for chunk in made:
+                chunk[0] = vocabulary.bos
+        return made
+
+    def read(self, chunk: Sequence[int]) -> None:
+        """Compute one chunk. Errors: NumericalError when the model gives no numbers."""
+        self.scores += self._observation.run(chunk, self._scored, all_rows=self._output)
+
+    def matrix(self, dataset: str, before: Sequence[ImportanceMatrix] = ()) -> ImportanceMatrix:
+        """What was seen so far, added to matrices of before. Errors: FormatError when it is not all numbers."""
+        seen = ImportanceMatrix(datasets=[dataset], chunk_tokens=self._chunk_tokens)
+        for one in self._observation.squares():
+            rows = one.rows if one.routed else one.rows[:1]
+            for name in one.tensors:
+                if not any(rows) or not (name.startswith("blk.") or (self._output and name == _OUTPUT)):
+                    continue
+                try:
+                    entry = from_sums(one.sums, rows)
+                except UsageError as error:
+                    raise FormatError(f"{name}: {error.message}", hint=error.hint) from None
+                if name in seen.entries:
+                    seen.entries[name].add(entry)
+                else:
+                    seen.entries[name] = entry
+        return merged([*before, seen], self._chunk_tokens)
