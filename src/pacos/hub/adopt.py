@@ -23,6 +23,7 @@ from pacos.formats.mapped import MADE_IN_MEMORY, MappedArchive
 from pacos.hub.hf_files import read_json, well_formed
 from pacos.hub.hf_pooling import pooling_metadata
 from pacos.hub.hf_tokenizer import tokenizer_metadata
+from pacos.hub.quantized_folder import UnpackedArchive, unpacked
 from pacos.hub.weights import read_weights
 from pacos.lazy import np
 from pacos.models import HuggingFace, model_for_class
@@ -35,6 +36,7 @@ CONFIG_NAME = "config.json"
 _MATRIX_TYPES = ("F32", "F16", "BF16")
 
 Config = Mapping[str, Any]
+Source = MappedArchive | UnpackedArchive
 
 
 def open_model(path: str | os.PathLike[str]) -> Archive:
@@ -60,7 +62,7 @@ class AdoptedArchive:
 
     def __init__(
         self,
-        source: MappedArchive,
+        source: Source,
         config: Config,
         metadata: dict[str, Any],
         origins: Mapping[str, Origin],
@@ -82,7 +84,7 @@ class AdoptedArchive:
     def _entry(self, gguf: str, origin: Origin) -> TensorEntry:
         found = [self._source.tensors[name] for name in origin.sources]
         for one in found:
-            if one.type not in _MATRIX_TYPES:
+            if one.type not in _MATRIX_TYPES and one.part != MADE_IN_MEMORY:
                 raise UnsupportedModel(
                     f"tensor '{one.name}' is of type {one.type}, supported: {', '.join(_MATRIX_TYPES)}"
                 )
@@ -98,7 +100,9 @@ class AdoptedArchive:
         shape = (len(found), *shape) if origin.stacked else shape
         if len(shape) == 1 or gguf.endswith(NORM_ENDING) or not name.moves:
             return _made_entry(gguf, shape, "F32")
-        if origin.stacked or name.changes:
+        if name.changes and first.type not in _MATRIX_TYPES and not name.keeps_rows(len(first.shape)):
+            return _made_entry(gguf, shape, "BF16")
+        if origin.stacked or name.changes or first.part == MADE_IN_MEMORY:
             return _made_entry(gguf, shape, first.type)
         return TensorEntry(gguf, shape, first.type, first.part, first.offset, first.nbytes)
 
@@ -121,19 +125,31 @@ class AdoptedArchive:
             source = origin.sources[0]
             values = _as_f32(self._source.data(source), self._source.tensors[source].type)
             return array("f", (value + 1 for value in values)) if changes else values
-        pieces = list(self.pieces(name))
+        pieces = [self._cells(piece, self.tensors[name].type) for piece in self.pieces(name)]
         return np.ascontiguousarray(np.stack(pieces) if origin.stacked else pieces[0])
+
+    def _cells(self, piece: Any, kind: str) -> Any:
+        """A piece in the type of its tensor."""
+        if kind == "F32" or piece.dtype != np.float32:
+            return piece
+        return np.frombuffer(quants.quantize(kind, piece), np.uint8)
 
     def pieces(self, name: str) -> Iterator[Any]:
         """What a tensor is made of, one expert's matrix at a time, with its changes: cells as stored, or f32.
 
+        What is unpacked comes as f32, not rounded to the tensor's type; or, where that has blocks, as rows of bytes.
         Shapes: as the entry says, without the axis of experts.
         """
         origin, entry = self.origins[name], self.tensors[name]
         for source in origin.sources:
             there = self._source.tensors[source]
             x: Any
-            if there.type == "F32" or entry.type != there.type:
+            if isinstance(self._source, UnpackedArchive) and there.part == MADE_IN_MEMORY:
+                if entry.type == there.type and there.type not in _MATRIX_TYPES:
+                    x = np.frombuffer(self._source.data(source), np.uint8).reshape(*there.shape[:-1], -1)
+                else:
+                    x = self._source.floats(source)
+            elif there.type == "F32" or entry.type != there.type:
                 x = quants.dequantize(there.type, self._source.data(source), there.shape)
             else:
                 x = np.frombuffer(self._source.data(source), np.uint16).reshape(there.shape)
@@ -157,7 +173,10 @@ def _made_entry(name: str, shape: tuple[int, ...], kind: str) -> TensorEntry:
     count = 1
     for size in shape:
         count *= size
-    return TensorEntry(name, shape, kind, MADE_IN_MEMORY, 0, count * (4 if kind == "F32" else 2))
+    nbytes = count * (4 if kind == "F32" else 2)
+    if kind not in _MATRIX_TYPES:
+        nbytes = count // shape[-1] * quants.row_bytes(kind, shape[-1])
+    return TensorEntry(name, shape, kind, MADE_IN_MEMORY, 0, nbytes)
 
 
 def adopt_folder(folder: Path) -> AdoptedArchive:
@@ -182,16 +201,17 @@ def adopt_folder(folder: Path) -> AdoptedArchive:
     metadata |= pooling_metadata(folder, entry.name)
     with well_formed(str(folder / "tokenizer.json")):
         metadata |= tokenizer_metadata(folder, hf.filled(config))
-    source = read_weights(folder)
+    stored = read_weights(folder)
     try:
+        source = unpacked(stored, folder, config)
         metadata |= {key: _numbers(source, name) for key, name in hf.numbers.items()}
         return AdoptedArchive(source, hf.filled(config), metadata, _origins(source, entry.name, hf, config), vectors)
     except BaseException:
-        source.close()
+        stored.close()
         raise
 
 
-def _numbers(source: MappedArchive, name: str) -> list[float]:
+def _numbers(source: Source, name: str) -> list[float]:
     """The number that each layer's tensor of that name holds."""
     found: list[float] = []
     while (at := f"model.{name.format(i=len(found))}") in source.tensors:
@@ -199,7 +219,7 @@ def _numbers(source: MappedArchive, name: str) -> list[float]:
     return found
 
 
-def _origins(source: MappedArchive, family: str, hf: HuggingFace, config: Config) -> dict[str, Origin]:
+def _origins(source: Source, family: str, hf: HuggingFace, config: Config) -> dict[str, Origin]:
     """Where every tensor comes from; with tied weights one of the folder stands for both."""
     found: dict[str, dict[int | None, tuple[str, TensorName]]] = {}
     table = hf.table()
@@ -226,7 +246,7 @@ def _origins(source: MappedArchive, family: str, hf: HuggingFace, config: Config
     return origins
 
 
-def _origin(source: MappedArchive, gguf: str, experts: Mapping[int | None, tuple[str, TensorName]]) -> Origin:
+def _origin(source: Source, gguf: str, experts: Mapping[int | None, tuple[str, TensorName]]) -> Origin:
     stacked = None not in experts
     if stacked:
         missing = next((n for n in range(len(experts)) if n not in experts), None)

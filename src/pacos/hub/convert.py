@@ -18,6 +18,7 @@ from pacos.formats import open_archive
 from pacos.formats.gguf import GgufArchive
 from pacos.formats.gguf_types import F32, I32, STRING
 from pacos.formats.gguf_write import TensorData, write_gguf
+from pacos.formats.mapped import MADE_IN_MEMORY
 from pacos.hub.adopt import AdoptedArchive, adopt_folder
 from pacos.hub.file_types import FILE_TYPES, file_type_metadata
 from pacos.hub.mixes import stays_float
@@ -53,8 +54,8 @@ def convert(
 ) -> int:
     """Convert and give the size of the file in bytes; `progress` gets the share done, 0 to 1.
 
-    Without `outtype`, matrices of a folder become F16 and those of a file keep their types. `about` adds metadata, such
-    as `general.license`. Without `replace`, an output that is there stays.
+    Without `outtype`, matrices of a folder become F16; those that are quantized, and those of a file, keep their types.
+    `about` adds metadata, such as `general.license`. Without `replace`, an output that is there stays.
 
     Errors: UsageError for an unknown type or a GGUF file, and what opening the model raises.
     """
@@ -64,17 +65,17 @@ def convert(
     archive = _opened(Path(source))
     try:
         kind = outtype.upper() if outtype is not None else None
-        if kind is None and isinstance(archive, AdoptedArchive):
-            kind = "F16"
+        dense = "F16" if isinstance(archive, AdoptedArchive) else ""
+        types = {name: _target(entry, kind, dense) for name, entry in archive.tensors.items()}
         hp = Hparams.from_metadata(archive.metadata, archive.tensors)
         total = sum(entry.nbytes for entry in archive.tensors.values()) or 1
         metadata = {key: value for key, value in archive.metadata.items() if key != ROPE_STYLE_KEY}
         metadata |= {key: typed(metadata[key]) for key, typed in _TYPED_LISTS.items() if key in metadata}
-        metadata |= {**file_type_metadata(FILE_TYPES[kind or _commonest(archive)]), **(about or {})}
+        metadata |= {**file_type_metadata(FILE_TYPES[kind or _commonest(archive, types)]), **(about or {})}
         done = 0
         tensors = []
         for name, entry in archive.tensors.items():
-            target = stored_type(entry, kind or entry.type)
+            target = types[name]
             done += entry.nbytes
             tensors.append(
                 TensorData(name, entry.shape, target, _pieces(archive, hp, name, target, done / total, progress))
@@ -96,13 +97,19 @@ def _opened(source: Path) -> Archive:
     raise UsageError(f"{source} is a file of weights alone", hint="give the folder with its config.json")
 
 
-def _commonest(archive: Archive) -> str:
+def _target(entry: TensorEntry, wanted: str | None, dense: str) -> str:
+    """The type of a tensor in the file; without a wish, `dense` takes the place of types without blocks."""
+    floats = entry.type in ("F32", "F16", "BF16")
+    return stored_type(entry, wanted or (dense if floats and dense else entry.type))
+
+
+def _commonest(archive: Archive, types: Mapping[str, str]) -> str:
     """The type of the most weights, which is the file's."""
-    nbytes = Counter[str]()
-    for entry in archive.tensors.values():
-        nbytes[entry.type] += entry.nbytes
-    found = nbytes.most_common(1)[0][0] if nbytes else "F32"
-    return {"Q3_K": "Q3_K_M", "Q4_K": "Q4_K_M", "Q5_K": "Q5_K_M"}.get(found, found)
+    weights = Counter[str]()
+    for name, entry in archive.tensors.items():
+        weights[types[name]] += math.prod(entry.shape)
+    found = weights.most_common(1)[0][0] if weights else "F32"
+    return {"Q3_K": "Q3_K_M", "Q4_K": "Q4_K_M", "Q5_K": "Q5_K_M", "MXFP4": "MXFP4_MOE"}.get(found, found)
 
 
 def stored_type(entry: TensorEntry, wanted: str) -> str:
@@ -120,7 +127,12 @@ def _pieces(
 
     def make() -> Iterator[Any]:
         rotary = origin.name.rotary if origin is not None and archive.metadata.get(ROPE_STYLE_KEY) == "halves" else ""
-        if entry.type == target and not rotary and (origin is None or not (origin.stacked or origin.name.changes)):
+        made = entry.part == MADE_IN_MEMORY and len(entry.shape) > 1  # the archive would keep what it makes
+        if (
+            entry.type == target
+            and not rotary
+            and (origin is None or not (origin.stacked or origin.name.changes or made))
+        ):
             yield archive.data(name)
         elif isinstance(archive, AdoptedArchive) and origin is not None:
             for part in archive.pieces(name):
@@ -141,12 +153,17 @@ def _pieces(
 def _encoded_rows(rows: Any, kind: str, target: str) -> Iterator[bytes]:
     """The rows in the type's bytes, so many at a time that their f32 values stay small; cells are of type `kind`."""
     step = max(1, _PIECE_VALUES // max(1, math.prod(rows.shape[1:]))) if rows.ndim > 1 else len(rows)
+    block = quants.block_format(kind)
     for begin in range(0, len(rows), max(1, step)):
         piece: Any = np.ascontiguousarray(rows[begin : begin + step])
-        values = (
-            piece if piece.dtype == np.float32 else quants.dequantize(kind, memoryview(piece).cast("B"), piece.shape)
-        )
-        yield quants.quantize(target, values)
+        if piece.dtype == np.float32:
+            yield quants.quantize(target, piece)
+        elif kind == target:
+            yield piece
+        else:
+            columns = piece.shape[-1] * piece.itemsize // block.block_bytes * block.block
+            values = quants.dequantize(kind, memoryview(piece).cast("B"), (*piece.shape[:-1], columns))
+            yield quants.quantize(target, values)
 
 
 def paired_rows(rows: Any, heads: int, width: int) -> Any:

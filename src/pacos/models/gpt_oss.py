@@ -45,17 +45,20 @@ def _every_second(index: int) -> Change:
     def values(x: Array, _: Config) -> Array:
         return x[:, index::2]
 
-    return Change(f"every second from {index}", shape, values)
+    return Change(f"every second from {index}", shape, values, axis=1)
 
 
 def _names() -> Names:
+    """Folders hold the experts in MXFP4 with a matrix's inputs last, in other types with its outputs last."""
     at = "layers.{i}.mlp.experts"
     rows = [TensorName("blk.{i}.attn_sinks.weight", "layers.{i}.self_attn.sinks")]
     for index, part in enumerate(("gate", "up")):
         one = _every_second(index)
         rows += [TensorName(f"blk.{{i}}.ffn_{part}_exps.weight", f"{at}.gate_up_proj", (TRANSPOSE, one))]
+        rows += [TensorName(f"blk.{{i}}.ffn_{part}_exps.weight", f"{at}.gate_up_proj_blocks", (one,))]
         rows += [TensorName(f"blk.{{i}}.ffn_{part}_exps.bias", f"{at}.gate_up_proj_bias", (one,))]
     rows += [TensorName("blk.{i}.ffn_down_exps.weight", f"{at}.down_proj", (TRANSPOSE,))]
+    rows += [TensorName("blk.{i}.ffn_down_exps.weight", f"{at}.down_proj_blocks")]
     rows += [TensorName("blk.{i}.ffn_down_exps.bias", f"{at}.down_proj_bias")]
     norms = in_layers(attn_norm="input_layernorm", post_attention_norm="post_attention_layernorm")
     return (*ENDS, *norms, *ATTENTION, *layer_pair("ffn_gate_inp", "mlp.router"), *rows)

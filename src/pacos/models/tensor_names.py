@@ -28,13 +28,15 @@ NORM_ENDING = "_norm.weight"  # vectors, also where each head has its own; they 
 class Change:
     """What is done to a tensor: to its shape, and to its values, both by the config.
 
-    Values come as they are stored, cells of 2 or 4 bytes, when the change only moves them; else as f32.
+    Values come as they are stored, cells of 2 or 4 bytes, when the change only moves them; else as f32. One that takes
+    whole parts along an `axis` works on rows of blocks too, if that is not the last.
     """
 
     name: str
     shape: Callable[[Sizes, Config], Sizes]
     values: Callable[[Array, Config], Array]
     moves: bool = True
+    axis: int | None = None
 
     def __repr__(self) -> str:
         return self.name
@@ -69,7 +71,7 @@ def picked(name: str, ranges: Callable[[int, Config], Sequence[range]]) -> Chang
     def shape(shape: Sizes, config: Config) -> Sizes:
         return (sum(map(len, ranges(shape[0], config))), *shape[1:])
 
-    return Change(name, shape, values)
+    return Change(name, shape, values, axis=0)
 
 
 def part(index: int, count: int, axis: int = 0) -> Change:
@@ -82,7 +84,7 @@ def part(index: int, count: int, axis: int = 0) -> Change:
         size = x.shape[axis] // count
         return x[(slice(None),) * axis + (slice(index * size, (index + 1) * size),)]
 
-    return Change(f"part {index} of {count}", shape, values)
+    return Change(f"part {index} of {count}", shape, values, axis=axis)
 
 
 Counts = Callable[[Config], tuple[int, int]]
@@ -147,6 +149,10 @@ class TensorName:
     def moves(self) -> bool:
         """Whether changes leave every value as it is."""
         return all(change.moves for change in self.changes)
+
+    def keeps_rows(self, axes: int) -> bool:
+        """Whether changes only pick and move whole rows of a tensor of so many axes."""
+        return all(change.axis is not None and change.axis < axes - 1 for change in self.changes)
 
 
 Names = tuple[TensorName, ...]
