@@ -9,13 +9,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from commands import PROGRAM, STORYTELLER, here
 from fake_hub import FakeHub, Fault
+from faults import as_somebody_else
 from pulling import Q4, content, hub
 
 from pacos.hub import hub_cache
@@ -25,7 +24,6 @@ from pacos.hub.store import Store
 from pacos.settings import places
 
 __all__ = ("hub",)
-_NOBODY = 65534
 
 
 @pytest.mark.slow
@@ -61,19 +59,6 @@ def test_a_pull_that_is_killed_at_any_moment_leaves_a_sound_store(hub: FakeHub) 
     assert {Path(file).name for file in done.data["files"]} == set(hub.repos["org/tale"]) - {"README.md"}
     folder = hub_cache.repo_folder(places.hub_folder(), "org/tale")
     assert not list((folder / "blobs").glob("*.incomplete"))
-
-
-@contextmanager
-def as_somebody_else() -> Iterator[None]:
-    """What may not be written is not, even where the tests run as root."""
-    if os.geteuid():
-        yield
-        return
-    os.seteuid(_NOBODY)
-    try:
-        yield
-    finally:
-        os.seteuid(0)
 
 
 @pytest.mark.skipif(os.name != "posix", reason="permissions of POSIX")

@@ -6,7 +6,7 @@ PACOS_HOME            else the folder `pacos` among the platform's caches
 ├── files/            model files that were imported, or downloaded from a plain address
 ├── blobs/            files from an Ollama registry, by their digest
 ├── locks/            of downloads and of the names
-└── state/            the pid file and the log of a server in the background, and its batches
+└── state/            the pid file and the log of a server in the background, its batches, and the conversations
 """
 
 from __future__ import annotations
@@ -73,6 +73,11 @@ def locks_folder() -> Path:
 def state_folder() -> Path:
     """What servers write."""
     return home() / "state"
+
+
+def sessions_file() -> Path:
+    """The conversations of terminal and web page."""
+    return state_folder() / "sessions.sqlite"
 
 
 def _whole(text: str) -> Path:
