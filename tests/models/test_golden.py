@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 from models import jina, rwkv, rwkv6, tiny
 
 from pacos.hub.adopt import open_model
 from pacos.hub.convert import convert
+from pacos.hub.drawing import drawing
 from pacos.models import HIDDEN, LOGITS, Hparams, architectures, build_plan
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -33,11 +35,22 @@ def test_plan_is_the_golden_one(case: str, tmp_path: Path) -> None:
     archive = open_model(tmp_path / "model.gguf")
     hp = Hparams.from_metadata(archive.metadata, archive.tensors)
     text = build_plan(archive, hp, LOGITS if hp.causal else HIDDEN).text()
+    drawn = drawing(archive)
     archive.close()
     path = GOLDEN / f"{case}.txt"
     if os.environ.get("PACOS_UPDATE_GOLDEN"):
         path.write_text(text)
     assert text == path.read_text()
+    check_drawing(drawn, hp.layers)
+
+
+def check_drawing(drawn: dict[str, Any], layers: int) -> None:
+    """Every byte of the file is drawn once, and every layer."""
+    in_parts = sum(part["bytes"] * max(1, len(part["layers"])) for part in drawn["parts"])
+    assert in_parts + drawn["unused"]["bytes"] == drawn["bytes"]
+    found = [number for part in drawn["parts"] for number in part["layers"]]
+    assert sorted(set(found)) == list(range(layers))
+    assert len({(part["stack"], number) for part in drawn["parts"] for number in part["layers"]}) == len(found)
 
 
 def test_every_family_has_a_golden_plan() -> None:

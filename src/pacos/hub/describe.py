@@ -18,7 +18,7 @@ from pacos.hub.file_types import FILE_TYPE_KEY, file_type_name
 from pacos.hub.hf_files import read_json
 from pacos.ir.passes import optimise
 from pacos.ir.plan import Plan
-from pacos.models import Hparams, build_plan
+from pacos.models import HIDDEN, LOGITS, Hparams, build_plan
 from pacos.text.templates import recognise_template
 from pacos.text.tokenizer import Tokenizer
 from pacos.types import Archive
@@ -69,7 +69,8 @@ def optimised_plan(archive: Archive) -> Plan:
 
     Errors: UnsupportedModel for architecture or weight types, FormatError for a missing or misshapen tensor.
     """
-    plan = optimise(build_plan(archive, Hparams.from_metadata(archive.metadata, archive.tensors)))
+    hp = Hparams.from_metadata(archive.metadata, archive.tensors)
+    plan = optimise(build_plan(archive, hp, LOGITS if hp.causal else HIDDEN))
     for name in plan.weight_names():
         quants.block_format(archive.tensors[name].type)
     return plan
@@ -92,7 +93,7 @@ def describe(archive: Archive, problem: str | None = None) -> dict[str, Any]:
             **_warnings(warnings),
         },
         "model": {"architecture": metadata.get("general.architecture"), **about, **_form(archive, problem)},
-        "weights": _weights(archive),
+        "weights": weight_facts(archive),
         "tokenizer": _tokenizer(metadata),
     }
 
@@ -168,7 +169,8 @@ def _one_or_all(values: Sequence[int]) -> int | list[int]:
     return values[0] if len(set(values)) == 1 else list(values)
 
 
-def _weights(archive: Archive) -> dict[str, Any]:
+def weight_facts(archive: Archive) -> dict[str, Any]:
+    """How many tensors, parameters and bytes there are, and how many of each type, those with the most bytes first."""
     tensors: Counter[str] = Counter()
     counts: Counter[str] = Counter()
     nbytes: Counter[str] = Counter()

@@ -173,7 +173,7 @@ class _Watch:
     def see(self, index: int, event: Event) -> None:
         if not self._first and event.token_ids:
             self._first = True
-            self._metrics.first_token_seconds.observe(time.monotonic() - self._state["began"])
+            self._metrics.first_token(time.monotonic() - self._state["began"])
         self._generated += len(event.token_ids)
         if event.finish_reason is None:
             return
@@ -189,7 +189,7 @@ class _Watch:
             self._metrics.prompt_seconds.add(timings.prompt_seconds)
         self._metrics.generate_seconds.add(timings.generate_seconds)
         if timings.generate_rate:
-            self._metrics.token_seconds.observe(1 / timings.generate_rate)
+            self._metrics.between_tokens(1 / timings.generate_rate)
 
     def finish(self) -> None:
         """Count the tokens, also of an answer that nobody wanted to its end."""

@@ -40,6 +40,7 @@ _REQUEST_ID = re.compile(r"[\w.:-]{1,128}", re.ASCII)
 _THREAD_BYTES = 256 << 10  # bodies from here on are parsed beside the event loop
 _THREADS = 64  # they wait more than they compute: embeddings, models that are opened, long texts
 _LAG_SECONDS = 0.1  # how often the event loop's lateness is measured
+_SAMPLE_SECONDS = 1.0  # how often the numbers for the status view are noted
 
 
 def create_app(residency: Residency, options: ServeOptions) -> Starlette:
@@ -60,7 +61,7 @@ def create_app(residency: Residency, options: ServeOptions) -> Starlette:
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         threads = ThreadPoolExecutor(_THREADS, "pacos-server")
         asyncio.get_running_loop().set_default_executor(threads)
-        chores = asyncio.ensure_future(_chores(residency, metrics))
+        chores = asyncio.ensure_future(_chores(residency, metrics, shared.requests))
         try:
             async with AsyncExitStack() as stack:
                 for dialect in spoken:
@@ -83,13 +84,17 @@ def create_app(residency: Residency, options: ServeOptions) -> Starlette:
     return app
 
 
-async def _chores(residency: Residency, metrics: Metrics) -> None:
+async def _chores(residency: Residency, metrics: Metrics, requests: Requests) -> None:
     loop = asyncio.get_running_loop()
+    sampled = loop.time()
     while True:
         wanted = loop.time() + _LAG_SECONDS
         await asyncio.sleep(_LAG_SECONDS)
         metrics.loop_lag.observe(max(0.0, loop.time() - wanted))
         await residency.shut_expired()
+        if loop.time() - sampled >= _SAMPLE_SECONDS:
+            sampled = loop.time()
+            metrics.recent.sample(residency, requests.running)
 
 
 class _Shared:

@@ -6,6 +6,8 @@ import bisect
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
+from pacos.server.recent import Recent
+
 MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 PREFIX = "pacos_"
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
@@ -92,7 +94,18 @@ class Metrics:
             "How late the event loop was.",
             (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0),
         )
+        self.recent = Recent()
         self.collectors: list[Callable[[], Iterable[Metric]]] = []
+
+    def first_token(self, seconds: float) -> None:
+        """Note how long the first token of an answer took."""
+        self.first_token_seconds.observe(seconds)
+        self.recent.first_token.add(seconds)
+
+    def between_tokens(self, seconds: float) -> None:
+        """Note the mean time between the tokens of an answer."""
+        self.token_seconds.observe(seconds)
+        self.recent.between_tokens.add(seconds)
 
     def text(self) -> str:
         """Everything, as Prometheus reads it."""

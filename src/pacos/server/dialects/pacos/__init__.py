@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pacos.server.dialects import Dialect, Operation
 from pacos.server.dialects.openai import shapes
-from pacos.server.dialects.pacos import health, options
+from pacos.server.dialects.pacos import health, options, status
 
 _HEALTH = [
     Operation("GET", path, run, summary, reply=health.Health, keyless=True, light=True)
@@ -28,6 +28,22 @@ DIALECT = Dialect(
             options.run,
             "Tell every option of an answer with its type, bounds and the default of a model: ?model=NAME.",
             reply=options.Options,
+            light=True,
+        ),
+        Operation(
+            "GET",
+            "/pacos/status",
+            status.run,
+            "Tell what the server does now, and did in the last minutes: ?since=TIME.",
+            reply=status.Status,
+            light=True,
+        ),
+        Operation(
+            "GET",
+            "/pacos/plan",
+            status.plan,
+            "Tell the plan of a model for a drawing: ?model=NAME.",
+            reply=status.Drawing,
             light=True,
         ),
     ),
