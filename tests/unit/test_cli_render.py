@@ -104,3 +104,31 @@ def test_what_was_forgotten_is_told(capsys: pytest.CaptureFixture[str]) -> None:
 def test_tables_align(capsys: pytest.CaptureFixture[str]) -> None:
     render.table(("name", "size"), [("a", 5), ("longer", 1000)])
     assert capsys.readouterr().out == "name    size\na          5\nlonger  1000\n"
+
+
+def test_a_bar_shows_after_a_moment_and_vanishes(monkeypatch: pytest.MonkeyPatch) -> None:
+    screens = put_screens(monkeypatch)
+    with render.progress("counting", 30) as done:
+        done(10)
+    assert screens[1].getvalue() == ""  # it was quick
+    monkeypatch.setattr(render, "_MOMENT_SECONDS", 0.01)
+    with render.progress("counting\x1b[31m", 30) as done:
+        deadline = time.monotonic() + 5
+        while "10/30" not in screens[1].getvalue() and time.monotonic() < deadline:
+            done(10)
+            time.sleep(0.01)
+    shown = screens[1].getvalue()
+    assert "counting\\x1b[31m" in shown
+    assert shown.endswith("\x1b[2K")
+    assert screens[0].getvalue() == ""
+
+
+def test_a_dumb_terminal_gets_no_bar(monkeypatch: pytest.MonkeyPatch) -> None:
+    screens = put_screens(monkeypatch)
+    monkeypatch.setenv("TERM", "dumb")
+    monkeypatch.setattr(render, "_MOMENT_SECONDS", 0.0)
+    with render.progress("counting", 3) as done, render.transfer() as moved:
+        done(1)
+        moved("file", 1, 2)
+        time.sleep(0.05)
+    assert screens[1].getvalue() == ""

@@ -7,14 +7,17 @@ import os
 import re
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from pacos.errors import UsageError
 from pacos.types import ContextUse, Timings
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, ProgressColumn
 
 _MOMENT_SECONDS = 0.4
 _NUMBER = re.compile(r"([-+]?[\d.]+%?)?")  # or nothing at all
@@ -94,7 +97,7 @@ class Speaker:
 @contextmanager
 def waiting(text: str) -> Iterator[None]:
     """A dim line on the terminal while something takes longer than a moment; it vanishes afterwards."""
-    if not on_terminal() or os.environ.get("TERM") == "dumb":
+    if not _bars_show():
         yield
         return
     import threading
@@ -195,60 +198,102 @@ def ago(seconds: float) -> str:
     return "just now"
 
 
+class _Bar:
+    """A progress bar on standard error that begins to show after a moment, and vanishes at its end."""
+
+    def __init__(self, columns: Callable[[], Sequence[ProgressColumn | str]]) -> None:
+        import threading
+
+        self._columns = columns
+        self._state: dict[str, Any] = {"description": "", "completed": 0, "total": None}
+        self._bar: Progress | None = None
+        self._lock = threading.Lock()
+        self._timer = threading.Timer(_MOMENT_SECONDS, self._begin)
+        self._timer.daemon = True
+        self._timer.start()
+
+    def _begin(self) -> None:
+        from rich.console import Console
+        from rich.progress import Progress
+
+        with self._lock:
+            self._bar = Progress(*self._columns(), console=Console(stderr=True), transient=True)
+            self._bar.add_task(**self._state)  # what was done before is no part of the speed
+            self._bar.start()
+
+    def show(self, title: str, done: float, total: float | None) -> None:
+        """How far it is."""
+        with self._lock:
+            self._state = {"description": printable(title, 40), "completed": done, "total": total}
+            if self._bar is not None:
+                self._bar.update(self._bar.task_ids[0], **self._state)
+
+    def end(self) -> None:
+        """Take it away."""
+        self._timer.cancel()
+        self._timer.join()
+        if self._bar is not None:
+            self._bar.stop()
+
+
+def _bars_show() -> bool:
+    return on_terminal() and os.environ.get("TERM") != "dumb"  # bars move the cursor
+
+
 @contextmanager
-def progress(title: str, total: float) -> Iterator[Any]:
-    """A progress bar on standard error (nothing without a terminal); call the result with the amount done so far."""
-    if not on_terminal():
+def progress(title: str, total: float) -> Iterator[Callable[[float], None]]:
+    """A bar for work that takes longer than a moment (nothing without a terminal); call it with the amount done so far.
+
+    Units: with a total of 1, done is a share of the whole; else things are counted.
+    """
+    if not _bars_show():
         yield lambda done: None
         return
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TaskProgressColumn,
-        TextColumn,
-        TimeRemainingColumn,
-    )
 
-    amount = TaskProgressColumn() if total == 1 else MofNCompleteColumn()  # a share of the whole, or things counted
-    columns = (TextColumn("{task.description}"), BarColumn(), amount, TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(title, total=total)
-        yield lambda done: bar.update(task, completed=done)
+    def columns() -> tuple[ProgressColumn, ...]:
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            TaskProgressColumn,
+            TextColumn,
+            TimeRemainingColumn,
+        )
+
+        amount = TaskProgressColumn() if total == 1 else MofNCompleteColumn()
+        return TextColumn("{task.description}"), BarColumn(), amount, TimeRemainingColumn()
+
+    bar = _Bar(columns)
+    bar.show(title, 0, total)
+    try:
+        yield lambda done: bar.show(title, done, total)
+    finally:
+        bar.end()
 
 
 @contextmanager
-def transfer() -> Iterator[Any]:
-    """A bar with bytes, speed and time left on standard error (nothing without a terminal).
+def transfer() -> Iterator[Callable[[str, int, int], None]]:
+    """A bar with bytes, speed and time left (nothing without a terminal).
 
     Call the result with what is fetched, the bytes done in all and the bytes of all, below 0 where unknown.
     """
-    if not on_terminal():
+    if not _bars_show():
         yield lambda step, done, total: None
         return
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        DownloadColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-        TransferSpeedColumn,
-    )
 
-    columns = (
-        *(TextColumn("{task.description}"), BarColumn(), DownloadColumn()),
-        *(TransferSpeedColumn(), TimeRemainingColumn()),
-    )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = None
+    def columns() -> tuple[ProgressColumn, ...]:
+        from rich.progress import (
+            BarColumn,
+            DownloadColumn,
+            TextColumn,
+            TimeRemainingColumn,
+            TransferSpeedColumn,
+        )
 
-        def show(step: str, done: int, total: int) -> None:
-            nonlocal task
-            if task is None:  # what was there before is no part of the speed
-                task = bar.add_task("", total=None, completed=done)
-            name = printable(step.rpartition("/")[2], 40)
-            bar.update(task, description=name, completed=done, total=None if total < 0 else total)
+        text = TextColumn("{task.description}")
+        return text, BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn()
 
-        yield show
+    bar = _Bar(columns)
+    try:
+        yield lambda step, done, total: bar.show(step.rpartition("/")[2], done, None if total < 0 else total)
+    finally:
+        bar.end()

@@ -22,7 +22,7 @@ from pacos.cli.options import (
     with_constraint_files,
     with_options,
 )
-from pacos.errors import ModelError, ModelNotFound, UsageError
+from pacos.errors import ModelError, ModelNotFound, PacosError, UsageError
 from pacos.settings import GenerateOptions, LoadOptions, SamplingOptions
 from pacos.settings.constraint import ConstraintOptions, ReasoningOptions
 
@@ -78,6 +78,7 @@ def command(**given: Any) -> None:
     with llm:
         groups += [] if given["raw"] or not llm.has_chat_template else [reasoning]
         options = {one: getattr(group, one) for group in groups for one in group.__slots__}
+        options["return_progress"] = render.on_terminal()
         stream = _stream(llm, name, prompt, given, options)
         for text in llm.warnings:
             render.warn(text)
@@ -156,14 +157,23 @@ def interruptible(stream: Stream) -> Iterator[Event]:
     on_main_thread = threading.current_thread() is threading.main_thread()
     before = signal.signal(signal.SIGINT, stop) if on_main_thread else None
     try:
-        with render.waiting(f"reading {len(stream.prompt_token_ids)} tokens ..."):
-            first = next(stream)
-        yield first
+        yield _after_the_prompt(stream)
         yield from stream
     finally:
         if on_main_thread:
             signal.signal(signal.SIGINT, before)
         stream.close()
+
+
+def _after_the_prompt(stream: Stream) -> Event:
+    """The first event of the answer; how far the prompt is shows meanwhile."""
+    total = len(stream.prompt_token_ids)
+    with render.progress("reading", total) as shown:
+        for event in stream:
+            if event.progress is None:
+                return event
+            shown(event.progress.computed_tokens)
+    raise PacosError("an answer ended without a last event")
 
 
 def _print_text(stream: Stream, *, timings: bool) -> str:
