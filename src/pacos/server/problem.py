@@ -62,7 +62,7 @@ def problem_of(error: BaseException, names: Mapping[str, str] | None = None) -> 
     if isinstance(error, UsageError):
         ours = error.message.split(" ", 1)[0]  # such errors begin with the option's name
         theirs = (names or {}).get(ours)
-        problem = Problem(400, str(error), theirs, "invalid_value" if theirs else None)
+        problem = Problem(error.http_status, str(error), theirs, "invalid_value" if theirs else None)
         return replace(problem, message=theirs + problem.message.removeprefix(ours)) if theirs else problem
     if isinstance(error, PacosError):
         return Problem(error.http_status, str(error))

@@ -8,7 +8,7 @@
 Whoever keeps a conversation open says `after` what a message comes: two chats in one conversation become branches.
 """
 
-from pacos.sessions.records import Conversation, Found, Message
+from pacos.sessions.records import Conversation, Found, IdTaken, Message, NotKept
 from pacos.sessions.store import ACTIVE, Sessions
 
-__all__ = ("ACTIVE", "Conversation", "Found", "Message", "Sessions")
+__all__ = ("ACTIVE", "Conversation", "Found", "IdTaken", "Message", "NotKept", "Sessions")

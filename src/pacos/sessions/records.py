@@ -20,6 +20,18 @@ _ROLE = re.compile(r"[a-z_]{1,32}", re.ASCII)
 _TIMINGS = {one.name: float if "seconds" in one.name else int for one in fields(Timings)}
 
 
+class NotKept(UsageError):
+    """There is no such conversation or message."""
+
+    http_status = 404
+
+
+class IdTaken(UsageError):
+    """Another conversation or message has that id."""
+
+    http_status = 409
+
+
 @dataclass(frozen=True, slots=True)
 class Conversation:
     """One conversation; `active` is the last message of the branch that is shown, None before the first.

@@ -8,7 +8,6 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pacos.errors import UsageError
 from pacos.sessions import records
 from pacos.sessions.records import Conversation, Message
 from pacos.types import Timings
@@ -19,7 +18,7 @@ MESSAGE = "SELECT m.*, p.id AS parent_id FROM messages m LEFT JOIN messages p ON
 
 
 def insert_message(connection: sqlite3.Connection, conversation: int, one: Message) -> int:
-    """Write a message; gives its number. Errors: UsageError for an id in use, or no such parent."""
+    """Write a message; gives its number. Errors: IdTaken, NotKept when there is no such parent."""
     parent = None if one.parent is None else message_row(connection, conversation, one.parent)["number"]
     fields = (
         *(conversation, one.id, parent, records.checked_role(one.role)),
@@ -32,7 +31,7 @@ def insert_message(connection: sqlite3.Connection, conversation: int, one: Messa
         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
     made = connection.execute(query, fields)
     if not made.rowcount:
-        raise UsageError(f"there is a message {one.id} in this conversation", hint="use another id, or none")
+        raise records.IdTaken(f"there is a message {one.id} in this conversation", hint="use another id, or none")
     return int(made.lastrowid or 0)
 
 
@@ -44,10 +43,10 @@ def rows(connection: sqlite3.Connection, query: str, values: Sequence[Any]) -> l
 
 
 def message_row(connection: sqlite3.Connection, conversation: int, id: str) -> dict[str, Any]:
-    """A message of a conversation. Errors: UsageError."""
+    """A message of a conversation. Errors: NotKept."""
     found = rows(connection, f"{MESSAGE} WHERE m.conversation = ? AND m.id = ?", (conversation, id))
     if not found:
-        raise UsageError(f"no message {id[:80]!a} in this conversation", hint="it may have been removed meanwhile")
+        raise records.NotKept(f"no message {id[:80]!a} in this conversation", hint="it may have been removed meanwhile")
     return found[0]
 
 

@@ -77,7 +77,7 @@ class Sessions:
         return self.get(key)
 
     def get(self, id: str) -> Conversation:
-        """The conversation of that id. Errors: UsageError."""
+        """The conversation of that id. Errors: NotKept."""
         with self._database.reading() as connection:
             return as_conversation(self._row(connection, id))
 
@@ -98,7 +98,7 @@ class Sessions:
         if not found:
             near = difflib.get_close_matches(wanted, [one.title for one in everything], 3)
             hint = f"did you mean {' or '.join(map(repr, near))}?" if near else "`pacos sessions list` tells all"
-            raise UsageError(f"no conversation {name[:80]!a}", hint=hint)
+            raise records.NotKept(f"no conversation {name[:80]!a}", hint=hint)
         return found[0]
 
     def list(self, limit: int | None = None, offset: int = 0) -> tuple[Conversation, ...]:
@@ -220,6 +220,11 @@ class Sessions:
             found = rows(connection, f"{MESSAGE} WHERE m.conversation = ? ORDER BY m.number", (number,))
         return tuple(as_message(row) for row in found)
 
+    def message(self, conversation: str, message: str) -> Message:
+        """One message of a conversation. Errors: NotKept."""
+        with self._database.reading() as connection:
+            return as_message(message_row(connection, self._row(connection, conversation)["number"], message))
+
     def path(self, conversation: str, message: str | None = None) -> tuple[Message, ...]:
         """The messages from the start to one; without it, to the active one."""
         with self._database.reading() as connection:
@@ -326,11 +331,11 @@ class Sessions:
             (owner, id, title, model, system, parameters, created, updated) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"""
         made = connection.execute(query, fields)
         if not made.rowcount:
-            raise UsageError(f"there is a conversation {one.id}", hint="use another id, or none")
+            raise records.IdTaken(f"there is a conversation {one.id}", hint="use another id, or none")
         return int(made.lastrowid or 0)
 
     def _row(self, connection: sqlite3.Connection, id: str) -> dict[str, Any]:
         found = rows(connection, f"{CONVERSATION} WHERE c.owner = ? AND c.id = ?", (self._owner, id))
         if not found:
-            raise UsageError(f"no conversation {id[:80]!a}", hint="`pacos sessions list` tells all")
+            raise records.NotKept(f"no conversation {id[:80]!a}", hint="`pacos sessions list` tells all")
         return found[0]

@@ -83,6 +83,11 @@ class ServeOptions:
     )
     ui: bool = option(True, flags=("--ui",), off_flags=("--no-ui",), help="Serve the web page at /.")
     path: str = option("", flags=("--path",), metavar="DIR", help="Folder of another web page that is served instead.")
+    conversations: bool = option(
+        False,
+        flags=("--conversations",),
+        help="Let users of the web page keep conversations on this machine; without keys, `pacos chat` has the same.",
+    )
     api_prefix: str = option(
         "",
         flags=("--api-prefix",),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pacos.server.dialects import Dialect, Operation
 from pacos.server.dialects.openai import shapes
-from pacos.server.dialects.pacos import health, options, status
+from pacos.server.dialects.pacos import conversations, health, options, status
 
 _HEALTH = [
     Operation("GET", path, run, summary, reply=health.Health, keyless=True, light=True)
@@ -46,8 +46,10 @@ DIALECT = Dialect(
             reply=status.Drawing,
             light=True,
         ),
+        *conversations.OPERATIONS,
     ),
     shapes.render,
     {},
     prefixes=("/pacos/",),
+    background=conversations.kept,
 )

@@ -53,10 +53,11 @@ class OptionGroup(msgspec.Struct):
 
 
 class Options(msgspec.Struct):
-    """What a chat request may say, and what this server is."""
+    """What a chat request may say, and what this server is: whether it keeps conversations for those who wish it."""
 
     version: str
     model: str
+    conversations: bool
     groups: list[OptionGroup]
 
 
@@ -71,7 +72,7 @@ async def run(call: Call[None]) -> ASGIApp:
         )
         for name, kind in _GROUPS.items()
     ]
-    return json_response(call, Options(__version__, spec.name, groups))
+    return json_response(call, Options(__version__, spec.name, call.options.conversations, groups))
 
 
 def _known(one: Option) -> bool:
