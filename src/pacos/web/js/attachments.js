@@ -1,0 +1,45 @@
+/** Text files that go with a message: read, checked, and written into the message as the model sees it. */
+
+export const FILE_BYTES_MAX = 2 << 20;
+export const LONG_PASTE_CHARACTERS = 4000; // longer pasted text becomes a file
+
+/**
+ * Read a file as text. Throws an Error that says why it cannot go along.
+ * @param {File} file @returns {Promise<import("./tree.js").Attachment>}
+ */
+export async function attached(file) {
+  const name = file.name || "pasted text.txt";
+  if (file.type.startsWith("image/") && file.type !== "image/svg+xml") {
+    throw new Error(`${name} is an image: the models here read text only.`);
+  }
+  if (file.size > FILE_BYTES_MAX) {
+    throw new Error(`${name} has ${bytesText(file.size)}: files of up to ${bytesText(FILE_BYTES_MAX)} can go along.`);
+  }
+  try {
+    const text = new TextDecoder("utf-8", { fatal: true }).decode(await file.arrayBuffer());
+    if (text.includes("\0")) throw new TypeError("binary");
+    return { name, size: file.size, text: text.replace(/\r\n?/g, "\n") };
+  } catch (error) {
+    if (!(error instanceof TypeError)) throw new Error(`${name} cannot be read.`);
+    throw new Error(`${name} is no text: only text files (UTF-8) can go along.`);
+  }
+}
+
+/** What the model reads of a message: its files, each in a fence longer than any inside, then its text. */
+export function withAttachments(content, attachments = []) {
+  const parts = attachments.map(({ name, text }) => {
+    const longest = Math.max(2, ...(text.match(/`+/g) ?? []).map((run) => run.length));
+    const fence = "`".repeat(longest + 1);
+    return `File ${JSON.stringify(name)}:\n${fence}\n${text.replace(/\n$/, "")}\n${fence}`;
+  });
+  return [...parts, content].filter(Boolean).join("\n\n");
+}
+
+/** A size in the units of people. @param {number} bytes */
+export function bytesText(bytes) {
+  const units = ["bytes", "kB", "MB", "GB", "TB"];
+  let unit = 0;
+  let size = bytes;
+  for (; size >= 1000 && unit < units.length - 1; unit++) size /= 1000;
+  return `${size >= 100 || unit === 0 ? Math.round(size) : size.toPrecision(2)} ${units[unit]}`;
+}

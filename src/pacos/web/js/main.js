@@ -1,0 +1,82 @@
+/** The start: reads what is kept, follows the address, hears shortcuts, draws the page. */
+
+import { regenerate, runningMessage, stop, takeUpAnswers } from "./answering.js";
+import { copyText } from "./clipboard.js";
+import { notice, openConversation, refresh, shown, shownBranch, startConversation } from "./conversations.js";
+import { readProperties, refreshModels, usedModel } from "./models.js";
+import { replaceRoute, route } from "./route.js";
+import { hearShortcuts } from "./shortcuts.js";
+import { effect, html, render } from "./ui.js";
+import { App } from "./views/app.js";
+import { focusComposer } from "./views/composer.js";
+import { helpShown } from "./views/dialogs.js";
+import { optionsShown } from "./views/options.js";
+import { drawerOpen, focusSearch, goToNew, toggleSidebar } from "./views/sidebar.js";
+
+const MODELS_PAUSE_MS = 5000; // between looks at models while one is being opened
+
+effect(() => {
+  const { title } = shown.value.conversation;
+  document.title = title && route.value.name === "chat" ? `${title} · Pacos` : "Pacos";
+});
+
+/** Show what the address names. */
+async function follow({ name, id }) {
+  if (name !== "chat") return;
+  if (!id) {
+    if (shown.peek().conversation.leaf !== null) startConversation();
+  } else if (await openConversation(id)) {
+    await takeUpAnswers();
+  } else {
+    notice("There is no such conversation here.");
+    replaceRoute("/");
+  }
+}
+
+effect(() => {
+  const wanted = route.value;
+  follow(wanted).catch((error) => notice(error.message));
+});
+
+// A conversation gets its address with its first message.
+effect(() => {
+  const { id, leaf } = shown.value.conversation;
+  const at = route.peek();
+  if (leaf !== null && at.name === "chat" && !at.id) replaceRoute(`/chat/${encodeURIComponent(id)}`);
+});
+
+effect(() => {
+  const model = usedModel.value;
+  if (model?.loaded) readProperties(model).catch(() => {});
+});
+
+async function watchModels() {
+  if (!document.hidden && !usedModel.peek()?.loaded) await refreshModels();
+  setTimeout(watchModels, MODELS_PAUSE_MS);
+}
+
+function escape() {
+  const running = runningMessage();
+  if (running) stop(running);
+  else if (drawerOpen.value) drawerOpen.value = false;
+  else return false;
+  return true;
+}
+
+const lastAnswer = () => shownBranch.value.findLast((one) => one.role === "assistant");
+
+hearShortcuts({
+  stop: escape,
+  start: goToNew,
+  search: focusSearch,
+  focus: focusComposer,
+  copy: () => (lastAnswer() ? copyText(lastAnswer().content).then(() => notice("Copied.", "good")) : false),
+  regenerate: () => (lastAnswer() && !runningMessage() ? void regenerate(lastAnswer()) : false),
+  sidebar: toggleSidebar,
+  options: () => void (optionsShown.value = !optionsShown.value),
+  help: () => void (helpShown.value = !helpShown.value),
+});
+
+render(html`<${App} />`, document.querySelector("#app"));
+refresh().catch((error) => notice(`This browser keeps no conversations: ${error.message}`));
+refreshModels().finally(() => setTimeout(watchModels, MODELS_PAUSE_MS));

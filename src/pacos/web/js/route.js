@@ -1,0 +1,23 @@
+/** Which view is shown: the part of the address after the hash. */
+
+import { signal } from "./ui.js";
+
+/** @returns {{name: string, id: string}} */
+function parsed() {
+  const [name = "", id = ""] = location.hash.replace(/^#\/?/, "").split("/");
+  return { name: name || "chat", id: decodeURIComponent(id) };
+}
+
+export const route = signal(parsed());
+addEventListener("hashchange", () => (route.value = parsed()));
+
+/** @param {string} path  such as "/chat/ID" */
+export function goTo(path) {
+  if (location.hash !== `#${path}`) location.hash = path;
+}
+
+/** Change the address without an entry in the browser's history. */
+export function replaceRoute(path) {
+  history.replaceState(null, "", `#${path}`);
+  route.value = parsed();
+}

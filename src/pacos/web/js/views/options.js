@@ -1,0 +1,155 @@
+/** The options of a conversation: its system prompt, and everything that its answers can be asked for. */
+
+import { change, notice, shown } from "../conversations.js";
+import { defaultValues, options, readOptions, usedModel } from "../models.js";
+import { prefer, preferences } from "../preferences.js";
+import { html, signal, useEffect, useState } from "../ui.js";
+import { IconButton } from "./icons.js";
+
+export const optionsShown = signal(false);
+
+export function OptionsPanel() {
+  const [text, setText] = useState("");
+  const { conversation } = shown.value;
+  useEffect(() => {
+    readOptions().catch((error) => notice(error.message));
+  }, []);
+  const close = () => (optionsShown.value = false);
+  return html`<aside class="panel" id="options" aria-label="Options"
+    onKeyDown=${(event) => event.key === "Escape" && (close(), event.stopPropagation())}>
+    <header><h2>Options</h2><${IconButton} icon="close" label="Close options" onClick=${close} /></header>
+    <div class="panel-body">
+      <${SystemPrompt} conversation=${conversation} />
+      <div class="panel-tools">
+        <input type="search" placeholder="Find an option" aria-label="Find an option" value=${text}
+          onInput=${(event) => setText(event.target.value)} />
+        <button type="button" class="button" disabled=${!Object.keys(conversation.options).length}
+          onClick=${() => change({ options: {} })}>Reset all</button>
+      </div>
+      <${OptionGroups} find=${text} values=${conversation.options} defaults=${defaultValues.value}
+        choose=${(values) => change({ options: values })} />
+      <${ForNew} conversation=${conversation} />
+    </div>
+  </aside>`;
+}
+
+function SystemPrompt({ conversation }) {
+  return html`<label class="field">
+    <span>System prompt ${conversation.system && html`<button type="button" class="link-button"
+      onClick=${() => change({ system: "" })}>Reset</button>`}</span>
+    <textarea rows="4" placeholder="What the model is told before the conversation" value=${conversation.system}
+      onChange=${(event) => change({ system: event.target.value })}></textarea>
+  </label>`;
+}
+
+/** Make these options those of new conversations. */
+function ForNew({ conversation }) {
+  const { system, options: values } = conversation;
+  const kept = preferences.value;
+  const same = system === kept.system && JSON.stringify(values) === JSON.stringify(kept.options);
+  return html`<div class="for-new">
+    <button type="button" class="button" disabled=${same} onClick=${() => {
+      prefer({ system, options: values });
+      notice("New conversations begin with these options.", "good");
+    }}>Use for new conversations</button>
+    <label class="switch"><input type="checkbox" checked=${kept.enterSends}
+      onChange=${(event) => prefer({ enterSends: event.target.checked })} />Enter sends the message</label>
+  </div>`;
+}
+
+/**
+ * Every option that the server tells, in groups; those that fit the text that is looked for.
+ * @param {{find: string, values: object, defaults: object, choose: (values: object) => void}} props
+ */
+export function OptionGroups({ find, values, defaults, choose }) {
+  const words = find.toLowerCase().split(/\s+/).filter(Boolean);
+  const fitting = options.value.filter(({ name, help }) => {
+    const about = `${name} ${name.replaceAll("_", " ")} ${help}`.toLowerCase();
+    return words.every((word) => about.includes(word));
+  });
+  const groups = new Map();
+  for (const one of fitting) groups.set(one.group, [...(groups.get(one.group) ?? []), one]);
+  if (!fitting.length) return html`<p class="muted">${options.value.length ? "No such option." : "Asking the server…"}</p>`;
+  return [...groups].map(([group, ones], place) => {
+    const changed = ones.filter(({ name }) => name in values).length;
+    return html`<details class="group" key=${group} open=${place === 0 || words.length > 0}>
+      <summary>${group}${changed > 0 && html`<span class="badge">${changed} changed</span>`}</summary>
+      ${ones.map((one) => html`<${OptionRow} key=${one.name} option=${one} model=${usedModel.value?.id}
+        value=${values[one.name]} fallback=${defaults[one.name]} choose=${(value) => choose(withValue(values, one.name, value))} />`)}
+    </details>`;
+  });
+}
+
+function withValue(values, name, value) {
+  const { [name]: _, ...rest } = values;
+  return value === undefined ? rest : { ...rest, [name]: value };
+}
+
+function OptionRow({ option, value, fallback, choose }) {
+  const [problem, setProblem] = useState("");
+  const changed = value !== undefined;
+  const set = (text) => {
+    try {
+      choose(read(option, text));
+      setProblem("");
+    } catch (error) {
+      setProblem(error.message);
+    }
+  };
+  const id = `option-${option.name}`;
+  return html`<div class="option ${changed ? "changed" : ""} ${option.kind}">
+    <label for=${id}>${option.name}</label>
+    <${Control} id=${id} option=${option} value=${value} fallback=${fallback} set=${set} problem=${problem} />
+    ${changed && html`<button type="button" class="link-button" aria-label=${`Reset ${option.name}`}
+      onClick=${() => (choose(undefined), setProblem(""))}>Reset</button>`}
+    <p class="muted" id=${`${id}-help`}>${option.help}</p>
+    ${problem && html`<p class="error-text" role="alert">${problem}</p>`}
+  </div>`;
+}
+
+function Control({ id, option, value, fallback, set, problem }) {
+  const rest = { id, "aria-describedby": `${id}-help`, "aria-invalid": problem ? "true" : undefined };
+  const heard = (event) => set(event.target.value);
+  const current = written(option, value ?? "");
+  const hint = written(option, fallback ?? "");
+  if (option.kind === "boolean") {
+    return html`<input type="checkbox" ...${rest} checked=${value ?? fallback ?? false}
+      onChange=${(event) => set(event.target.checked)} />`;
+  }
+  if (option.kind === "choice") {
+    return html`<select ...${rest} value=${value ?? ""} onChange=${heard}>
+      <option value="">${hint ? `default (${hint})` : "default"}</option>
+      ${option.choices.filter(Boolean).map((one) => html`<option key=${one} value=${one}>${one}</option>`)}
+    </select>`;
+  }
+  if (["list", "json", "text"].includes(option.kind)) {
+    return html`<textarea rows="2" ...${rest} spellcheck="false" placeholder=${hint} value=${current} onChange=${heard}></textarea>`;
+  }
+  return html`<input type="text" inputmode=${option.minimum < 0 ? undefined : "decimal"} ...${rest} placeholder=${hint}
+    value=${current} onChange=${heard} />`;
+}
+
+function written(option, value) {
+  if (Array.isArray(value) && option.kind !== "json") return value.map((one) => String(one).replaceAll("\n", "\\n")).join("\n");
+  return typeof value === "object" ? JSON.stringify(value) : String(value);
+}
+
+/** The value that a text means; undefined where it is empty. Throws an Error that says what is wrong. */
+export function read(option, given) {
+  if (typeof given === "boolean") return given;
+  const text = given.trim();
+  if (!text) return undefined;
+  if (option.kind === "list") {
+    const lines = given.split("\n").filter(Boolean).map((line) => line.replaceAll("\\n", "\n"));
+    return option.name === "stop_ids" ? lines.map(Number) : lines;
+  }
+  if (option.kind === "json") return JSON.parse(text);
+  if (option.kind !== "number" && option.kind !== "integer") return given;
+  const number = Number(text.replace(",", "."));
+  if (!Number.isFinite(number) || (option.kind === "integer" && !Number.isInteger(number))) {
+    throw new Error(`${text} is no ${option.kind === "integer" ? "whole " : ""}number.`);
+  }
+  const { minimum = -Infinity, maximum = Infinity } = option;
+  if (number < minimum || number > maximum) throw new Error(`Use ${minimum} to ${maximum}.`);
+  return number;
+}

@@ -1,0 +1,57 @@
+/** Above the conversation: the model that answers, and ways to the list and the options. */
+
+import { change, notice, shown } from "../conversations.js";
+import { models, modelsError, refreshModels, usedModel } from "../models.js";
+import { prefer, preferences } from "../preferences.js";
+import { html } from "../ui.js";
+import { Icon, IconButton } from "./icons.js";
+import { Menu } from "./menu.js";
+import { optionsShown } from "./options.js";
+import { conversationItems, goToNew, toggleSidebar } from "./sidebar.js";
+
+export function Topbar() {
+  const { conversation } = shown.value;
+  return html`<header class="topbar">
+    <span class="when-sidebar-hidden">
+      <${IconButton} icon="sidebar" label="Show conversations" onClick=${toggleSidebar} />
+      <${IconButton} icon="add" label="New conversation" onClick=${goToNew} />
+    </span>
+    <${ModelPicker} />
+    <span class="space"></span>
+    ${conversation.leaf && html`<${Menu} label="More for this conversation" class="icon-button" align="right"
+      items=${conversationItems(conversation)}><${Icon} name="more" /><//>`}
+    <${IconButton} icon="options" label="Options" aria-expanded=${optionsShown.value} aria-controls="options"
+      class=${optionsShown.value ? "chosen" : ""} onClick=${() => (optionsShown.value = !optionsShown.value)} />
+  </header>`;
+}
+
+const STATES = { open: "open", opening: "is being opened", closed: "opened at the first message", failed: "could not be opened" };
+
+export function stateOf(model) {
+  return model.state ?? (model.loaded ? "open" : "closed");
+}
+
+/** The models of the server, with whether each is open. */
+export function ModelPicker({ chosen = usedModel.value, choose = chooseModel }) {
+  if (!chosen) {
+    return html`<button type="button" class="picker" onClick=${() => refreshModels()}>
+      <span class="dot failed" aria-hidden="true"></span>${modelsError.value ? "No server" : "Models…"}</button>`;
+  }
+  const items = models.value.map((model) => ({
+    label: model.id,
+    note: STATES[stateOf(model)] ?? stateOf(model),
+    dot: stateOf(model),
+    chosen: model.id === chosen.id,
+    run: () => choose(model),
+  }));
+  return html`<${Menu} label=${`Model: ${chosen.id}, ${STATES[stateOf(chosen)]}`} class="picker" radio=${true} wide=${true}
+    items=${items} onOpen=${() => refreshModels().catch((error) => notice(error.message))}>
+    <span class="dot ${stateOf(chosen)}" aria-hidden="true"></span><span class="picker-name">${chosen.id}</span>
+    <${Icon} name="down" size=${16} />
+  <//>`;
+}
+
+function chooseModel(model) {
+  if (preferences.value.model !== model.id) prefer({ model: model.id });
+  change({ model: model.id });
+}
