@@ -53,6 +53,7 @@ def test_one_wheel_serves_every_python_of_the_platform(wheel: Path) -> None:
 def test_wheel_holds_library_data_and_no_sources(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
     shipped = [path for path in SOURCE.rglob("*") if path.suffix in {".py", ".jinja", ".gguf", ".md", ".h", ".typed"}]
+    shipped += [path for path in (SOURCE / "web").rglob("*") if path.is_file()]  # the page, libraries and licences
     wanted = {f"pacos/{path.relative_to(SOURCE).as_posix()}" for path in [*shipped, SOURCE / "py.typed"]}
     assert wanted <= names
     assert len([name for name in names if name.startswith(("pacos/native/libpacos.", "pacos/native/pacos.dll"))]) == 1

@@ -52,9 +52,10 @@ export async function list() {
   return found.sort((a, b) => b.updated - a.updated);
 }
 
-/** The messages of a conversation. @param {string} id @returns {Promise<import("./tree.js").Message[]>} */
-export function messagesOf(id) {
-  return read((_, messages) => messages.index("conversation").getAll(id));
+/** The messages of a conversation, oldest first. @param {string} id @returns {Promise<import("./tree.js").Message[]>} */
+export async function messagesOf(id) {
+  const found = await read((_, messages) => messages.index("conversation").getAll(id));
+  return found.sort((a, b) => a.created - b.created);
 }
 
 /** Keep a conversation and some of its messages. @param {Conversation} conversation @param {object[]} changed */

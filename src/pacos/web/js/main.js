@@ -3,7 +3,7 @@
 import { regenerate, runningMessage, stop, takeUpAnswers } from "./answering.js";
 import { copyText } from "./clipboard.js";
 import { notice, openConversation, refresh, shown, shownBranch, startConversation } from "./conversations.js";
-import { readProperties, refreshModels, usedModel } from "./models.js";
+import { refreshModels, usedModel } from "./models.js";
 import { replaceRoute, route } from "./route.js";
 import { hearShortcuts } from "./shortcuts.js";
 import { effect, html, render } from "./ui.js";
@@ -43,11 +43,6 @@ effect(() => {
   const { id, leaf } = shown.value.conversation;
   const at = route.peek();
   if (leaf !== null && at.name === "chat" && !at.id) replaceRoute(`/chat/${encodeURIComponent(id)}`);
-});
-
-effect(() => {
-  const model = usedModel.value;
-  if (model?.loaded) readProperties(model).catch(() => {});
 });
 
 async function watchModels() {

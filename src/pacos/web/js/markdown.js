@@ -17,6 +17,9 @@ const TAGS = (
   "tfoot th thead tr u ul var wbr"
 ).split(" ");
 const ATTRIBUTES = "href title src alt align start colspan rowspan class open dir lang reversed value".split(" ");
+const LINKS = ["href", "src"];
+// Tags that may be written as HTML; any other is shown as text, for most models mean its name when they write it.
+const SIMPLE_TAG = /^<\/?(?:b|br|code|del|details(?: open)?|em|hr|i|ins|kbd|mark|s|small|strong|sub|summary|sup|u|wbr)\s*\/?>$/i;
 const CLASSES = /^(formula|display|task|language-[\w+#.-]{1,40})$/;
 const PICTURE = /^data:image\/(png|jpeg|gif|webp);base64,/i;
 
@@ -39,10 +42,17 @@ purify.addHook("afterSanitizeAttributes", (node) => {
 const escapeHtml = (text) =>
   text.replace(/[&<>"']/g, (one) => ({ "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#39;" })[one]);
 
+/** HTML within Markdown: the simplest tags, and text. */
+function simple(source) {
+  const parts = source.replace(/<!--[^]*?-->/g, "").split(/(<[^<>]*>)/);
+  return parts.map((part) => (SIMPLE_TAG.test(part) ? part : part.replace(/</g, "&lt;").replace(/>/g, "&gt;"))).join("");
+}
+
 const marked = new Marked({
   gfm: true,
   breaks: true,
   renderer: {
+    html: ({ text }) => simple(text),
     image({ href, text }) {
       const alt = escapeHtml(text || "picture");
       if (PICTURE.test(href)) return `<img src="${escapeHtml(href)}" alt="${alt}">`;
@@ -60,6 +70,7 @@ export function sanitised(markup) {
   return purify.sanitize(markup, {
     ALLOWED_TAGS: TAGS,
     ALLOWED_ATTR: ATTRIBUTES,
+    ADD_URI_SAFE_ATTR: ATTRIBUTES.filter((name) => !LINKS.includes(name)),
     ALLOW_DATA_ATTR: false,
     ALLOW_ARIA_ATTR: false,
     ALLOWED_URI_REGEXP: /^(?:https?:\/\/|mailto:)/i,

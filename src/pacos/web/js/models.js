@@ -1,21 +1,32 @@
-/** The server's models, the properties of the one that is used, and the options that its answers take. */
+/** The server's models, and the options that the answers of each take. */
 
-import { getJson } from "./server.js";
 import { shown } from "./conversations.js";
+import { getJson, postJson } from "./server.js";
 import { computed, signal } from "./ui.js";
 
 /**
- * @typedef {{id: string, aliases: string[], loaded: boolean}} Model
+ * @typedef {object} Model
+ * @property {string} id
+ * @property {string[]} aliases
+ * @property {boolean} loaded
+ * @property {{value: "loaded" | "loading" | "unloaded", failed?: boolean, error?: string}} status
+ * @property {{context_tokens: number, bytes: number} | null} facts  of one that is open
+ *
  * @typedef {object} Option
  * @property {string} name
  * @property {string} help
- * @property {"number" | "integer" | "boolean" | "choice" | "text" | "list"} kind
+ * @property {string} type
+ * @property {"number" | "integer" | "boolean" | "choice" | "text" | "list" | "json"} kind  how it is written
+ * @property {unknown} default
  * @property {number} [minimum]
+ * @property {number} [above]
  * @property {number} [maximum]
  * @property {string[]} choices
+ * @property {string} [items]  the type of a list's entries
  * @property {string} group
  */
 
+/** @type {{value: Model[]}} */
 export const models = signal([]);
 export const modelsError = signal("");
 
@@ -26,9 +37,8 @@ export const usedModel = computed(() => {
   return named ?? models.value[0] ?? null;
 });
 
-/** Properties by model, as /props tells them. */
-const properties = signal({});
-export const usedProperties = computed(() => properties.value[usedModel.value?.id] ?? null);
+/** The context of the used model in tokens; 0 while it is not open. */
+export const contextTokens = computed(() => usedModel.value?.facts?.context_tokens ?? 0);
 
 export async function refreshModels() {
   try {
@@ -39,86 +49,63 @@ export async function refreshModels() {
   }
 }
 
-/** Ask for the properties of a model, once; only of one that is open, as the question would open it. */
-export async function readProperties(model) {
-  if (properties.value[model.id]) return;
-  const found = await getJson(`/props?${new URLSearchParams({ model: model.id })}`);
-  properties.value = { ...properties.value, [model.id]: found };
+/** Whether a model is open, in one word: open, opening, closed, failed. @param {Model} model */
+export function stateOf({ status }) {
+  if (status.value === "loaded") return "open";
+  if (status.value === "loading") return "opening";
+  return status.failed ? "failed" : "closed";
 }
 
-/** The context of the used model in tokens; 0 while unknown. */
-export const contextTokens = computed(() => usedProperties.value?.default_generation_settings.n_ctx ?? 0);
+/** Open a model before it is asked. Throws ServerError. @param {Model} model */
+export async function openModel(model) {
+  const opened = postJson("/models/load", { model: model.id });
+  models.value = models.value.map((one) => (one.id === model.id ? { ...one, status: { value: "loading" } } : one));
+  await opened.finally(refreshModels);
+}
 
-/** What the server does where a conversation says nothing, by option. */
-export const defaultValues = computed(() => usedProperties.value?.default_generation_settings.params ?? {});
+const optionsByModel = signal({});
 
-export const options = signal([]);
+/** The options of the used model's answers; empty until `readOptions` has asked. @type {{value: Option[]}} */
+export const options = computed(() => optionsByModel.value[usedModel.value?.id] ?? []);
 
-// Fields that say what is asked, not how it is answered; those of the playground; and second names.
-const NO_OPTIONS = new Set(
-  (
-    "model messages stream stream_options n user metadata service_tier store timings_per_token return_progress " +
-    "sse_ping_interval id_slot response_format tools tool_choice parallel_tool_calls chat_template_kwargs " +
-    "logprobs top_logprobs max_completion_tokens n_predict cache_salt"
-  ).split(" "),
-);
-
+// Together as people look for them; what a server has beside them stands under its own name for the group.
 const GROUPS = [
-  ["Basics", /^(temperature|top_p|top_k|min_p|max_tokens|seed|stop)$/],
-  ["Thinking", /^reasoning/],
+  ["Basics", /^(temperature|top_p|top_k|min_p|n_predict|seed|stop)$/],
   ["Repetition", /^(repeat|presence|frequency|dry)_/],
-  ["More sampling", /^(typical_p|top_n_sigma|tfs_z|top_a|xtc|min_keep|mirostat|adaptive|dynatemp|samplers|sampler_seq|logit_bias)/],
-  ["Form of the answer", /^(grammar|json_schema|regex|lark|choice)$/],
-  ["Length and context", /./],
 ];
-
-// What the document leaves without a word.
-const HELP = {
-  temperature: "How freely words are chosen; 0 always takes the likeliest.",
-  max_tokens: "Most tokens of an answer; -1 is until the model ends.",
-  seed: "Random seed; -1 draws one.",
-  stop: "Texts that end the answer; one a line.",
-  logit_bias: "Add to tokens' logits, as JSON: pairs of token id and bias.",
-  json_schema: "JSON schema that the answer obeys.",
-  reasoning_effort: "How hard to think, for models whose template asks.",
+const NAMES = {
+  sampling: "More sampling",
+  generation: "Length and context",
+  reasoning: "Thinking",
+  constraint: "Form of the answer",
+  queue: "Queue",
 };
+const FIRST = ["temperature", "top_p", "top_k", "min_p", "n_predict", "seed", "stop"];
+const OURS = new Set(["return_progress"]); // always asked for
 
-const LISTS = new Set(["stop", "stop_ids", "samplers", "dry_sequence_breakers", "choice"]);
-const JSON_VALUES = new Set(["logit_bias", "json_schema"]);
-
-/** Learn the options of answers from the server's own description, once. */
+/** Ask for the options of the used model, once. Throws ServerError. */
 export async function readOptions() {
-  if (options.value.length) return;
-  const document = await getJson("/openapi.json");
-  const operation = document.paths["/v1/chat/completions"].post;
-  const reference = operation.requestBody.content["application/json"].schema.$ref.split("/").at(-1);
-  const found = document.components.schemas[reference].properties;
-  const order = GROUPS.map(([name]) => name);
-  options.value = Object.entries(found)
-    .filter(([name]) => !NO_OPTIONS.has(name))
-    .map(([name, schema]) => option(name, schema))
-    .sort((a, b) => order.indexOf(a.group) - order.indexOf(b.group) || inGroup(a) - inGroup(b));
+  const model = usedModel.value;
+  if (!model || optionsByModel.value[model.id]) return;
+  const { groups } = await getJson(`/pacos/options?${new URLSearchParams({ model: model.id })}`);
+  const found = groups.flatMap((group) => group.options.map((one) => option(one, group.name)));
+  const order = [...GROUPS.map(([name]) => name), ...Object.values(NAMES)];
+  const place = ({ name, group }) => [order.indexOf(group) + 1 || 99, FIRST.indexOf(name) + 1 || 99];
+  const sorted = found
+    .filter(({ name }) => !OURS.has(name))
+    .map((one) => ({ one, at: place(one) }))
+    .sort((a, b) => a.at[0] - b.at[0] || a.at[1] - b.at[1])
+    .map(({ one }) => one);
+  optionsByModel.value = { ...optionsByModel.value, [model.id]: sorted };
 }
 
-const FIRST = ["temperature", "top_p", "top_k", "min_p", "max_tokens", "seed", "stop"];
-const inGroup = ({ name }) => (FIRST.includes(name) ? FIRST.indexOf(name) : FIRST.length);
-
-function option(name, schema) {
-  const facts = (schema.anyOf ?? [schema]).find((one) => one.type !== "null") ?? {};
-  return {
-    name,
-    help: schema.description ?? HELP[name] ?? "",
-    kind: kindOf(name, facts),
-    minimum: facts.minimum ?? facts.exclusiveMinimum,
-    maximum: facts.maximum,
-    choices: facts.enum ?? [],
-    group: GROUPS.find(([, pattern]) => pattern.test(name))[0],
-  };
+function option(row, group) {
+  const ours = GROUPS.find(([, pattern]) => pattern.test(row.name))?.[0];
+  return { ...row, choices: row.choices ?? [], kind: kindOf(row), group: ours ?? NAMES[group] ?? group };
 }
 
-function kindOf(name, facts) {
-  if (JSON_VALUES.has(name)) return "json";
-  if (LISTS.has(name)) return "list";
-  if (facts.enum) return "choice";
-  return ["number", "integer", "boolean"].includes(facts.type) ? facts.type : "text";
+function kindOf({ type, choices, items }) {
+  if (type === "array") return items === "array" ? "json" : "list";
+  if (choices) return "choice";
+  return type === "string" ? "text" : type;
 }

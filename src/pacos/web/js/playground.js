@@ -50,7 +50,7 @@ const BEGIN = {
   form: "json_schema",
   texts: Object.fromEntries(FORMS.map(({ name, example }) => [name, example])),
   choice: "required",
-  options: { max_tokens: 256 },
+  options: { n_predict: 256 },
 };
 
 function stored() {

@@ -46,7 +46,8 @@ export function Composer() {
   const area = useRef(null);
   const { text, files } = draft.value;
   useEffect(() => {
-    if (matchMedia("(pointer: fine)").matches) area.current.focus();
+    const writing = document.activeElement?.matches("input, textarea, select");
+    if (matchMedia("(pointer: fine)").matches && !writing) area.current.focus();
   }, []);
   useEffect(() => {
     area.current.style.height = "auto";

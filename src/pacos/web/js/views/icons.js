@@ -17,7 +17,7 @@ const PATHS = {
   right: "M9 5l7 7-7 7",
   down: "M6 9l6 6 6-6",
   bottom: "M12 5v14M6 13l6 6 6-6",
-  more: "M5.5 12h.01M12 12h.01M18.5 12h.01",
+  more: "M5.2 12h.6M11.7 12h.6M18.2 12h.6",
   options: "M4 8h9M17 8h3M15 5.5v5M4 16h3M11 16h9M9 13.5v5",
   clip: "M20 11.5l-8.3 8.3a5 5 0 0 1-7-7L13 4.5a3.4 3.4 0 0 1 4.8 4.8l-8.2 8.2a1.7 1.7 0 0 1-2.4-2.4l7.3-7.3",
   file: "M6 3h8l4 4v14H6zM14 3v4h4",
@@ -39,7 +39,7 @@ const PATHS = {
 
 /** @param {{name: keyof typeof PATHS, size?: number}} props */
 export function Icon({ name, size = 18 }) {
-  return html`<svg class="icon" width=${size} height=${size} viewBox="0 0 24 24" aria-hidden="true">
+  return html`<svg class="icon icon-${name}" width=${size} height=${size} viewBox="0 0 24 24" aria-hidden="true">
     <path d=${PATHS[name]} />
   </svg>`;
 }

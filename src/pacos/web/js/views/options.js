@@ -1,7 +1,7 @@
 /** The options of a conversation: its system prompt, and everything that its answers can be asked for. */
 
 import { change, notice, shown } from "../conversations.js";
-import { defaultValues, options, readOptions, usedModel } from "../models.js";
+import { options, readOptions, usedModel } from "../models.js";
 import { prefer, preferences } from "../preferences.js";
 import { html, signal, useEffect, useState } from "../ui.js";
 import { IconButton } from "./icons.js";
@@ -13,7 +13,7 @@ export function OptionsPanel() {
   const { conversation } = shown.value;
   useEffect(() => {
     readOptions().catch((error) => notice(error.message));
-  }, []);
+  }, [usedModel.value?.id]);
   const close = () => (optionsShown.value = false);
   return html`<aside class="panel" id="options" aria-label="Options"
     onKeyDown=${(event) => event.key === "Escape" && (close(), event.stopPropagation())}>
@@ -26,8 +26,7 @@ export function OptionsPanel() {
         <button type="button" class="button" disabled=${!Object.keys(conversation.options).length}
           onClick=${() => change({ options: {} })}>Reset all</button>
       </div>
-      <${OptionGroups} find=${text} values=${conversation.options} defaults=${defaultValues.value}
-        choose=${(values) => change({ options: values })} />
+      <${OptionGroups} find=${text} values=${conversation.options} choose=${(values) => change({ options: values })} />
       <${ForNew} conversation=${conversation} />
     </div>
   </aside>`;
@@ -59,9 +58,9 @@ function ForNew({ conversation }) {
 
 /**
  * Every option that the server tells, in groups; those that fit the text that is looked for.
- * @param {{find: string, values: object, defaults: object, choose: (values: object) => void}} props
+ * @param {{find: string, values: object, choose: (values: object) => void}} props
  */
-export function OptionGroups({ find, values, defaults, choose }) {
+export function OptionGroups({ find, values, choose }) {
   const words = find.toLowerCase().split(/\s+/).filter(Boolean);
   const fitting = options.value.filter(({ name, help }) => {
     const about = `${name} ${name.replaceAll("_", " ")} ${help}`.toLowerCase();
@@ -74,8 +73,8 @@ export function OptionGroups({ find, values, defaults, choose }) {
     const changed = ones.filter(({ name }) => name in values).length;
     return html`<details class="group" key=${group} open=${place === 0 || words.length > 0}>
       <summary>${group}${changed > 0 && html`<span class="badge">${changed} changed</span>`}</summary>
-      ${ones.map((one) => html`<${OptionRow} key=${one.name} option=${one} model=${usedModel.value?.id}
-        value=${values[one.name]} fallback=${defaults[one.name]} choose=${(value) => choose(withValue(values, one.name, value))} />`)}
+      ${ones.map((one) => html`<${OptionRow} key=${one.name} option=${one} value=${values[one.name]}
+        choose=${(value) => choose(withValue(values, one.name, value))} />`)}
     </details>`;
   });
 }
@@ -85,7 +84,7 @@ function withValue(values, name, value) {
   return value === undefined ? rest : { ...rest, [name]: value };
 }
 
-function OptionRow({ option, value, fallback, choose }) {
+function OptionRow({ option, value, choose }) {
   const [problem, setProblem] = useState("");
   const changed = value !== undefined;
   const set = (text) => {
@@ -99,7 +98,7 @@ function OptionRow({ option, value, fallback, choose }) {
   const id = `option-${option.name}`;
   return html`<div class="option ${changed ? "changed" : ""} ${option.kind}">
     <label for=${id}>${option.name}</label>
-    <${Control} id=${id} option=${option} value=${value} fallback=${fallback} set=${set} problem=${problem} />
+    <${Control} id=${id} option=${option} value=${value} set=${set} problem=${problem} />
     ${changed && html`<button type="button" class="link-button" aria-label=${`Reset ${option.name}`}
       onClick=${() => (choose(undefined), setProblem(""))}>Reset</button>`}
     <p class="muted" id=${`${id}-help`}>${option.help}</p>
@@ -107,19 +106,19 @@ function OptionRow({ option, value, fallback, choose }) {
   </div>`;
 }
 
-function Control({ id, option, value, fallback, set, problem }) {
+function Control({ id, option, value, set, problem }) {
   const rest = { id, "aria-describedby": `${id}-help`, "aria-invalid": problem ? "true" : undefined };
   const heard = (event) => set(event.target.value);
   const current = written(option, value ?? "");
-  const hint = written(option, fallback ?? "");
+  const hint = written(option, option.default ?? "");
   if (option.kind === "boolean") {
-    return html`<input type="checkbox" ...${rest} checked=${value ?? fallback ?? false}
+    return html`<input type="checkbox" ...${rest} checked=${value ?? option.default ?? false}
       onChange=${(event) => set(event.target.checked)} />`;
   }
   if (option.kind === "choice") {
     return html`<select ...${rest} value=${value ?? ""} onChange=${heard}>
       <option value="">${hint ? `default (${hint})` : "default"}</option>
-      ${option.choices.filter(Boolean).map((one) => html`<option key=${one} value=${one}>${one}</option>`)}
+      ${option.choices.map((one) => html`<option key=${one} value=${one}>${one}</option>`)}
     </select>`;
   }
   if (["list", "json", "text"].includes(option.kind)) {
@@ -141,15 +140,19 @@ export function read(option, given) {
   if (!text) return undefined;
   if (option.kind === "list") {
     const lines = given.split("\n").filter(Boolean).map((line) => line.replaceAll("\\n", "\n"));
-    return option.name === "stop_ids" ? lines.map(Number) : lines;
+    return option.items === "integer" ? lines.map(whole) : lines;
   }
   if (option.kind === "json") return JSON.parse(text);
   if (option.kind !== "number" && option.kind !== "integer") return given;
-  const number = Number(text.replace(",", "."));
-  if (!Number.isFinite(number) || (option.kind === "integer" && !Number.isInteger(number))) {
-    throw new Error(`${text} is no ${option.kind === "integer" ? "whole " : ""}number.`);
-  }
-  const { minimum = -Infinity, maximum = Infinity } = option;
+  const number = option.kind === "integer" ? whole(text) : Number(text.replace(",", "."));
+  if (!Number.isFinite(number)) throw new Error(`${text} is no number.`);
+  const { minimum = -Infinity, above = -Infinity, maximum = Infinity } = option;
+  if (number <= above) throw new Error(`Use more than ${above}.`);
   if (number < minimum || number > maximum) throw new Error(`Use ${minimum} to ${maximum}.`);
   return number;
+}
+
+function whole(text) {
+  if (!/^\s*-?\d+\s*$/.test(text)) throw new Error(`${text.trim()} is no whole number.`);
+  return Number(text);
 }

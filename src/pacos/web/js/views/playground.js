@@ -2,7 +2,7 @@
 
 import { copyText } from "../clipboard.js";
 import { notice } from "../conversations.js";
-import { defaultValues, readOptions } from "../models.js";
+import { readOptions, usedModel } from "../models.js";
 import {
   asCurl,
   FORMS,
@@ -24,7 +24,7 @@ import { OptionGroups } from "./options.js";
 export function Playground() {
   useEffect(() => {
     readOptions().catch((error) => notice(error.message));
-  }, []);
+  }, [usedModel.value?.id]);
   return html`<div class="playground"><${Asked} /><${Came} /></div>`;
 }
 
@@ -51,7 +51,7 @@ function Asked() {
     </div>
     <${Run} problem=${problem} />
     <details class="group"><summary>Options</summary>
-      <${OptionGroups} find="" values=${options} defaults=${defaultValues.value} choose=${(values) => want({ options: values })} />
+      <${OptionGroups} find="" values=${options} choose=${(values) => want({ options: values })} />
     </details>
   </section>`;
 }

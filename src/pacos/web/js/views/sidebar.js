@@ -105,6 +105,7 @@ function TitleBox({ conversation, close }) {
   useEffect(() => box.current.select(), []);
   const keep = (event) => {
     event.preventDefault();
+    if (!box.current) return; // what is taken away loses the focus, too
     rename(conversation, box.current.value);
     close();
   };

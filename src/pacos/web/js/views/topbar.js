@@ -1,7 +1,8 @@
 /** Above the conversation: the model that answers, and ways to the list and the options. */
 
+import { bytesText } from "../attachments.js";
 import { change, notice, shown } from "../conversations.js";
-import { models, modelsError, refreshModels, usedModel } from "../models.js";
+import { models, modelsError, openModel, refreshModels, stateOf, usedModel } from "../models.js";
 import { prefer, preferences } from "../preferences.js";
 import { html } from "../ui.js";
 import { Icon, IconButton } from "./icons.js";
@@ -25,27 +26,24 @@ export function Topbar() {
   </header>`;
 }
 
-const STATES = { open: "open", opening: "is being opened", closed: "opened at the first message", failed: "could not be opened" };
-
-export function stateOf(model) {
-  return model.state ?? (model.loaded ? "open" : "closed");
-}
+const STATES = { open: "open", opening: "is being opened", closed: "not open yet", failed: "could not be opened" };
 
 /** The models of the server, with whether each is open. */
-export function ModelPicker({ chosen = usedModel.value, choose = chooseModel }) {
+function ModelPicker() {
+  const chosen = usedModel.value;
   if (!chosen) {
     return html`<button type="button" class="picker" onClick=${() => refreshModels()}>
       <span class="dot failed" aria-hidden="true"></span>${modelsError.value ? "No server" : "Models…"}</button>`;
   }
   const items = models.value.map((model) => ({
     label: model.id,
-    note: STATES[stateOf(model)] ?? stateOf(model),
+    note: [STATES[stateOf(model)], model.facts && bytesText(model.facts.bytes)].filter(Boolean).join(" · "),
     dot: stateOf(model),
     chosen: model.id === chosen.id,
-    run: () => choose(model),
+    run: () => chooseModel(model),
   }));
   return html`<${Menu} label=${`Model: ${chosen.id}, ${STATES[stateOf(chosen)]}`} class="picker" radio=${true} wide=${true}
-    items=${items} onOpen=${() => refreshModels().catch((error) => notice(error.message))}>
+    items=${items} onOpen=${refreshModels}>
     <span class="dot ${stateOf(chosen)}" aria-hidden="true"></span><span class="picker-name">${chosen.id}</span>
     <${Icon} name="down" size=${16} />
   <//>`;
@@ -54,4 +52,5 @@ export function ModelPicker({ chosen = usedModel.value, choose = chooseModel }) 
 function chooseModel(model) {
   if (preferences.value.model !== model.id) prefer({ model: model.id });
   change({ model: model.id });
+  if (!model.loaded) openModel(model).catch((error) => notice(error.message));
 }

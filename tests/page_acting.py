@@ -1,0 +1,67 @@
+"""What people do on the page, for its tests."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from playwright.sync_api import expect
+
+# Answers that do not end by themselves: the bundled model is too quick to be stopped otherwise.
+ENDLESS = json.dumps({"options": {"ignore_eos": True, "context_policy": "shift"}})
+
+
+def send(page: Any, text: str) -> None:
+    """Write a message and send it."""
+    page.fill("#composer", text)
+    page.press("#composer", "Enter")
+
+
+def answered(page: Any) -> Any:
+    """The last answer, once it is complete."""
+    expect(page.locator(".message.live")).to_have_count(0)
+    last = page.locator(".message.assistant").last
+    expect(last.locator(".markdown")).not_to_be_empty()
+    return last
+
+
+def ask(page: Any, text: str) -> str:
+    """Send a message and wait for the answer."""
+    count = page.locator(".message.assistant").count()
+    send(page, text)
+    expect(page.locator(".message.assistant")).to_have_count(count + 1)
+    return str(answered(page).locator(".markdown").inner_text())
+
+
+def growing(page: Any, characters: int = 200) -> Any:
+    """The answer under way, once it has so many characters."""
+    live = page.locator(".message.live .markdown")
+    live.wait_for()
+    page.wait_for_function(
+        "count => (document.querySelector('.message.live .markdown')?.textContent.length ?? 0) > count", arg=characters
+    )
+    return page.locator(".message.live")
+
+
+def imported(page: Any, *conversations: dict[str, Any]) -> None:
+    """Bring conversations into the page by its import."""
+    text = json.dumps({"format": "pacos.conversations", "version": 1, "conversations": conversations})
+    chosen = page.locator("input[aria-label='Conversations']")
+    chosen.set_input_files({"name": "some.json", "mimeType": "application/json", "buffer": text.encode()})
+    expect(page.locator(".notice.good")).to_be_visible()
+
+
+def conversation(*contents: str, title: str = "Imported", **more: Any) -> dict[str, Any]:
+    """A conversation as a file has it: user and assistant take turns."""
+    messages = [
+        {
+            "id": str(place),
+            "parent": str(place - 1) if place else None,
+            "role": ("user", "assistant")[place % 2],
+            "content": content,
+            "created": 1_700_000_000_000 + place,
+        }
+        for place, content in enumerate(contents)
+    ]
+    head = {"id": "c", "title": title, "created": 1, "updated": 1, "leaf": str(len(contents) - 1), **more}
+    return {"conversation": head, "messages": messages}

@@ -1,0 +1,66 @@
+"""The files of the web page: libraries as they were released, scripts of a size that one reads, nothing from elsewhere."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+WEB = Path(__file__).resolve().parents[2] / "src" / "pacos" / "web"
+VENDOR = WEB / "vendor"
+OURS = sorted(path for path in WEB.rglob("*") if path.is_file() and VENDOR not in path.parents)
+SCRIPTS = [path for path in OURS if path.suffix == ".js"]
+LINES_PER_FILE = 400
+LINES_PER_FUNCTION = 60
+BYTES_MAX = 2_000_000  # all of it, unpacked
+
+
+def test_libraries_are_those_of_the_manifest() -> None:
+    manifest = json.loads((VENDOR / "manifest.json").read_text())
+    wanted = {name: digest for entry in manifest.values() for name, digest in entry["files"].items()}
+    there = {
+        path.relative_to(VENDOR).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in VENDOR.rglob("*")
+        if path.is_file() and path.name != "manifest.json"
+    }
+    assert there == wanted
+    for entry in manifest.values():
+        assert entry["licence"]
+        assert any(name.endswith("/LICENSE") for name in entry["files"])
+
+
+def test_all_of_it_is_small() -> None:
+    assert sum(path.stat().st_size for path in WEB.rglob("*") if path.is_file()) < BYTES_MAX
+
+
+@pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.relative_to(WEB).as_posix())
+def test_scripts_are_short_and_say_what_they_are(path: Path) -> None:
+    lines = path.read_text().splitlines()
+    assert len(lines) <= LINES_PER_FILE
+    assert lines[0].startswith(("/**", "//"))
+    start = None
+    for number, line in enumerate(lines):
+        if re.match(r"(?:export )?(?:default )?(?:async )?function\b", line):
+            start = number
+        if line == "}" and start is not None:
+            assert number - start < LINES_PER_FUNCTION, lines[start]
+            start = None
+
+
+@pytest.mark.parametrize("path", OURS, ids=lambda path: path.relative_to(WEB).as_posix())
+def test_nothing_is_named_that_lies_elsewhere(path: Path) -> None:
+    found = re.findall(r"\b(?:https?:)?//[a-z0-9-]+\.[a-z0-9.-]+", path.read_text())
+    assert [one for one in found if not one.startswith("http://www.w3.org")] == []
+
+
+def test_every_import_is_a_file() -> None:
+    for path in SCRIPTS:
+        for name in re.findall(r"""(?:from|import\()\s*["'](\.[^"']+)["']""", path.read_text()):
+            assert (path.parent / name).resolve().is_file(), f"{path.name} imports {name}"
+    page = (WEB / "index.html").read_text()
+    for name in re.findall(r'(?:href|src)="\./([^"]+\.(?:js|mjs|css|svg))"', page):
+        assert (WEB / name).is_file(), name
+    assert not re.search(r"<script(?![^>]*\bsrc=)|<style|\son\w+=|style=", page)
