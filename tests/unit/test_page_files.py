@@ -1,4 +1,4 @@
-"""The files of the web page: libraries as they were released, scripts of a size that one reads, nothing from elsewhere."""
+"""The files of the web page: libraries as released, scripts of a size that one reads, nothing from elsewhere."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_libraries_are_those_of_the_manifest() -> None:
     assert there == wanted
     for entry in manifest.values():
         assert entry["licence"]
-        assert any(name.endswith("/LICENSE") for name in entry["files"])
+        assert any(name.endswith("/LICENSE.txt") for name in entry["files"])
 
 
 def test_all_of_it_is_small() -> None:

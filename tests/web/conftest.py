@@ -66,7 +66,7 @@ def opened(browser: Any, url: str, **context: Any) -> Iterator[Any]:
     page.watch = Watch(page, url)
     if preferences:
         page.add_init_script(
-            f"if (!localStorage.getItem('pacos.preferences')) localStorage.setItem('pacos.preferences', {preferences!r})"
+            f"localStorage.getItem('pacos.preferences') ?? localStorage.setItem('pacos.preferences', {preferences!r})"
         )
     page.goto(f"{url}/")
     page.locator("#app main").wait_for()
