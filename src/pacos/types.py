@@ -72,6 +72,7 @@ class Step:
     or None when all are 0. All are array("i").
     A recurrent model reads the state of each sequence from slot states_from [S] and leaves the next in states_to [S];
     a sequence that begins at position 0 reads nothing. The two may be the same; None for models without states.
+    Of a sequence of an encoder-decoder the first positions, sources [S] of them, are what the encoder reads.
     """
 
     tokens: array[int]
@@ -82,6 +83,7 @@ class Step:
     types: array[int] | None = None
     states_from: array[int] | None = None
     states_to: array[int] | None = None
+    sources: array[int] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -115,8 +115,8 @@ class LayerCache:
     def _ranges(self) -> Iterator[tuple[int, slice, Any]]:
         return _ranges(self.step)
 
-    def sequences(self) -> Iterator[tuple[slice, Any, Any, Any]]:
-        """Rows, positions, keys [N, K, E] and values [N, K, F] of each sequence of the step."""
+    def sequences(self) -> Iterator[tuple[slice, Any, Any, Any, int]]:
+        """Rows, positions, keys [N, K, E] and values [N, K, F] of each sequence, and how many are its source's."""
         for sequence, rows, positions in self._ranges():
             slots = self._slots(sequence, np.arange(int(positions.max()) + 1))
             layout = self.pages.layout
@@ -125,7 +125,7 @@ class LayerCache:
                 quants.dequantize(stored, store[slots], (len(slots[0]), self.heads, width // self.heads))
                 for store, stored, width in self._stores(*widths)
             )
-            yield rows, positions, keys, values
+            yield rows, positions, keys, values, self.step.sources[sequence] if self.step.sources is not None else 0
 
 
 @dataclass

@@ -6,7 +6,7 @@ Units: operations (a multiplication and an addition are two) and bytes. Activati
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -79,13 +79,13 @@ def plan_work(plan: Plan, form: StepForm, layout: PageLayout) -> Work:
 def op_work(
     op: str,
     operands: Iterable[Value | None],
-    results: Iterable[Value],
+    results: Collection[Value],
     attributes: Mapping[str, Any],
     form: StepForm,
     layout: PageLayout,
 ) -> Work:
     """The work of one operation in one step."""
-    rows = form.rows(next(iter(results)).shape[0])
+    rows = form.rows(next(iter(results)).shape[0]) if results else 0
     total = Work()
     inputs = [value for value in operands if value is not None]
     for value in inputs:

@@ -240,7 +240,8 @@ def _origins(source: Source, family: str, hf: HuggingFace, config: Config) -> di
     if hf.is_tied(config) and "output.weight" in origins:
         output = origins.pop("output.weight")
         origins.setdefault("token_embd.weight", output)
-    if "output.weight" not in origins and not hf.is_tied(config):
+    headed = any(name.gguf == "output.weight" for name in hf.names)
+    if headed and "output.weight" not in origins and not hf.is_tied(config):
         hint = "the folder is incomplete, or config.json should say tie_word_embeddings"
         raise FormatError(f"{source.path}: tensor 'lm_head.weight' is missing", hint=hint)
     return origins

@@ -161,6 +161,10 @@ class WeightTable:
         """The weights of one layer."""
         return WeightTable(self._trace, self._entries, f"{self._prefix}blk.{layer}.")
 
+    def under(self, prefix: str) -> WeightTable:
+        """The weights whose names begin with the prefix, such as "enc."."""
+        return WeightTable(self._trace, self._entries, self._prefix + prefix)
+
     def _full(self, name: str) -> str:
         return self._prefix + (name if name.endswith((".weight", ".bias")) else f"{name}.weight")
 

@@ -29,7 +29,8 @@ class Plan:
             operands = ", ".join(self._operand(number) for number in node.inputs)
             attributes = "".join(f"; {key}={_show(value)}" for key, value in node.attributes if _says(value))
             shapes = " ".join(_show_shape(self.values[number].shape) for number in node.outputs)
-            lines.append(f"{targets} = {node.op}({operands}{attributes}) {shapes}")
+            call = f"{node.op}({operands}{attributes})"
+            lines.append(f"{targets} = {call} {shapes}" if targets else call)
         lines.append(f"return {self._operand(self.result)}")
         return "\n".join(lines) + "\n"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 from pacos.errors import FormatError, ShapeError, UnsupportedModel, UsageError
 from pacos.ir.graph import Inputs, Tensor, WeightTable, head_input
@@ -41,6 +42,7 @@ def page_layout(hp: Hparams, type_k: str = "F16", type_v: str = "F16", plan: Pla
 def build_plan(archive: Archive, hp: Hparams, result: str = LOGITS) -> Plan:
     """Trace the model function of the archive's family over its tensors.
 
+    Hidden states of an encoder-decoder are its encoder's: that plan must have run over a source before the decoder's.
     The result is the logits of the rows wanted; or their hidden states as the output head reads them, normed; or
     what the classifier on hidden states says, one number a label.
     Errors: FormatError naming the tensor that is missing, of the wrong shape or of a type that cannot stand there;
@@ -49,8 +51,11 @@ def build_plan(archive: Archive, hp: Hparams, result: str = LOGITS) -> Plan:
     entry = model_for(hp.architecture)
     if result == LOGITS and not hp.causal:
         raise UsageError(f"{hp.architecture} is an encoder: it predicts no tokens", hint="use its embeddings")
+    encodes = result != LOGITS and entry.encoder is not None
+    model = entry.encoder if encodes and entry.encoder is not None else entry.model
+    hp = replace(hp, causal=False) if encodes else hp
     try:
-        plan = trace_model(entry.name, _MODELS[result](entry.model), _entries(archive.tensors), hp)
+        plan = trace_model(entry.name, _MODELS[result](model), _entries(archive.tensors), hp)
     except ShapeError as error:
         raise FormatError(f"a tensor has the wrong shape: {error.message}", hint="the file is damaged") from error
     _check_nodes(plan, hp)

@@ -78,6 +78,7 @@ class Hparams:
     head_width_windowed: int = 0  # of layers with a window, where theirs are others
     positions: int = 0  # rows of learned positions, which no context can exceed; 0: none are learned
     experts: Experts | None = None
+    start_token: int = -1  # what the decoder of an encoder-decoder begins with; -1: there is no encoder
 
     @classmethod
     def from_metadata(
@@ -130,6 +131,7 @@ class Hparams:
             positions=positions,
             head_width_windowed=keys.integer("attention.key_length_swa", 0, HEAD_WIDTH_MAX, 0),
             experts=experts,
+            start_token=keys.integer("decoder_start_token_id", 0, VOCAB_MAX, 0) if entry.encoder is not None else -1,
         )
 
     @property
@@ -157,8 +159,9 @@ class Hparams:
 
 
 def _layers(keys: Keys) -> int:
-    """Layers that answer; those behind them guess further tokens, which nobody asks for here."""
+    """Layers that answer: a decoder's; those behind them guess further tokens, which nobody asks for here."""
     layers = keys.integer("block_count", 1, LAYERS_MAX)
+    layers = keys.integer("decoder_block_count", 1, LAYERS_MAX, layers)
     return layers - keys.integer("nextn_predict_layers", 0, layers - 1, 0)
 
 

@@ -26,7 +26,8 @@ class Architecture:
 
     `rope` is the style of its rotary pairs in GGUF files ("" when it has none). `defaults` holds metadata, keys
     without the architecture's prefix, that files of the family may leave out. Layers of a `recurrent` family may lack
-    attention.
+    attention. The `encoder` of an encoder-decoder gives hidden states of a source, and leaves in the cache what the
+    decoder, which is the model, attends to.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Architecture:
     rope: str = "halves"
     defaults: Mapping[str, Any] = field(default_factory=dict)
     recurrent: bool = False
+    encoder: Model | None = None
 
 
 _FOUND: dict[str, Architecture] = {}
@@ -46,13 +48,14 @@ def architecture(
     rope: str = "halves",
     defaults: Mapping[str, Any] | None = None,
     recurrent: bool = False,
+    encoder: Model | None = None,
 ) -> Callable[[Model], Model]:
     """Register a model function under its GGUF names, for folders of the classes that `hf` names."""
     folders = hf if isinstance(hf, tuple) else (hf,)
 
     def register(model: Model) -> Model:
         for name in names:
-            _FOUND[name] = Architecture(name, model, folders, rope, dict(defaults or {}), recurrent)
+            _FOUND[name] = Architecture(name, model, folders, rope, dict(defaults or {}), recurrent, encoder)
         return model
 
     return register

@@ -116,7 +116,7 @@ typedef struct pacos_value {
 } pacos_value;
 typedef struct pacos_instruction {
     int32_t op, first_operand, inputs, results; /* operands: inputs, then results; numbers of values, -1 for none */
-    double attributes[6];
+    double attributes[8];
     const double* table;
 } pacos_instruction;
 typedef struct pacos_layer {
@@ -139,6 +139,7 @@ typedef struct pacos_plan {
 typedef struct pacos_step {
     const int32_t *tokens, *positions, *sequence_starts, *outputs, *types;   /* types: null when all are 0 */
     const int32_t *states_from, *states_to;                                  /* slots; null when the model has no states */
+    const int32_t* sources;            /* positions of each sequence that an encoder reads; null when there is none */
     const int32_t* const* page_tables;
     const int32_t* page_table_lengths;
     int32_t tokens_count, sequences_count, outputs_count;
@@ -151,7 +152,8 @@ enum {
     PACOS_STEP_CANCELLED = 1,
     PACOS_STEP_TOKENS_COUNT = -1, PACOS_STEP_SEQUENCES = -2, PACOS_STEP_TOKEN = -3, PACOS_STEP_POSITION = -4,
     PACOS_STEP_ORDER = -5, PACOS_STEP_PAGE_TABLE = -6, PACOS_STEP_PAGE = -7, PACOS_STEP_OUTPUT = -8, PACOS_STEP_ROWS = -9,
-    PACOS_STEP_TYPE = -10, PACOS_STEP_SLOT = -11, PACOS_STEP_NO_SLOTS = -13
+    PACOS_STEP_TYPE = -10, PACOS_STEP_SLOT = -11, PACOS_STEP_NO_SLOTS = -13,
+    PACOS_STEP_NO_SOURCES = -14, PACOS_STEP_SOURCE = -15
 };
 /* Null when memory is short or an index among the weights is out of range; *code says which (-12, or a step code). */
 PACOS_API pacos_program* pacos_program_create(const pacos_plan* plan, pacos_pool* pool, const char* isa, int32_t* code);

@@ -39,10 +39,12 @@ constexpr int64_t kWidenQueries<Plain<float>> = kBlockQueries + 1;
 /* ---- who sees what ---- */
 
 PACOS_INLINE Range visible(const AttentionArgs& args, const QueryBlock& block, int64_t query) {
+  if (args.source_alone) return {0, block.source};
   if (args.bidirectional) return {0, int64_t{block.last_position} + 1};
   const int64_t own = block.positions[query / (args.heads / args.key_heads)];
-  if (args.chunk > 0) return {own - own % args.chunk, own + 1};
-  return {args.window > 0 ? larger(0, own + 1 - args.window) : 0, own + 1};
+  const int64_t least = args.after_source ? block.source : 0;
+  if (args.chunk > 0) return {larger(least, own - own % args.chunk), own + 1};
+  return {args.window > 0 ? larger(least, own + 1 - args.window) : least, own + 1};
 }
 
 /* Positions rise within a sequence, so the first and the last query span all ranges. */
@@ -292,6 +294,20 @@ static void lower(float slope, int64_t own, int64_t first, int64_t last, float* 
   }
 }
 
+/* Add what a head's table [2 reach + 1] says of each distance; places count from the chunk's first key. */
+static void add_biases(const float* table, int64_t reach, int64_t own, int64_t first, int64_t last, float* scores) {
+  float clamped[kLanes];
+  for (int64_t i = first; i < last; i += kLanes) {
+    const int64_t place = reach + i - own;
+    const float* from = table + place;
+    if (place < 0 || place + kLanes > 2 * reach + 1) {
+      for (int64_t lane = 0; lane < kLanes; lane++) clamped[lane] = table[smaller(larger(place + lane, 0), 2 * reach)];
+      from = clamped;
+    }
+    store(scores + i, load(scores + i) + load(from));
+  }
+}
+
 /* Turn a query's scores of a chunk into exponentials; gives their largest score and their sum. */
 static void soften(float softcap, float slope, int64_t own, Range keys, float* scores, float* state) {
   const int64_t first = keys.begin / kLanes * kLanes, last = (keys.end + kLanes - 1) / kLanes * kLanes;
@@ -353,7 +369,12 @@ static void attend_chunk(const AttentionArgs& args, const QueryBlock& block, int
     std::memset(state, 0, static_cast<size_t>(size) * 4);
     if (seen[i].begin >= seen[i].end) continue;
     const int64_t query = block.query_begin + i, own = block.positions[query / group] - start;
-    const float slope = args.slopes != nullptr ? static_cast<float>(args.slopes[block.key_head * group + query % group]) : 0.0f;
+    const int64_t head = block.key_head * group + query % group;
+    const float slope = args.slopes != nullptr ? static_cast<float>(args.slopes[head]) : 0.0f;
+    if (args.biases != nullptr) {
+      const int64_t first = seen[i].begin / kLanes * kLanes, last = (seen[i].end + kLanes - 1) / kLanes * kLanes;
+      add_biases(args.biases + head * (2 * args.reach + 1), args.reach, own, first, last, scores + i * kChunkKeys);
+    }
     soften(args.softcap, slope, own, seen[i], scores + i * kChunkKeys, state);
   }
   with_stored(args.value_type, [&](auto stored) {

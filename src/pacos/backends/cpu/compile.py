@@ -7,7 +7,7 @@ Shapes: a value is [rows, heads, width] to native code; rows are fixed, or the s
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,7 +18,7 @@ from pacos.backends.cpu.operands import Operands, Seen, number_of
 from pacos.backends.cpu.pages import CpuPages
 from pacos.errors import ShapeError, UnsupportedModel
 from pacos.ir.graph import Node, Value
-from pacos.ir.ops.attention import alibi_slopes
+from pacos.ir.ops.attention import alibi_slopes, distance_buckets
 from pacos.ir.ops.moe import SCORES
 from pacos.ir.plan import Plan
 
@@ -32,16 +32,16 @@ _IN_PLACE = frozenset(
     (
         *("add", "mul", "scale", "softcap", "silu", "gelu", "gelu_tanh", "sigmoid", "softplus", "exp"),
         *("silu_mul", "gelu_mul", "gelu_tanh_mul", "clamped_silu_mul"),
-        *("relu_squared", "clip", "xielu"),
+        *("relu", "relu_squared", "clip", "xielu"),
     )
 )
 _NUMBERS = (
     *("eps", "factor", "cap", "start", "alpha", "limit", "length", "scale", "rise", "fall", "slope", "most", "offset"),
-    "row",
+    *("row", "deviations"),
 )
 # Operands that native code counts on, None included.
 _OPERANDS = {
-    **{"linear": 3, "layer_norm": 3, "rope_angles": 2, "route": 2, "expert_linear": 4, "attention": 4},
+    **{"linear": 3, "layer_norm": 3, "rope_angles": 2, "route": 2, "expert_linear": 4, "attention": 5},
     **{"rms_norm": 2, "short_conv": 3},
 }
 
@@ -61,7 +61,7 @@ class CInstruction(ctypes.Structure):
 
     _fields_ = (
         *((name, ctypes.c_int32) for name in ("op", "first_operand", "inputs", "results")),
-        ("attributes", ctypes.c_double * 6),
+        ("attributes", ctypes.c_double * 8),
         ("table", ctypes.c_void_p),
     )
 
@@ -288,10 +288,13 @@ class _Compilation:
         if "state" in given:
             numbers = [self._pages.state_places[given.pop("state").number], given.pop("tiled", False)]
         elif node.op == "attention":
-            names = ("scale", "window", "softcap", "bidirectional", "chunk")
-            numbers = [given.pop("cache").layer, *(given.pop(name) or 0 for name in names)]
-            if (max_bias := given.pop("max_bias")) is not None:
-                one.table = self._table(alibi_slopes(self._seen[number_of(node, 0)].heads, max_bias))
+            names = ("scale", "window", "softcap", "bidirectional", "chunk", "after_source", "reach")
+            numbers = [given["cache"].layer, *(given[name] or 0 for name in names)]
+            one.table = self._distances(node, **given)
+            given = {}
+        elif "cache" in given:
+            names = ("scale", "key_heads", "value_width")
+            numbers = [given.pop("cache").layer, *(given.pop(name) for name in names if name in given)]
         elif node.op == "rope_angles":
             spec = given.pop("spec")
             one.table = self._table(spec.frequencies())
@@ -312,7 +315,16 @@ class _Compilation:
             raise UnsupportedModel(f"the cpu backend does not know {node.op}'s {', '.join(given)}")
         one.attributes[: len(numbers)] = numbers
 
-    def _table(self, numbers: list[float]) -> int:
+    def _distances(self, node: Node, *, max_bias: float | None, reach: int | None, **given: Any) -> int | None:
+        """The table of what distances cost: ALiBi's slopes, or which bias of its operand each takes."""
+        if max_bias is not None:
+            return self._table(alibi_slopes(self._seen[number_of(node, 0)].heads, max_bias))
+        if reach is None:
+            return None
+        count = self._seen[number_of(node, 4)].rows
+        return self._table(distance_buckets(int(count), reach, bidirectional=given["bidirectional"]))
+
+    def _table(self, numbers: Sequence[float]) -> int:
         table = (ctypes.c_double * len(numbers))(*numbers)
         self._tables.append(table)
         return ctypes.addressof(table)

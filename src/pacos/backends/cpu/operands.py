@@ -52,6 +52,8 @@ class Operands:
     def check(self, node: Node) -> None:
         """Prove one node's operands. Errors: ShapeError, UnsupportedModel."""
         inputs = [None if number is None else self._seen[number] for number in node.inputs]
+        if node.op == "store":
+            return self._check_cached(node, *(self._seen[number_of(node, place)] for place in range(2)))
         output = self._seen[node.outputs[0]]
         first, other = inputs[0], inputs[1] if len(inputs) > 1 else None
         if node.op in ("linear", "linears"):
@@ -65,7 +67,12 @@ class Operands:
         elif node.op == "route":
             _require(first is not None and first.row_width <= EXPERTS_MAX, f"more than {EXPERTS_MAX} experts")
         elif node.op == "attention":
-            self._check_attention(node, [seen for seen in inputs if seen is not None])
+            self._check_cached(node, *(self._seen[number_of(node, place)] for place in range(1, 3)))
+            _require(inputs[0] is not None and inputs[0].rows == "T", "attention whose rows are not the step's tokens")
+        elif node.op == "cross_attention" and first is not None:
+            heads, width = node.attribute("key_heads"), node.attribute("value_width")
+            keys, values = (Seen(first.root, 0, first.rows, heads, one) for one in (first.width, width))
+            self._check_cached(node, keys, values)
         elif node.op in OPS and OPS[node.op].state is not None:
             self._check_state(node, first)
         elif node.op in _ELEMENTWISE:
@@ -101,10 +108,10 @@ class Operands:
         _require(number < len(widths) and widths[number] == wanted, f"{node.op} with a state of other pages")
         _require(first is not None and first.rows == "T", f"{node.op} of rows that are not the step's tokens")
 
-    def _check_attention(self, node: Node, inputs: list[Seen]) -> None:
-        _, k, v = inputs[:3]
+    def _check_cached(self, node: Node, k: Seen, v: Seen) -> None:
+        """Keys and values as the pages hold them."""
         layer, layout = node.attribute("cache").layer, self._layout
-        _require(all(seen.rows == "T" for seen in inputs[:3]), "attention whose rows are not the step's tokens")
+        _require(k.rows == v.rows == "T", f"{node.op} whose rows are not the step's tokens")
         _require(0 <= layer < layout.layers, f"layer {layer} of a cache of {layout.layers} layers")
         wanted = (k.heads * k.width, k.heads * v.width)
         held = (layout.key_width[layer], layout.value_width[layer])

@@ -136,6 +136,10 @@ void each_number(const Instruction& instruction, int64_t row, Columns columns, F
   for (int64_t i = columns.begin; i < columns.end; i++) y[i] = f(x[i]);
 }
 
+void relu(Program&, const Instruction& instruction, int64_t row, Columns columns) {
+  each_number(instruction, row, columns, [](float x) { return x > 0 ? x : 0.0f; });
+}
+
 void relu_squared(Program&, const Instruction& instruction, int64_t row, Columns columns) {
   each_number(instruction, row, columns, [](float x) { return x > 0 ? x * x : 0.0f; });
 }
@@ -143,6 +147,23 @@ void relu_squared(Program&, const Instruction& instruction, int64_t row, Columns
 void clip(Program&, const Instruction& instruction, int64_t row, Columns columns) {
   const float limit = static_cast<float>(instruction.attributes[0]);
   each_number(instruction, row, columns, [limit](float x) { return x > limit ? limit : x < -limit ? -limit : x; });
+}
+
+void magnitude(Program& program, const Instruction& instruction, int64_t row, Columns) {
+  const Value& x = *instruction.in[0];
+  instruction.out[0]->row(row)[0] = std::sqrt(program.rows.dot(x.row(row), x.row(row), x.width) / static_cast<float>(x.width));
+}
+
+void gaussian_top(Program&, const Instruction& instruction, int64_t row, Columns) {
+  const Value& value = *instruction.in[0];
+  const float* x = value.row(row);
+  float* y = instruction.out[0]->row(row);
+  double sum = 0, squares = 0;
+  for (int64_t i = 0; i < value.width; i++) sum += x[i];
+  const double mean = sum / static_cast<double>(value.width);
+  for (int64_t i = 0; i < value.width; i++) squares += (x[i] - mean) * (x[i] - mean);
+  const double least = mean + std::sqrt(squares / static_cast<double>(value.width)) * instruction.attributes[0];
+  for (int64_t i = 0; i < value.width; i++) y[i] = std::max(x[i] - static_cast<float>(least), 0.0f);
 }
 
 void xielu(Program&, const Instruction& instruction, int64_t row, Columns columns) {
@@ -350,19 +371,45 @@ void run_linear(Program& program, const Instruction& instruction, int phase, int
 
 /* ---- attention: append, then attend ---- */
 
-void fill_blocks(Program& program, const Instruction& instruction) {
+/* Arguments that say where keys and values of a layer lie, all others 0. */
+AttentionArgs layer_args(const Program& program, double number) {
+  const Layer& layer = program.layers[static_cast<size_t>(number)];
+  AttentionArgs args{};
+  args.keys = layer.keys, args.values = layer.values;
+  args.key_page_bytes = layer.key_page_bytes, args.value_page_bytes = layer.value_page_bytes;
+  args.page_tokens = program.page_tokens, args.key_type = program.type_k, args.value_type = program.type_v;
+  return args;
+}
+
+void set_queries(AttentionArgs& args, const Value& q, Value& y, double scale) {
+  args.q = q.row(0), args.q_stride = q.stride, args.heads = q.heads;
+  args.y = y.row(0), args.y_stride = y.stride, args.scale = static_cast<float>(scale);
+}
+
+void set_keys(AttentionArgs& args, const Value& k, const Value& v) {
+  args.k = k.row(0), args.k_stride = k.stride, args.key_heads = k.heads, args.key_width = k.width;
+  args.v = v.row(0), args.v_stride = v.stride, args.value_width = v.width;
+}
+
+AttentionArgs attention_args(const Program& program, const Instruction& instruction) {
+  const double* numbers = instruction.attributes;   // layer, scale, window, softcap, bidirectional, chunk, after_source, reach
+  AttentionArgs args = layer_args(program, numbers[0]);
+  set_queries(args, *instruction.in[0], *instruction.out[0], numbers[1]);
+  set_keys(args, *instruction.in[1], *instruction.in[2]);
+  args.window = static_cast<int32_t>(numbers[2]), args.softcap = static_cast<float>(numbers[3]);
+  args.bidirectional = numbers[4] != 0.0, args.chunk = static_cast<int32_t>(numbers[5]);
+  args.sinks = instruction.in[3] != nullptr ? instruction.in[3]->row(0) : nullptr;
+  args.slopes = instruction.biases == nullptr ? instruction.table : nullptr;
+  args.after_source = numbers[6] != 0.0;
+  args.biases = instruction.biases, args.reach = static_cast<int32_t>(numbers[7]);
+  return args;
+}
+
+/* Divide the rows of the step into blocks of queries, by the arguments that are set. */
+void fill_blocks(Program& program) {
   AttentionState& state = program.attention;
-  AttentionArgs& args = state.args;
-  const Value &q = *instruction.in[0], &k = *instruction.in[1], &v = *instruction.in[2];
-  const double* numbers = instruction.attributes;   // layer, scale, window, softcap, bidirectional, chunk
-  const Layer& layer = program.layers[static_cast<size_t>(numbers[0])];
-  args = {q.row(0), k.row(0), v.row(0), instruction.out[0]->row(0), q.stride, k.stride, v.stride,
-          instruction.out[0]->stride, q.heads, k.heads, q.width, v.width, layer.keys, layer.values,
-          layer.key_page_bytes, layer.value_page_bytes, program.page_tokens, program.type_k, program.type_v,
-          static_cast<int32_t>(numbers[2]), static_cast<float>(numbers[1]), static_cast<float>(numbers[3]),
-          instruction.table, numbers[4] != 0.0, static_cast<int32_t>(numbers[5]),
-          instruction.in[3] != nullptr ? instruction.in[3]->row(0) : nullptr};
-  const int32_t group = q.heads / k.heads;
+  const AttentionArgs& args = state.args;
+  const int32_t group = args.heads / args.key_heads;
   const pacos_step& step = *program.step;
   state.blocks.clear();
   state.appends = true;
@@ -372,7 +419,8 @@ void fill_blocks(Program& program, const Instruction& instruction) {
     const int32_t last = step.positions[step.sequence_starts[s + 1] - 1];
     const auto size = static_cast<int32_t>(kBlockQueries);
     for (int32_t begin = (queries - 1) / size * size; begin >= 0; begin -= size) {
-      const QueryBlock block = {step.positions + first, step.page_tables[s], first, 0, begin, std::min(begin + size, queries), last};
+      const QueryBlock block = {step.positions + first, step.page_tables[s], first, 0, begin, std::min(begin + size, queries), last,
+                                step.sources != nullptr ? step.sources[s] : 0};
       state.blocks.push_back({block, 0, 0, 0});
       program.rows.chunks(args, block, &state.blocks.back().chunk_begin, &state.blocks.back().chunk_end);
     }
@@ -401,9 +449,11 @@ void split_chunks(Program& program) {
   for (int64_t i = 0; i < items; i++) program.unfinished[static_cast<size_t>(i)].store(static_cast<int32_t>(state.segments));
 }
 
-Phase begin_append(Program& program, const Instruction& instruction) {
-  fill_blocks(program, instruction);
+/* Lay out the tasks of an attention; gives what storing the step's keys and values takes. */
+double divide_attention(Program& program, const AttentionArgs& args) {
   AttentionState& state = program.attention;
+  state.args = args;
+  fill_blocks(program);
   double work = 0, rows = 0;
   for (const auto& block : state.blocks) {
     const auto chunks = static_cast<double>(block.chunk_end - block.chunk_begin);
@@ -413,8 +463,14 @@ Phase begin_append(Program& program, const Instruction& instruction) {
   const double width = static_cast<double>(state.args.key_width + state.args.value_width) * state.args.key_heads;
   state.nanoseconds = work * width * 0.03;
   split_chunks(program);
+  return rows * width * 0.5;
+}
+
+Phase begin_append(Program& program, const Instruction& instruction) {
+  const double nanoseconds = divide_attention(program, attention_args(program, instruction));
+  const AttentionState& state = program.attention;
   if (state.appends) return {0, 0};
-  return {static_cast<int64_t>(state.blocks.size()) * state.args.key_heads, rows * width * 0.5};
+  return {static_cast<int64_t>(state.blocks.size()) * state.args.key_heads, nanoseconds};
 }
 
 /* Rows whose first query lies in the block. */
@@ -466,19 +522,54 @@ void attend_segment(Program& program, int64_t item, int64_t segment, int thread)
   program.rows.finish(state.args, block, partials);
 }
 
-Phase begin_attention(Program& program, const Instruction& instruction, int phase) {
-  if (phase == 0) return begin_append(program, instruction);
+Phase attend_phase(const AttentionState& state) {
+  return {static_cast<int64_t>(state.blocks.size()) * state.args.key_heads * state.segments, state.nanoseconds};
+}
+
+void attend_item(Program& program, int64_t index, int thread) {
   const AttentionState& state = program.attention;
-  const auto items = static_cast<int64_t>(state.blocks.size()) * state.args.key_heads;
-  return {items * state.segments, state.nanoseconds};
+  if (state.segments == 1) attend_block(program, index, thread);
+  else attend_segment(program, index / state.segments, index % state.segments, thread);
+}
+
+Phase begin_attention(Program& program, const Instruction& instruction, int phase) {
+  return phase == 0 ? begin_append(program, instruction) : attend_phase(program.attention);
 }
 
 void run_attention(Program& program, const Instruction&, int phase, int64_t index, int thread) {
-  const AttentionState& state = program.attention;
-  if (phase == 0) append_block(program, block_of(state, index));
-  else if (state.segments == 1) attend_block(program, index, thread);
-  else attend_segment(program, index / state.segments, index % state.segments, thread);
+  if (phase == 0) append_block(program, block_of(program.attention, index));
+  else attend_item(program, index, thread);
 }
+
+/* ---- keys and values of a source: stored by one program, attended to by another ---- */
+
+Phase begin_store(Program& program, const Instruction& instruction, int) {
+  AttentionState& state = program.attention;
+  state.args = layer_args(program, instruction.attributes[0]);
+  set_keys(state.args, *instruction.in[0], *instruction.in[1]);
+  state.args.heads = state.args.key_heads;
+  fill_blocks(program);
+  const double numbers = static_cast<double>(state.args.key_width + state.args.value_width) * state.args.key_heads;
+  return {static_cast<int64_t>(state.blocks.size()) * state.args.key_heads, numbers * program.step->tokens_count * 0.5};
+}
+
+void run_store(Program& program, const Instruction&, int, int64_t index, int) {
+  append_block(program, block_of(program.attention, index));
+}
+
+Phase begin_cross(Program& program, const Instruction& instruction, int) {
+  const double* numbers = instruction.attributes;   // layer, scale, key_heads, value_width
+  const Value& q = *instruction.in[0];
+  AttentionArgs args = layer_args(program, numbers[0]);
+  set_queries(args, q, *instruction.out[0], numbers[1]);
+  args.key_heads = static_cast<int32_t>(numbers[2]), args.key_width = q.width;
+  args.value_width = static_cast<int32_t>(numbers[3]), args.source_alone = true;
+  divide_attention(program, args);
+  program.attention.appends = false;
+  return attend_phase(program.attention);
+}
+
+void run_cross(Program& program, const Instruction&, int, int64_t index, int thread) { attend_item(program, index, thread); }
 
 Phase begin_any(Program& program, const Instruction& instruction, int) { return begin_rows(program, instruction); }
 void run_any(Program& program, const Instruction& instruction, int, int64_t index, int) {
@@ -505,7 +596,10 @@ const Op kOps[] = {
     rows_op("gelu_mul", 1.0, true, binary<&RowKernels::gelu_mul>),
     rows_op("gelu_tanh_mul", 0.7, true, binary<&RowKernels::gelu_tanh_mul>),
     rows_op("softcap", 1.0, true, with_number<&RowKernels::softcap>),
+    rows_op("relu", 0.1, true, relu),
     rows_op("relu_squared", 0.1, true, relu_squared),
+    rows_op("magnitude", 0.1, false, magnitude),
+    rows_op("gaussian_top", 3.0, false, gaussian_top),
     rows_op("clip", 0.1, true, clip),
     rows_op("xielu", 8.0, true, xielu),
     rows_op("rms_norm", 0.25, false, rms_norm),
@@ -531,6 +625,8 @@ const Op kOps[] = {
     {"linear", 0, false, nullptr, 2, begin_linear, run_linear},
     {"linears", 0, false, nullptr, 2, begin_linear, run_linear},
     {"attention", 0, false, nullptr, 2, begin_attention, run_attention},
+    {"store", 0, false, nullptr, 1, begin_store, run_store},
+    {"cross_attention", 0, false, nullptr, 1, begin_cross, run_cross},
     recurrent_op<conv_form, &RowKernels::short_conv>("short_conv"),
     recurrent_op<before_form, &RowKernels::token_before>("token_before"),
     recurrent_op<selective_form, &RowKernels::selective_scan>("selective_scan"),

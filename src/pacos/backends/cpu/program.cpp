@@ -38,6 +38,7 @@ Program::Program(const pacos_plan& plan, Pool& pool_, const Kernels& kernels_, c
   for (auto& instruction : instructions_) {
     own_vectors(instruction);
     bound_indices(instruction);
+    spread_biases(instruction);
   }
   reserve();
   zeros_.assign(static_cast<size_t>(max_tokens), 0);
@@ -55,7 +56,7 @@ void Program::resolve(const pacos_plan& plan) {
   }
   for (int32_t i = 0; i < plan.instructions_count; i++) {
     const pacos_instruction& from = plan.instructions[i];
-    Instruction to{&kOps[from.op], {}, {}, {}, from.table};
+    Instruction to{&kOps[from.op], {}, {}, {}, from.table, nullptr};
     std::copy(std::begin(from.attributes), std::end(from.attributes), std::begin(to.attributes));
     for (int32_t k = 0; k < from.inputs + from.results; k++) {
       const int32_t number = plan.operands[from.first_operand + k];
@@ -82,6 +83,21 @@ void Program::own_vectors(Instruction& instruction) {
     const bool plain = value->type == kTypeF32 || value->type == kTypeI32;
     if (!plain || reinterpret_cast<uintptr_t>(value->data) % 4 != 0) instruction.in[i] = owned_copy(*value);
   }
+}
+
+/* Biases of attention, a row of heads for each bucket, as a row of distances for each head. */
+void Program::spread_biases(Instruction& instruction) {
+  if (std::strcmp(instruction.op->name, "attention") != 0 || instruction.in[4] == nullptr) return;
+  constexpr float kLog2e = 1.44269504088896341f;
+  const Value& table = *instruction.in[4];
+  const int64_t places = 2 * static_cast<int64_t>(instruction.attributes[7]) + 1;
+  owned_.push_back(std::make_unique<Memory>(table.width * places * 4 + 64));
+  bytes += table.width * places * 4;
+  float* spread = owned_.back()->floats();
+  for (int64_t head = 0; head < table.width; head++)
+    for (int64_t place = 0; place < places; place++)
+      spread[head * places + place] = table.row(static_cast<int64_t>(instruction.table[place]))[head] * kLog2e;
+  instruction.biases = spread;
 }
 
 Value* Program::owned_copy(const Value& value) {
@@ -160,12 +176,20 @@ void Program::reserve() {
       scratch = std::max(scratch, matrix_scratch(w, rows));
     }
     reserve_matrices(instruction);
-    if (std::strcmp(instruction.op->name, "attention") == 0) {
-      const Value &q = *instruction.in[0], &k = *instruction.in[1], &v = *instruction.in[2];
-      const int64_t group = q.heads / k.heads;
-      scratch = std::max(scratch, attention_scratch(page_tokens, q.width, v.width));
-      states = std::max(states, 2 * kBlockQueries * softmax_state_floats(v.width) * 4);
+    const bool crosses = std::strcmp(instruction.op->name, "cross_attention") == 0;
+    if (crosses || std::strcmp(instruction.op->name, "attention") == 0) {
+      const Value& q = *instruction.in[0];
+      const int64_t key_heads = crosses ? static_cast<int64_t>(instruction.attributes[2]) : instruction.in[1]->heads;
+      const int64_t width = crosses ? static_cast<int64_t>(instruction.attributes[3]) : instruction.in[2]->width;
+      const int64_t group = q.heads / key_heads;
+      scratch = std::max(scratch, attention_scratch(page_tokens, q.width, width));
+      states = std::max(states, 2 * kBlockQueries * softmax_state_floats(width) * 4);
       blocks = std::max(blocks, static_cast<size_t>(max_tokens * ((group + kBlockQueries - 1) / kBlockQueries)));
+      has_attention_ = true;
+      has_source_ = has_source_ || crosses || instruction.attributes[6] != 0.0;
+    }
+    if (std::strcmp(instruction.op->name, "store") == 0) {
+      blocks = std::max(blocks, static_cast<size_t>(max_tokens));
       has_attention_ = true;
     }
   }
@@ -208,6 +232,7 @@ bool Program::accepts(const pacos_step& given) {
   for (int64_t s = 0; s < S; s++)
     if (!accepts_sequence(given, s)) return false;
   if (states_of_slots != nullptr && !accepts_slots(given)) return false;
+  if (has_source_ && !accepts_sources(given)) return false;
   if (R < 0 || R > max_tokens) return refuse(PACOS_STEP_OUTPUT, R, R, int64_t{max_tokens} + 1);
   const int64_t rows_bound = std::min(T, limits_[2]);
   for (int64_t i = 0; i < R; i++)
@@ -220,6 +245,16 @@ bool Program::accepts_slots(const pacos_step& given) {
   for (int64_t s = 0; s < given.sequences_count; s++)
     for (const int32_t* numbers : {given.states_from, given.states_to})
       if (numbers[s] < 0 || numbers[s] >= slots) return refuse(PACOS_STEP_SLOT, s, numbers[s], slots);
+  return true;
+}
+
+/* A source lies before all positions of its sequence's part of the step, so that its pages are among those checked. */
+bool Program::accepts_sources(const pacos_step& given) {
+  if (given.sources == nullptr) return refuse(PACOS_STEP_NO_SOURCES, 0, 0, 0);
+  for (int64_t s = 0; s < given.sequences_count; s++) {
+    const int64_t first = given.positions[given.sequence_starts[s]];
+    if (given.sources[s] < 1 || given.sources[s] > first) return refuse(PACOS_STEP_SOURCE, s, given.sources[s], first);
+  }
   return true;
 }
 

@@ -78,8 +78,9 @@ struct Op {
 struct Instruction {
   const Op* op;
   std::vector<Value*> in, out;   // in: null where the op has no such operand
-  double attributes[6];
+  double attributes[8];
   const double* table;
+  const float* biases;   // of attention, [H][2 reach + 1], in units of base 2
 };
 
 struct Layer {
@@ -181,6 +182,7 @@ class Program final : public Job {
   void resolve(const pacos_plan& plan);
   void own_vectors(Instruction& instruction);
   Value* owned_copy(const Value& value);
+  void spread_biases(Instruction& instruction);
   void bound_indices(const Instruction& instruction);
   void bound(const Value& index, const Value& table);
   void reserve_matrices(const Instruction& instruction);
@@ -190,6 +192,7 @@ class Program final : public Job {
   bool accepts(const pacos_step& step);
   bool accepts_sequence(const pacos_step& step, int64_t sequence);
   bool accepts_slots(const pacos_step& step);
+  bool accepts_sources(const pacos_step& step);
 
   std::vector<Value> values_;
   std::vector<Instruction> instructions_;
@@ -200,7 +203,7 @@ class Program final : public Job {
   int64_t limits_[4];   // what tokens, positions, outputs and types must be below
   std::vector<int32_t> zeros_;   // types of a step that gives none
   int32_t result_, status_ = 0;
-  bool has_attention_ = false;
+  bool has_attention_ = false, has_source_ = false;   // whether keys and values are read; those of a source
   size_t at_ = 0;
   int phase_ = 0;
   std::chrono::steady_clock::time_point started_;

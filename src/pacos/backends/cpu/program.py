@@ -29,6 +29,8 @@ _FAULTS = {
     -9: "an index picks from rows whose number is not fixed",
     -11: "sequence {at} uses slot {value} of {bound} for its state",
     -13: "the model has states, and the step says no slots for them",
+    -14: "the model reads a source first, and the step does not say how long those of its sequences are",
+    -15: "sequence {at} has a source of {value} positions, needed: 1 to {bound}, where its part of the step begins",
 }
 
 
@@ -37,7 +39,8 @@ class CStep(ctypes.Structure):
 
     _fields_ = (
         *((name, ctypes.c_void_p) for name in ("tokens", "positions", "sequence_starts", "outputs", "types")),
-        *((name, ctypes.c_void_p) for name in ("states_from", "states_to", "page_tables", "page_table_lengths")),
+        *((name, ctypes.c_void_p) for name in ("states_from", "states_to", "sources")),
+        *((name, ctypes.c_void_p) for name in ("page_tables", "page_table_lengths")),
         *((name, ctypes.c_int32) for name in ("tokens_count", "sequences_count", "outputs_count")),
     )
 
@@ -97,8 +100,9 @@ class CpuProgram:
         arrays = (step.tokens, step.positions, step.sequence_starts, step.outputs, *step.page_tables)
         types = step.tokens if step.types is None else step.types
         slots = [one for one in (step.states_from, step.states_to) if one is not None]
+        sources = [] if step.sources is None else [step.sources]
         sequences = len(step.sequence_starts) - 1
-        if any(array.typecode != "i" for array in (*arrays, types, *slots)):
+        if any(array.typecode != "i" for array in (*arrays, types, *slots, *sources)):
             raise ShapeError('the arrays of a step must be array("i")')
         if not len(step.positions) == len(step.tokens) == len(types) or sequences != len(lengths) or sequences < 1:
             raise ShapeError(
@@ -107,12 +111,15 @@ class CpuProgram:
             )
         if slots and [len(one) for one in slots] != [sequences, sequences]:
             raise ShapeError(f"a step of {sequences} sequences has slots for {[len(one) for one in slots]}")
+        if sources and len(sources[0]) != sequences:
+            raise ShapeError(f"a step of {sequences} sequences has {len(sources[0])} sources")
         tables = (ctypes.c_void_p * sequences)(*(table.buffer_info()[0] for table in step.page_tables))
         c_lengths = (ctypes.c_int32 * sequences)(*lengths)
         addresses = [array.buffer_info()[0] for array in arrays[:4]]
         address = None if step.types is None else types.buffer_info()[0]
         states = [one.buffer_info()[0] for one in slots] or (None, None)
-        made = CStep(*addresses, address, *states, ctypes.addressof(tables), ctypes.addressof(c_lengths))
+        source = sources[0].buffer_info()[0] if sources else None
+        made = CStep(*addresses, address, *states, source, ctypes.addressof(tables), ctypes.addressof(c_lengths))
         made.tokens_count, made.sequences_count = len(step.tokens), sequences
         made.outputs_count = len(step.outputs)
         fault = CFault()

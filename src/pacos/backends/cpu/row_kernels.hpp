@@ -34,6 +34,9 @@ struct AttentionArgs {
   bool bidirectional;                       // queries see all keys of their sequence
   int32_t chunk;                            // queries see keys from the last multiple of it on; 0: all
   const float* sinks;                       // [H]: a score of each head that goes to nothing; null: none
+  bool after_source, source_alone;          // queries see no keys of their sequence's source, or these alone, all of them
+  const float* biases;                      // [H][2 reach + 1]: added to scores by the distance to the key; null: nothing
+  int32_t reach;                            // farther keys count as being so far away
 };
 
 /* Queries [query_begin, query_end) of one sequence and one key head; query j is row first_row + j / G, head
@@ -43,6 +46,7 @@ struct QueryBlock {
   const int32_t* pages;
   int32_t first_row, key_head, query_begin, query_end;
   int32_t last_position;      // of the sequence in this step
+  int32_t source;             // its first positions, which an encoder reads
 };
 
 /* Softmax state of one query: largest score, sum of exponentials, weighted values [F rounded up to 16]. sum = 0: empty. */

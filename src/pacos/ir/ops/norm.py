@@ -75,3 +75,19 @@ def layer_norm(x: Array, w: Array | None, bias: Array | None, *, eps: float) -> 
     y = centred / np.sqrt(np.mean(centred * centred, axis=-1, keepdims=True) + np.float32(eps))
     y = y if w is None else y * _spread(w, x)
     return y if bias is None else y + _spread(bias, x)
+
+
+@op(shape=lambda x: (x.shape[0], 1), ulp=64, samples=[sample((3, 64)), sample((2, 33))])
+def magnitude(x: Array) -> Array:
+    """The root mean square of each row. Shapes: [T, D] -> [T, 1]."""
+    return np.sqrt(np.mean(x * x, axis=-1, keepdims=True))
+
+
+@op(shape=lambda x, deviations: x.shape, ulp=64, samples=[sample((3, 64), deviations=1.6), sample((2, 33), deviations=0)])
+def gaussian_top(x: Array, *, deviations: float) -> Array:
+    """What of each row lies more than so many standard deviations above its mean, counted from there; the rest is 0.
+
+    Shapes: [T, D] -> [T, D]. Source: Gemma 3n's sparse activations (arXiv:2506.06644).
+    """
+    least = np.mean(x, axis=-1, keepdims=True) + np.float32(deviations) * np.std(x, axis=-1, keepdims=True)
+    return np.maximum(x - least, np.float32(0))

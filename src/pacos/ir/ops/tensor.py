@@ -136,6 +136,12 @@ def softplus(x: Array) -> Array:
     return np.logaddexp(x, np.float32(0))
 
 
+@op(shape=lambda x: x.shape, ulp=0, samples=[sample((3, 64)), sample((1, 33))])
+def relu(x: Array) -> Array:
+    """What is above 0. Shapes: any -> the same."""
+    return np.maximum(x, np.float32(0))
+
+
 @op(shape=lambda x: x.shape, ulp=1, samples=[sample((3, 64)), sample((1, 33))])
 def relu_squared(x: Array) -> Array:
     """The square of what is above 0. Shapes: any -> the same. Source: arXiv:2109.08668."""
