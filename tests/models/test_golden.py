@@ -21,7 +21,7 @@ GOLDEN = Path(__file__).parent / "golden"
 # Of a family whose cases differ in rotary positions or ties alone, one plan is enough.
 PLANS = [
     *(case for case in tiny.CASES if case not in ("llama-tied", "llama-linear", "llama-yarn", "llama-base")),
-    *("bert", "nomic-bert", "jina-bert-v2", "rwkv6", "rwkv7"),
+    *("bert", "nomic-bert", "jina-bert-v2", "t5encoder", "rwkv6", "rwkv7"),
 ]
 FILES = {"jina-bert-v2": jina.write_file, "rwkv6": rwkv6.write_file, "rwkv7": rwkv.write_file}
 
@@ -35,6 +35,8 @@ def test_plan_is_the_golden_one(case: str, tmp_path: Path) -> None:
     archive = open_model(tmp_path / "model.gguf")
     hp = Hparams.from_metadata(archive.metadata, archive.tensors)
     text = build_plan(archive, hp, LOGITS if hp.causal else HIDDEN).text()
+    if hp.start_token >= 0:
+        text += build_plan(archive, hp, HIDDEN).text()  # the encoder's
     drawn = drawing(archive)
     archive.close()
     path = GOLDEN / f"{case}.txt"

@@ -190,6 +190,8 @@ def _measure(
     from pacos.engine.measure import Test, TestBed
     from pacos.engine.profile import profile
 
+    if llm.engine.start_token >= 0:
+        raise UsageError("bench times decoders, and this model has an encoder beside it", hint="time `pacos run`")
     bed = TestBed(llm.engine.program, llm.engine.pages)
     bed.seconds(Test("prompt", min(8, max(test.tokens for test in tests))))
     works = _works(llm, tests)

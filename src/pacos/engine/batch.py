@@ -56,7 +56,8 @@ class Batch:
             kept.append((sequence, count))
             rows.append(len(places))
         tables = tuple(sequence.pages for sequence, _ in kept)
-        step = Step(tokens, positions, starts, tables, outputs, _types(kept), *_slots(kept))
+        slots = _slots(kept)
+        step = Step(tokens, positions, starts, tables, outputs, _types(kept), slots[0], slots[1], _sources(kept))
         generating = all(count == 1 and sequence.sampler is not None for sequence, count in kept) and all(rows)
         self._step, self._generating = (step, [sequence for sequence, _ in kept]) if generating else (None, [])
         return step, kept, rows
@@ -88,6 +89,12 @@ def _slots(parts: list[Part]) -> tuple[array[int], array[int]] | tuple[None, Non
     written = array("i", (sequence.next_state for sequence in sequences))
     read = (sequence.state if sequence.computed else sequence.next_state for sequence in sequences)
     return array("i", read), written
+
+
+def _sources(parts: list[Part]) -> array[int] | None:
+    """How many tokens of each sequence an encoder reads, None when there is none."""
+    lengths = array("i", (sequence.source for sequence, _ in parts))
+    return lengths if any(lengths) else None
 
 
 def _types(parts: list[Part]) -> array[int] | None:

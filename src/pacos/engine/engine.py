@@ -30,8 +30,9 @@ from pacos.engine.sampler import Sampler, SamplerScratch, checked_token
 from pacos.engine.saved import SavedTexts
 from pacos.engine.scheduler import Part, Scheduler
 from pacos.engine.scoring import ScoredRows, TopRows
-from pacos.engine.sequence import RowSink, Sequence, SequenceRequest
+from pacos.engine.sequence import RowSink, Sequence, SequenceRequest, check_tokens
 from pacos.engine.snapshot import PromptCache
+from pacos.engine.source import decoded_tokens, with_start
 from pacos.engine.states import StatePool
 from pacos.engine.statistics import Statistics
 from pacos.errors import Cancelled, PacosError, UsageError
@@ -57,6 +58,7 @@ class Engine:
         lanes: Lanes | None = None,
         vocab_size: int = 0,
         causal: bool = True,
+        start_token: int = -1,
         queue_places: int = 0,
         prompt_cache: PromptCache | None = None,
         identity: Callable[[], bytes] | None = None,
@@ -67,6 +69,7 @@ class Engine:
         self.context_tokens = context_tokens
         self.vocab_size = vocab_size or program.result_width
         self.causal = causal  # else a sequence is computed in one step, and generates nothing
+        self.start_token = start_token  # of the decoder, when an encoder reads the prompt; else -1
         self.pool = PagePool(pages.count, pages.layout.page_tokens, pages.copy)
         if pages.count * pages.layout.page_tokens < context_tokens:
             raise UsageError(f"{pages.count} pages do not hold a context of {context_tokens} tokens")
@@ -143,13 +146,14 @@ class Engine:
             stalled_seconds=0.0 if self._asleep else time.monotonic() - self._moved,
         )
 
-    def logits(self, token_ids: TokenList[int], outputs: TokenList[int]) -> array[float]:
+    def logits(self, token_ids: TokenList[int], outputs: TokenList[int], source: TokenList[int] = ()) -> array[float]:
         """Logits after some of the tokens, computed through the same steps as everything else.
 
-        Shapes: T token ids, R places in them, ascending -> f32 [R * V]. Errors: as `submit`.
+        An encoder-decoder reads the `source`; the tokens are what its decoder has written.
+        Shapes: T token ids, R places in them, ascending -> f32 [R * V]. Errors: as `submit_rows`.
         """
-        sink = CopiedRows(outputs)
-        self.submit_rows(token_ids, sink).wait()
+        sink = CopiedRows([len(source) + place for place in outputs])
+        self.submit_rows([*source, *token_ids], sink, source=len(source)).wait()
         return sink.rows
 
     def token_scores(self, token_ids: TokenList[int], first: int = 0, top: int = 0) -> list[TokenScore]:
@@ -178,14 +182,16 @@ class Engine:
         *,
         queue: QueueOptions | None = None,
         second: int = 0,
+        source: int = 0,
     ) -> Sequence:
         """Start a sequence that generates nothing: the rows of the result that its sink wants go there.
 
-        `second` is where the second of two texts begins for a model that compares them; 0: there is one.
+        `second` is where the second of two texts begins for a model that compares them; 0: there is one. So many of the
+        first tokens are the `source` of a decoder's logits.
 
         Errors: as `submit`; UsageError for places out of order or range, or a result that the model does not have.
         """
-        self._check_tokens(token_ids)
+        check_tokens(token_ids, self.vocab_size)
         wanted = sink.wanted
         if any(later <= place for place, later in itertools.pairwise(wanted)):
             raise UsageError("outputs are not ascending", hint="name each place once, in order")
@@ -195,7 +201,8 @@ class Engine:
         generate = GenerateOptions(n_predict=0, cache_prompt=self.causal)
         request = SequenceRequest(token_ids, generate=generate, queue=queue or QueueOptions())
         window = Window(self.context_tokens, generate)
-        sequence = Sequence(request, window=window, sink=sink, result=result, second=second)
+        decoded = decoded_tokens(self.start_token, len(token_ids), source, result)
+        sequence = Sequence(request, window=window, sink=sink, result=result, second=second, decoded=decoded)
         self._enter([sequence])
         return sequence
 
@@ -233,21 +240,15 @@ class Engine:
         if not self.causal:
             raise UsageError("this model is an encoder: it generates no text", hint="use `pacos embed` or LLM.embed")
         generate = request.generate
-        self._check_tokens(request.tokens)
+        check_tokens(request.tokens, self.vocab_size)
         if bad := next((token for token in generate.stop_ids if token >= self.vocab_size), None):
             raise UsageError(f"stop_ids has token {bad}", hint=f"the model has {self.vocab_size} tokens")
         sampler = None
         if generate.n_predict != 0:
             banned = request.banned_ids.union(request.end_ids if generate.ignore_eos else ())
             sampler = Sampler(request.sampling, self._scratch, banned, request.breakers)
-        return Sequence(request, window=Window(self.context_tokens, generate), sampler=sampler)
-
-    def _check_tokens(self, tokens: TokenList[int]) -> None:
-        if len(tokens) == 0:
-            raise UsageError("there are no tokens to start from", hint="give at least one, such as the model's BOS")
-        if min(tokens) < 0 or max(tokens) >= self.vocab_size:
-            bad = next(token for token in tokens if not 0 <= token < self.vocab_size)
-            raise UsageError(f"token {bad} is not in the vocabulary", hint=f"use 0 to {self.vocab_size - 1}")
+        request, decoded = with_start(request, self.start_token)
+        return Sequence(request, window=Window(self.context_tokens, generate), sampler=sampler, decoded=decoded)
 
     def _enter(self, sequences: list[Sequence]) -> None:
         if os.getpid() != self._process:

@@ -59,7 +59,7 @@ class Lanes:
         """Parts by the program that is to run them, in order."""
         groups: dict[str, list[Part]] = {}
         for part in parts:
-            groups.setdefault(part[0].result, []).append(part)
+            groups.setdefault(part[0].runs, []).append(part)
         return [(self._made[result], group) for result, group in groups.items()]
 
     def close(self) -> None:

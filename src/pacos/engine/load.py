@@ -56,22 +56,26 @@ def _engine(archive: Archive, options: LoadOptions, backend: Backend, *, owns: b
     room -= slots * state_bytes(layout)
     context, count = plan_pages(layout, asked or hp.context_length, options.parallel, room, fixed=bool(asked))
     pages = backend.pages(count, layout, slots)
-    step_tokens = options.batch_size if hp.causal else max(options.batch_size, context)  # an encoder cuts no prompt
+    encodes = not hp.causal or hp.start_token >= 0
+    step_tokens = max(options.batch_size, context) if encodes else options.batch_size  # an encoder cuts no prompt
     step_tokens = min(step_tokens, count * layout.page_tokens)
 
     def compiled(plan: Plan) -> Program:
         return backend.compile(plan, backend.upload(archive, plan.weight_names()), pages, step_tokens)
 
     program = compiled(plan)
-    lanes = Lanes(main, program, lambda result: compiled(build_plan(archive, hp, result)), whole=not hp.causal)
+    lanes = Lanes(main, program, lambda result: compiled(build_plan(archive, hp, result)), whole=encodes)
+    if hp.start_token >= 0:
+        lanes.prepare(HIDDEN)
     return Engine(
         *(program, pages, context),
         lanes=lanes,
         vocab_size=hp.vocab_size,
         causal=hp.causal,
+        start_token=hp.start_token,
         queue_places=options.queue_size,
         prompt_cache=_prompt_cache(archive, plan, pages, options) if hp.causal else None,
-        identity=partial(_identity, archive, plan, pages, options) if hp.causal and not layout.states else None,
+        identity=None if encodes or layout.states else partial(_identity, archive, plan, pages, options),
         on_close=backend.close if owns else None,
     )
 
@@ -81,6 +85,9 @@ def _prompt_cache(archive: Archive, plan: Plan, pages: Pages, options: LoadOptio
         return None
     if pages.layout.states:
         problem = "this model has recurrent layers, whose states the prompt cache on disk does not hold"
+        raise UsageError(problem, hint="drop --prompt-cache-dir; prompts are reused within this process all the same")
+    if "cross_attention" in {node.op for node in plan.nodes}:
+        problem = "this model reads a prompt whole, and the prompt cache on disk holds beginnings of prompts"
         raise UsageError(problem, hint="drop --prompt-cache-dir; prompts are reused within this process all the same")
     root = _identity(archive, plan, pages, options)
     folder = Path(options.prompt_cache_dir).expanduser()

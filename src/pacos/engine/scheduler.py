@@ -49,6 +49,7 @@ class Scheduler:
         self.whole = whole
         self.queue = Queue() if queue is None else queue
         self.running: list[Sequence] = []
+        self._source_room = step_tokens  # what an encoder may still read in this step
         self.preemptions = 0
         self.starts = 0
         self.shifts = 0
@@ -70,7 +71,7 @@ class Scheduler:
         self._drop_ended()
         self._make_way()
         parts: list[Part] = []
-        budget = self.step_tokens
+        budget = self._source_room = self.step_tokens
         for sequence in self.running[:]:
             ready = budget and sequence.remaining == 1 and sequence.pages and not sequence.stalled
             if ready and self._reserve(sequence):
@@ -191,7 +192,7 @@ class Scheduler:
         needed = self._pages_of(sequence) + len(self.running)
         if self.pool.available >= needed:
             return True
-        shared = self.pool.shared(sequence.salt, sequence.tokens, self._reusable(sequence)) if sequence.reuse else 0
+        shared = self.pool.shared(sequence.salt, sequence.tokens, sequence.reusable) if sequence.reuse else 0
         return self.pool.available >= needed - shared
 
     def _pages_of(self, sequence: Sequence) -> int:
@@ -260,23 +261,26 @@ class Scheduler:
         return True
 
     def _take_known(self, sequence: Sequence) -> None:
-        match = self.pool.match(sequence.salt, sequence.tokens, self._reusable(sequence))
+        match = self.pool.match(sequence.salt, sequence.tokens, sequence.reusable)
         sequence.pages.extend(match.pages)
         sequence.parent = match.parent
         sequence.published = len(match.pages)
         sequence.computed = len(match.pages) * self.pool.page_tokens
         source, tokens = match.copied_page, match.copied_tokens
-        led = self._tail_of_leader(sequence)
+        led = sequence.led(self.pool.page_tokens)
         if led > tokens and sequence.leader is not None:
             source, tokens = sequence.leader.pages[len(match.pages)], led
         page = self.pool.copy_of(source) if source is not None else None
         if page is not None:
             sequence.pages.append(page)
             sequence.computed += tokens
+        if sequence.computed < sequence.source:  # a source is read whole, or not at all
+            self._release(sequence)
+            sequence.parent = self.pool.root(sequence.salt)
 
     def _take_checkpoint(self, sequence: Sequence, states: StatePool) -> None:
         """Go on from the last state that is known of a text, with the pages up to there."""
-        size, limit = self.pool.page_tokens, self._reusable(sequence)
+        size, limit = self.pool.page_tokens, sequence.reusable
         pages = self.pool.match(sequence.salt, sequence.tokens, limit).pages
         for count in range(len(pages), -1, -1):
             parent = self.pool.name(pages[count - 1]) if count else self.pool.root(sequence.salt)
@@ -304,7 +308,7 @@ class Scheduler:
             return
         pages: list[int] = []
         parent, best, slot = sequence.parent, 0, -1
-        while (first + len(pages) + 1) * size <= self._reusable(sequence):
+        while (first + len(pages) + 1) * size <= sequence.reusable:
             start = (first + len(pages)) * size
             known = pool.share(parent, sequence.tokens[start : start + size].tobytes())
             if known is None:
@@ -329,22 +333,16 @@ class Scheduler:
             return leader.pages[place]
         return self.pool.beginning_with(parent, tokens)
 
-    def _tail_of_leader(self, sequence: Sequence) -> int:
-        """Tokens of the next page that the sequence with the same prompt has computed."""
-        leader = sequence.leader
-        if leader is None or leader.tokens is not leader.text or len(leader.pages) <= len(sequence.pages):
-            return 0
-        end = min(self._reusable(sequence), leader.computed, leader.prompt_tokens)
-        return min(self.pool.page_tokens, end - sequence.computed)
-
-    @staticmethod
-    def _reusable(sequence: Sequence) -> int:
-        """Tokens that need not be computed: all before the first whose logits are wanted."""
-        last = len(sequence.tokens) - 1
-        sink = sequence.sink
-        return min(last, sink.wanted[sequence.rows_done]) if sink is not None and sink.wanted else last
+    def _add_source(self, sequence: Sequence, parts: list[Part]) -> None:
+        """Have an encoder read, in a program of its own: its tokens take none of the decoder's places in a step."""
+        if sequence.source <= self._source_room:
+            self._source_room -= sequence.source
+            parts.append((sequence, sequence.source))
 
     def _add_prompt(self, sequence: Sequence, budget: int, parts: list[Part]) -> int:
+        if sequence.computed < sequence.source:
+            self._add_source(sequence, parts)
+            return 0
         if self._skip_known(sequence):
             return 0
         count = min(budget, sequence.remaining)
@@ -366,7 +364,7 @@ class Scheduler:
         size, restored = self.pool.page_tokens, 0
         while sequence.reuse and sequence.computed == sequence.published * size:
             end = sequence.computed + size
-            if end > self._reusable(sequence):
+            if end > sequence.reusable:
                 break
             if restored == _RESTORES_PER_STEP:
                 return True

@@ -15,7 +15,8 @@ from typing import Protocol
 from pacos.engine.context import Window
 from pacos.engine.delivery import Delivery, Listener
 from pacos.engine.sampler import Sampler
-from pacos.models import LOGITS
+from pacos.errors import UsageError
+from pacos.models import HIDDEN, LOGITS
 from pacos.settings import GenerateOptions, QueueOptions, SamplingOptions
 from pacos.types import ContextUse, PromptProgress, Timings, TokenScore
 
@@ -78,6 +79,15 @@ class RowSink(Protocol):
         """The next `count` rows in order of `wanted`; f32 [count * width], valid during the call."""
 
 
+def check_tokens(tokens: TokenList[int], vocab_size: int) -> None:
+    """Errors: UsageError for no tokens, or one that is not in the vocabulary."""
+    if len(tokens) == 0:
+        raise UsageError("there are no tokens to start from", hint="give at least one, such as the model's BOS")
+    if min(tokens) < 0 or max(tokens) >= vocab_size:
+        bad = next(token for token in tokens if not 0 <= token < vocab_size)
+        raise UsageError(f"token {bad} is not in the vocabulary", hint=f"use 0 to {vocab_size - 1}")
+
+
 class Line(Protocol):
     """What a sequence waits in, before it starts and between."""
 
@@ -94,6 +104,7 @@ class Sequence:
     A `listener` is told when `take` has something new.
 
     `text` is all of it, `tokens` is what the context holds.
+    Of an encoder-decoder the first `source` tokens are what the encoder reads, which is done at once and whole.
     Units: `computed` tokens have their keys and values in `pages`; `published` of those pages are known to the pool.
     """
 
@@ -103,7 +114,7 @@ class Sequence:
         *("computed", "constraint", "deadline", "delivery", "end_ids", "finish_reason", "interrupted"),
         *("last_tokens", "leader", "line", "listener", "owner", "page_keys", "pages", "parent", "post_sampling_scores"),
         *("prompt_tokens", "published", "rank", "result", "reuse", "rows_done", "salt", "sampler", "scores"),
-        *("second", "sink", "tells_progress", "text", "tokens", "window"),
+        *("second", "sink", "source", "tells_progress", "text", "tokens", "window"),
     )
 
     def __init__(
@@ -115,6 +126,7 @@ class Sequence:
         sink: RowSink | None = None,
         result: str = LOGITS,
         second: int = 0,
+        decoded: int | None = None,
     ) -> None:
         generate, queue = request.generate, request.queue
         self.window = window
@@ -125,12 +137,14 @@ class Sequence:
         self.constraint = request.constraint
         self.sink = sink
         self.result = result
+        self.source = 0 if decoded is None else self.prompt_tokens - decoded  # `decoded` tokens at the end are answered
         self.second = second  # where the second of two texts that are compared begins; 0: there is one
         self.leader: Sequence | None = None  # starts with the same prompt: wait until it is computed
         self.leads = False  # is the leader of others
         own = frozenset() if generate.ignore_eos else request.end_ids
         self.end_ids: frozenset[int] = own.union(generate.stop_ids)
-        self.salt = queue.cache_salt
+        # A source is seen whole: what is computed of it serves none that begins alike.
+        self.salt = queue.cache_salt + self.text[: self.source].tobytes().decode("latin-1")
         self.reuse = generate.cache_prompt
         self.scores = generate.scores
         self.post_sampling_scores = generate.post_sampling_scores
@@ -267,6 +281,25 @@ class Sequence:
     def remaining(self) -> int:
         """Tokens that are still to compute before the next one can be chosen."""
         return len(self.tokens) - self.computed
+
+    @property
+    def runs(self) -> str:
+        """The result whose program its next tokens go through: an encoder gives hidden states."""
+        return HIDDEN if self.computed < self.source else self.result
+
+    @property
+    def reusable(self) -> int:
+        """Tokens that need not be computed: all before the first whose logits are wanted."""
+        last, sink = len(self.tokens) - 1, self.sink
+        return min(last, sink.wanted[self.rows_done]) if sink is not None and sink.wanted else last
+
+    def led(self, page_tokens: int) -> int:
+        """Tokens of its next page that the sequence with the same prompt has computed."""
+        leader = self.leader
+        if leader is None or leader.tokens is not leader.text or len(leader.pages) <= len(self.pages):
+            return 0
+        end = min(self.reusable, leader.computed, leader.prompt_tokens)
+        return min(page_tokens, end - self.computed)
 
     @property
     def has_all_rows(self) -> bool:

@@ -18,7 +18,7 @@ from pacos.hub.file_types import FILE_TYPE_KEY, file_type_name
 from pacos.hub.hf_files import read_json
 from pacos.ir.passes import optimise
 from pacos.ir.plan import Plan
-from pacos.models import HIDDEN, LOGITS, Hparams, build_plan
+from pacos.models import HIDDEN, LOGITS, Hparams, build_plan, model_for
 from pacos.text.templates import recognise_template
 from pacos.text.tokenizer import Tokenizer
 from pacos.types import Archive
@@ -151,6 +151,7 @@ def _form(archive: Archive, problem: str | None) -> dict[str, Any]:
 
 def _hyper_parameters(hp: Hparams) -> dict[str, Any]:
     windows = sorted({window for window in hp.windows if window})
+    turned = model_for(hp.architecture).rope
     return {
         "context_tokens": hp.context_length,
         "layers": hp.layers,
@@ -160,7 +161,7 @@ def _hyper_parameters(hp: Hparams) -> dict[str, Any]:
         "head_width": hp.head_width,
         "hidden": _one_or_all(hp.hidden),
         "vocabulary": hp.vocab_size,
-        "positions": "learned" if hp.positions else f"rotary {str(hp.rope).strip('<>')}",
+        "positions": "learned" if hp.positions else f"rotary {str(hp.rope).strip('<>')}" if turned else "not rotary",
         **({"window_tokens": windows[0], "layers_with_window": sum(map(bool, hp.windows))} if windows else {}),
     }
 

@@ -27,9 +27,10 @@ _SMALLER_BLOCKS |= dict.fromkeys("IQ1_S IQ1_M IQ2_XXS IQ2_XS IQ2_S IQ3_XXS IQ3_S
 _NEXT = dict.fromkeys(["IQ1_S", "IQ1_M", "IQ2_XXS", "IQ2_XS"], "Q2_K") | dict.fromkeys(["IQ2_S", "IQ2_M"], "IQ3_S")
 _EMBEDDING = {**_NEXT, "IQ3_XXS": "IQ3_S", "TQ1_0": "Q4_K", "TQ2_0": "Q4_K"}
 _LAYER = re.compile(r"^blk\.(\d+)\.")
-# llama-quant.cpp, tensor_allows_quantization: norms, positions, routers, taps of short convolutions, RWKV's small ones.
+# llama-quant.cpp, tensor_allows_quantization: norms, positions, biases of distances, routers, taps of short
+# convolutions, RWKV's small ones.
 _FLOAT_NAMES = re.compile(
-    r"_norm\.weight$|^position_embd\.|^token_types\.|ffn_gate_inp|ssm_conv1d|shortconv\.conv"
+    r"_norm\.weight$|^position_embd\.|attn_rel_b|^token_types\.|ffn_gate_inp|ssm_conv1d|shortconv\.conv"
     r"|time_mix_(first|lerp_fused|[wavg][0-2]|decay_w[12])\."
 )
 _LAYERS_70B = 80

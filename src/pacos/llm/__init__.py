@@ -280,7 +280,8 @@ class LLM:
         """
         how, limits, queue = read((EmbedOptions, InputOptions, QueueOptions), options)
         tokens, truncated = read_inputs(inputs, self.tokenizer, self.context_tokens, limits)
-        pooling = how.pooling or pooling_of(self.archive.metadata, causal=self.engine.causal)
+        looks_back = self.engine.causal and self.engine.start_token < 0
+        pooling = how.pooling or pooling_of(self.archive.metadata, causal=looks_back)
         return embed(self.engine, tokens, pooling, how, queue, truncated)
 
     def rerank(self, query: str, documents: Sequence[str], **options: Any) -> Ranks:
@@ -294,15 +295,15 @@ class LLM:
         two = types is not None and types.shape[0] > 1
         return rerank(self.engine, self.tokenizer, query, documents, limits, queue, types=two)
 
-    def logits(self, token_ids: Sequence[int]) -> Any:
-        """Logits after every token.
+    def logits(self, token_ids: Sequence[int], source: Sequence[int] = ()) -> Any:
+        """Logits after every token. An encoder-decoder reads the `source`; the tokens are what its decoder has written.
 
         Shapes: T token ids -> numpy f32 [T, V]. Errors: ContextFull, UsageError for an id out of range
         or without numpy.
         """
         need_numpy("logits()")
         tokens = to_token_ids(token_ids)
-        rows = self.engine.logits(tokens, range(len(tokens)))
+        rows = self.engine.logits(tokens, range(len(tokens)), to_token_ids(source))
         return np.frombuffer(rows, np.float32).reshape(len(tokens), -1)
 
     def scores(self, token_ids: Sequence[int], first: int = 0, top: int = 0) -> list[TokenScore]:

@@ -22,8 +22,8 @@ class Collector:
     """
 
     def __init__(self, llm: LLM, chunk_tokens: int, *, output: bool = False, scored: bool = True) -> None:
-        if not llm.engine.causal:
-            raise UsageError("this model generates nothing", hint="importance matrices are made of models that do")
+        if not llm.engine.causal or llm.engine.start_token >= 0:
+            raise UsageError("this model has an encoder", hint="importance matrices are made of decoders")
         if not _LEAST_TOKENS <= chunk_tokens <= llm.context_tokens:
             problem = f"chunks of {chunk_tokens} tokens; {_LEAST_TOKENS} to {llm.context_tokens} are possible"
             raise UsageError(problem, hint="give another --ctx-size")

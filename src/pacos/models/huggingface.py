@@ -70,7 +70,8 @@ class HuggingFace:
 
     def is_tied(self, config: Config) -> bool:
         """Whether the output shares the embedding's weights."""
-        return bool(self.filled(config).get("tie_word_embeddings"))
+        filled = self.filled(config)  # a T5 scales logits of tied weights, and is called tied also where it is not
+        return bool(filled.get("scale_decoder_outputs", filled.get("tie_word_embeddings")))
 
     @property
     def turns(self) -> bool:

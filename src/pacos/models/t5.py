@@ -144,7 +144,7 @@ def t5(inputs: Inputs, weights: WeightTable, hp: Hparams) -> Tensor:
     x = ops.rms_norm(ops.take(x, inputs.outputs), side["output_norm"], eps=hp.norm_eps)  # [R, D]
     if "output" not in weights:
         x = ops.scale(x, factor=hp.width**-0.5)
-    y: Tensor = ops.linear(x, weights.first("output", "token_embd"))
+    y: Tensor = ops.linear(x, weights.first("output", "token_embd"), None)
     return y
 
 

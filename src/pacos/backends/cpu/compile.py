@@ -293,8 +293,8 @@ class _Compilation:
             one.table = self._distances(node, **given)
             given = {}
         elif "cache" in given:
-            names = ("scale", "key_heads", "value_width")
-            numbers = [given.pop("cache").layer, *(given.pop(name) for name in names if name in given)]
+            sizes = ("scale", "key_heads", "value_width")
+            numbers = [given.pop("cache").layer, *(given.pop(name) for name in sizes if name in given)]
         elif node.op == "rope_angles":
             spec = given.pop("spec")
             one.table = self._table(spec.frequencies())

@@ -53,7 +53,8 @@ class Operands:
         """Prove one node's operands. Errors: ShapeError, UnsupportedModel."""
         inputs = [None if number is None else self._seen[number] for number in node.inputs]
         if node.op == "store":
-            return self._check_cached(node, *(self._seen[number_of(node, place)] for place in range(2)))
+            self._check_cached(node, *(self._seen[number_of(node, place)] for place in range(2)))
+            return
         output = self._seen[node.outputs[0]]
         first, other = inputs[0], inputs[1] if len(inputs) > 1 else None
         if node.op in ("linear", "linears"):

@@ -83,7 +83,11 @@ def magnitude(x: Array) -> Array:
     return np.sqrt(np.mean(x * x, axis=-1, keepdims=True))
 
 
-@op(shape=lambda x, deviations: x.shape, ulp=64, samples=[sample((3, 64), deviations=1.6), sample((2, 33), deviations=0)])
+@op(
+    shape=lambda x, deviations: x.shape,
+    ulp=64,
+    samples=[sample((3, 64), deviations=1.6), sample((2, 33), deviations=0.0)],
+)
 def gaussian_top(x: Array, *, deviations: float) -> Array:
     """What of each row lies more than so many standard deviations above its mean, counted from there; the rest is 0.
 

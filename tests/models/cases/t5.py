@@ -1,0 +1,35 @@
+from __future__ import annotations
+
+from models.case import Case, Config
+
+_PEER = "it does not scale logits of tied embeddings"
+
+
+def _config(name: str, kind: str, **more: object) -> Config:
+    return {
+        **{"architectures": [name], "model_type": kind, "d_model": 64, "d_ff": 128, "d_kv": 16, "num_heads": 4},
+        **{"num_layers": 2, "num_decoder_layers": 2, "vocab_size": 256, "n_positions": 512, "is_encoder_decoder": True},
+        **{"layer_norm_epsilon": 1e-6, "relative_attention_num_buckets": 32, "relative_attention_max_distance": 128},
+        **{"decoder_start_token_id": 0, "pad_token_id": 0, "eos_token_id": 1, **more},
+    }
+
+
+_FLAN = {"feed_forward_proj": "gated-gelu", "tie_word_embeddings": False, "num_layers": 3}
+_UMT5 = {"feed_forward_proj": "gated-gelu", "num_decoder_layers": 3}
+
+CASES = {
+    "t5": Case(_config("T5ForConditionalGeneration", "t5", feed_forward_proj="relu"), peer=_PEER, embedding_spread=1.0),
+    "flan-t5": Case(_config("T5ForConditionalGeneration", "t5", **_FLAN)),
+    "umt5": Case(
+        _config("UMT5ForConditionalGeneration", "umt5", **_UMT5),
+        peer="it loads no decoder of more layers than the encoder has",
+    ),
+}
+
+_READER = {"is_encoder_decoder": None, **_FLAN}
+ENCODERS = {
+    "t5encoder": Case(
+        {key: value for key, value in _config("T5EncoderModel", "t5", **_READER).items() if value is not None},
+        spread=0.1,
+    )
+}
