@@ -69,7 +69,7 @@ def command(model: str, **given: bool) -> None:
 
 
 def _data(archive: Archive, problem: str | None, stored: StoredModel, given: Mapping[str, bool]) -> dict[str, Any]:
-    from pacos.hub.describe import describe, metadata_rows, optimised_plan, tensor_rows
+    from pacos.hub.describe import describe, metadata_rows, optimised_plans, tensor_rows
 
     found = {**describe(archive, problem), **_named(stored)}
     if given["tensors"]:
@@ -84,7 +84,7 @@ def _data(archive: Archive, problem: str | None, stored: StoredModel, given: Map
     if given["modelfile"]:
         found["modelfile"] = _modelfile(stored)
     if given["plan"]:
-        found["plan"] = optimised_plan(archive).text()
+        found["plan"] = "".join(plan.text() for plan in optimised_plans(archive))
     return found
 
 
@@ -199,9 +199,9 @@ def _print_text(text: str) -> None:
 
 
 def _print_plan(archive: Archive, stored: StoredModel) -> None:
-    from pacos.hub.describe import optimised_plan
+    from pacos.hub.describe import optimised_plans
 
-    render.write(optimised_plan(archive).text())
+    render.write("".join(plan.text() for plan in optimised_plans(archive)))
 
 
 _PARTS = {

@@ -76,6 +76,13 @@ def optimised_plan(archive: Archive) -> Plan:
     return plan
 
 
+def optimised_plans(archive: Archive) -> list[Plan]:
+    """The same, behind that of an encoder whose results the model looks at, if there is one."""
+    hp = Hparams.from_metadata(archive.metadata, archive.tensors)
+    encoder = [optimise(build_plan(archive, hp, HIDDEN))] if hp.start_token >= 0 else []
+    return [*encoder, optimised_plan(archive)]
+
+
 def describe(archive: Archive, problem: str | None = None) -> dict[str, Any]:
     """Sections "file", "model", "weights", "tokenizer"; what the file does not say is left out.
 

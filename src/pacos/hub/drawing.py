@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pacos import quants
-from pacos.hub.describe import optimised_plan, weight_facts
+from pacos.hub.describe import optimised_plans, weight_facts
 from pacos.ir.graph import Node
 from pacos.ir.plan import Plan
 from pacos.types import Archive, PageLayout
@@ -30,15 +30,15 @@ class _Part:
 def drawing(archive: Archive, layout: PageLayout | None = None) -> dict[str, Any]:
     """Everything that a drawing needs; `layout` is how the model's cache lies, when it is open.
 
-    "parts" are in order of computation: "layers" are the numbers of layers that are alike, empty for what comes
-    before or after all of them; "bytes" and "parameters" count one of them. A tensor that an earlier part reads too
-    is "tied" and counts no bytes.
-    Units: bytes, numbers. Errors: as `optimised_plan`.
+    "parts" are in order of computation, an encoder's first: "layers" are the numbers of layers that are alike, empty
+    for what comes before or after all of them; "bytes" and "parameters" count one of them. A tensor that an earlier
+    part reads too is "tied" and counts no bytes.
+    Units: bytes, numbers. Errors: as `optimised_plans`.
     """
-    plan = optimised_plan(archive)
+    plans = optimised_plans(archive)
     seen: set[str] = set()
     folded: dict[Any, dict[str, Any]] = {}
-    for part in _parts(plan):
+    for plan, part in ((one, part) for one in plans for part in _parts(one)):
         operations = [_operation(archive, plan, node, part, seen) for node in part.nodes]
         key = (part.stack, min(part.number, 0), _alike(operations))
         known = folded.setdefault(key, {"stack": part.stack.rstrip("."), "layers": [], "operations": operations})
@@ -94,6 +94,9 @@ def _weights(plan: Plan, node: Node) -> list[str]:
 
 
 def _owner(plan: Plan, node: Node) -> tuple[str, int] | None:
+    """The layer that a node belongs to, if its weights tell; biases of T5's attention are the first one's."""
+    if node.op == "attention":
+        return None
     found = (_LAYER.match(name) for name in _weights(plan, node))
     return next(((one[1], int(one[2])) for one in found if one), None)
 
