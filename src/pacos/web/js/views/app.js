@@ -1,9 +1,9 @@
 /** The page: the list at the side, the view that the address names, options, dialogs, notices. */
 
-import { dismiss, notices } from "../conversations.js";
+import { dismiss, notice, notices } from "../conversations.js";
 import { preferences } from "../preferences.js";
 import { route } from "../route.js";
-import { html, useErrorBoundary } from "../ui.js";
+import { html, useEffect, useErrorBoundary, useState } from "../ui.js";
 import { Dialogs } from "./dialogs.js";
 import { Icon, IconButton } from "./icons.js";
 import { OptionsPanel, optionsShown } from "./options.js";
@@ -25,11 +25,21 @@ export function App() {
       <${Topbar} />
       ${chat && html`<${Thread} />`}
       ${name === "playground" && html`<${Playground} />`}
+      ${name === "status" && html`<${StatusLater} />`}
     </main>
     ${chat && optionsShown.value && html`<${OptionsPanel} />`}
     <${Notices} />
     <${Dialogs} />
   </div>`;
+}
+
+/** The status view, whose charts are fetched when they are looked at. */
+function StatusLater() {
+  const [View, setView] = useState(null);
+  useEffect(() => {
+    import("../../status/view.js").then((found) => setView(() => found.StatusView), (error) => notice(error.message));
+  }, []);
+  return View && html`<${View} />`;
 }
 
 function skip(event) {

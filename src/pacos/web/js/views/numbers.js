@@ -8,7 +8,9 @@ export function rateText(rate) {
 /** @param {number} count */
 export function countText(count) {
   if (count < 10_000) return String(count);
-  return count < 1_000_000 ? `${Math.round(count / 1000)}k` : `${(count / 1e6).toPrecision(2)}M`;
+  if (count < 999_500) return `${Math.round(count / 1000)}k`;
+  const [size, unit] = count < 999.5e6 ? [1e6, "M"] : [1e9, "B"];
+  return `${count >= 99.5 * size ? Math.round(count / size) : (count / size).toPrecision(2)}${unit}`;
 }
 
 const DAY_MS = 86_400_000;

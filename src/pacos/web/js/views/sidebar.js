@@ -139,6 +139,7 @@ export function conversationItems(conversation, startRenaming) {
 const VIEWS = [
   { name: "chat", path: "#/", label: "Chat", icon: "chat" },
   { name: "playground", path: "#/playground", label: "Playground", icon: "playground" },
+  { name: "status", path: "#/status", label: "Status", icon: "status" },
 ];
 
 const THEMES = ["system", "light", "dark"];
