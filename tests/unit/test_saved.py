@@ -48,13 +48,14 @@ def saved(folder: Path, **options: object) -> Path:
 def test_text_is_saved_and_restored(toy: Toy, tmp_path: Path) -> None:
     path = tmp_path / "text.bin"
     done = toy.engine.texts.save(text_of(toy), "", path)
-    assert len(done.tokens) == 70  # the last one was chosen, and not computed
+    assert (len(done.tokens), done.computed) == (71, 70)  # the last one was chosen, and not computed
     assert done.bytes == path.stat().st_size
     assert path.stat().st_mode & 0o777 == 0o600
     other = Toy()
     found = other.engine.texts.restore(path, "")
     assert found == done
     assert cached(other, [*found.tokens, 1]) == 70, "the part of a page too"
+    assert other.engine.texts.tokens(path, "") == found.tokens
     assert cached(other, PROMPT) >= 56
     other.settled()
     toy.settled()
@@ -101,6 +102,31 @@ def test_nothing_known_is_not_saved(toy: Toy, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="nothing of this text"):
         toy.engine.texts.save(array("i", PROMPT), "", tmp_path / "x")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_tokens_alone_are_kept_where_nothing_else_can_be(tmp_path: Path, toy: Toy) -> None:
+    path = tmp_path / "x"
+    assert toy.engine.texts.save(array("i", PROMPT), "", path, tokens_alone=True).computed == 0
+    assert toy.engine.texts.restore(path, "") == toy.engine.texts.save(array("i", PROMPT), "", path, tokens_alone=True)
+    recurrent = Toy(slots=2)
+    texts = recurrent.engine.texts
+    with pytest.raises(UsageError, match="cannot be saved"):
+        texts.save(text_of(recurrent), "", path)
+    assert texts.save(array("i", PROMPT), "", path, tokens_alone=True).computed == 0
+    assert list(texts.restore(path, "").tokens) == PROMPT
+    recurrent.settled()
+    recurrent.engine.close()
+    toy.settled()
+
+
+def test_tokens_are_read_beside_damaged_pages(tmp_path: Path, toy: Toy) -> None:
+    path = saved(tmp_path)
+    data = bytearray(path.read_bytes())
+    data[-9] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(FormatError, match="page 8"):
+        toy.engine.texts.restore(path, "")
+    assert list(toy.engine.texts.tokens(path, ""))[: len(PROMPT)] == PROMPT
 
 
 def test_no_room_is_said_and_harms_nobody(tmp_path: Path) -> None:

@@ -75,7 +75,7 @@ def _engine(archive: Archive, options: LoadOptions, backend: Backend, *, owns: b
         start_token=hp.start_token,
         queue_places=options.queue_size,
         prompt_cache=_prompt_cache(archive, plan, pages, options) if hp.causal else None,
-        identity=None if encodes or layout.states else partial(_identity, archive, plan, pages, options),
+        identity=None if encodes else partial(_identity, archive, plan, pages, options),
         on_close=backend.close if owns else None,
     )
 

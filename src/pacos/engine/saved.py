@@ -2,6 +2,7 @@
 
 A file is bound to the model, to how its pages are laid out, and to the salt under which the text was computed. It
 appears whole or not at all. Each page has a checksum; what was read becomes known only when all of it is right.
+The tokens may be more than the pages know: the last one was chosen, and not computed.
 Pages are copied a few at a time between steps, so that who generates does not wait for the disk.
 """
 
@@ -26,7 +27,7 @@ from pacos.errors import CapacityError, FormatError, PacosError, UsageError
 from pacos.formats.atomic import atomic_file
 from pacos.formats.wording import shown
 
-_MAGIC = b"PACOSTX1"
+_MAGIC = b"PACOSTX2"
 _HEAD_MAX = 4096
 _PAGES_AT_ONCE = 8  # copied between two steps
 _TOKEN_BYTES = 4
@@ -34,17 +35,17 @@ _TOKEN_BYTES = 4
 
 @dataclass(frozen=True, slots=True)
 class SavedText:
-    """What was saved or restored: the tokens, and the bytes of the file."""
+    """What was saved or restored: the tokens, how many of them are computed, and the bytes of the file."""
 
     tokens: array[int]
+    computed: int
     bytes: int
 
 
 class SavedTexts:
     """Saves and restores texts of one engine; from any thread but the engine's.
 
-    `identity` names all that the content of a page depends on beside the tokens; None when pages are not all that a
-    text leaves behind.
+    `identity` names all that the content of a page depends on beside the tokens.
     """
 
     def __init__(self, pool: PagePool, pages: Pages, errands: Errands, identity: Callable[[], bytes] | None) -> None:
@@ -55,22 +56,22 @@ class SavedTexts:
 
     @property
     def possible(self) -> bool:
-        """Whether texts of this model can be saved."""
-        return self._identity is not None
+        """Whether what is computed of a text can be saved: a recurrent model leaves more than pages behind."""
+        return self._identity is not None and not self._pages.layout.states
 
-    def save(self, tokens: array[int], salt: str, path: Path) -> SavedText:
-        """Write what the cache knows of a text, from its start on, to a file.
+    def save(self, tokens: array[int], salt: str, path: Path, *, tokens_alone: bool = False) -> SavedText:
+        """Write a text and what the cache knows of it, from its start on, to a file.
 
-        Errors: UsageError when it knows nothing, or for a model without pages; CapacityError for a full disk.
+        `tokens_alone` will do where nothing is known, or nothing can be saved.
+        Errors: UsageError when they will not; CapacityError for a full disk.
         """
-        head = self._head(salt)
-        pages, count = self._errands.ask(lambda: self._held(tokens, salt))
+        head = self._head(salt, tokens_alone=tokens_alone)
+        pages, count = self._errands.ask(lambda: self._held(tokens, salt)) if self.possible else ([], 0)
         try:
-            if not count:
+            if not count and not (tokens_alone and tokens):
                 raise UsageError("nothing of this text is computed", hint="compute it first")
-            known = tokens[:count]
-            text = json.dumps({**head, "tokens": count}).encode()
-            start = b"".join((_MAGIC, struct.pack("<I", len(text)), text, _little(known)))
+            text = json.dumps({**head, "tokens": len(tokens), "computed": count}).encode()
+            start = b"".join((_MAGIC, struct.pack("<I", len(text)), text, _little(tokens)))
             size = len(start) + 4 + len(pages) * (self._pages.page_bytes + 4)
             with atomic_file(path, size) as stream:
                 if os.name == "posix":
@@ -79,7 +80,7 @@ class SavedTexts:
                 for place, body in enumerate(self._bodies(pages)):
                     stream.write(body)
                     stream.write(_checksum(body, place))
-            return SavedText(known, size)
+            return SavedText(tokens[:], count, size)
         finally:
             with contextlib.suppress(PacosError):
                 self._errands.ask(lambda: self._pool.release(pages))
@@ -90,21 +91,22 @@ class SavedTexts:
         Errors: UsageError for no such file; FormatError for one that is damaged, of another model or salt;
         CapacityError when the cache has no room now.
         """
-        try:
-            with path.open("rb") as stream:
-                size = os.fstat(stream.fileno()).st_size
-                tokens = self._read_start(stream, size, self._head(salt), path)
-                pages = self._errands.ask(lambda: self._allocated(len(tokens)))
-                try:
-                    self._fill(stream, pages, path)
-                    self._errands.ask(lambda: self._publish(tokens, salt, pages))
-                finally:
-                    with contextlib.suppress(PacosError):
-                        self._errands.ask(lambda: self._pool.release(pages))
-        except OSError as error:
-            problem = f"{shown(path.name)} cannot be read: {error.strerror}"
-            raise UsageError(problem, hint="give the name that it was saved under") from None
-        return SavedText(tokens, size)
+        with _reading(path) as stream:
+            tokens, computed = self._read_start(stream, path, salt)
+            pages = self._errands.ask(lambda: self._allocated(computed)) if computed else []
+            try:
+                self._fill(stream, pages, path)
+                if pages:
+                    self._errands.ask(lambda: self._publish(tokens[:computed], salt, pages))
+            finally:
+                with contextlib.suppress(PacosError):
+                    self._errands.ask(lambda: self._pool.release(pages))
+            return SavedText(tokens, computed, stream.tell())
+
+    def tokens(self, path: Path, salt: str) -> array[int]:
+        """The tokens of a file, whatever its pages are like. Errors: as `restore`, but none for damaged pages."""
+        with _reading(path) as stream:
+            return self._read_start(stream, path, salt)[0]
 
     def erase(self, tokens: array[int], salt: str, keep: int = 0) -> int:
         """Make a text unknown, but for the pages of its first `keep` tokens; who computes on it goes on.
@@ -124,8 +126,8 @@ class SavedTexts:
 
         return self._errands.ask(forgotten)
 
-    def _head(self, salt: str) -> dict[str, Any]:
-        if self._identity is None:
+    def _head(self, salt: str, *, tokens_alone: bool) -> dict[str, Any]:
+        if self._identity is None or not (self.possible or tokens_alone):
             raise UsageError("texts of this model cannot be saved", hint="use --prompt-cache-dir with other models")
         return {
             "model": self._identity().hex(),
@@ -134,29 +136,30 @@ class SavedTexts:
             "page_bytes": self._pages.page_bytes,
         }
 
-    def _read_start(self, stream: BinaryIO, size: int, head: dict[str, Any], path: Path) -> array[int]:
-        """The tokens of a file whose head fits. Errors: FormatError."""
-        name = shown(path.name)
+    def _read_start(self, stream: BinaryIO, path: Path, salt: str) -> tuple[array[int], int]:
+        """The tokens of a file whose head fits, and how many are computed. Errors: FormatError."""
+        name, size = shown(path.name), os.fstat(stream.fileno()).st_size
         start = stream.read(len(_MAGIC) + 4)
         length = int.from_bytes(start[len(_MAGIC) :], "little")
         if start[: len(_MAGIC)] != _MAGIC or not 0 < length <= _HEAD_MAX:
             raise FormatError(f"{name} is no saved text", hint="give the name of a saved one")
         start += stream.read(length)
         found = _object(start[len(_MAGIC) + 4 :])
-        count = found.pop("tokens", 0)
-        for key, value in head.items():
+        count, computed = found.pop("tokens", 0), found.pop("computed", 0)
+        for key, value in self._head(salt, tokens_alone=not computed).items():
             if found.get(key) != value:
                 whose = "another API key or salt" if key == "salt" else "another model, or of one opened otherwise"
                 raise FormatError(f"{name} is a text of {whose}", hint="compute the text anew and save it")
-        pages = -(-count // self._pool.page_tokens) if isinstance(count, int) and count > 0 else 0
-        if not pages or size != len(start) + count * _TOKEN_BYTES + 4 + pages * (self._pages.page_bytes + 4):
+        good = isinstance(count, int) and isinstance(computed, int) and 0 <= computed <= count and count > 0
+        pages = -(-computed // self._pool.page_tokens) if good else 0
+        if not good or size != len(start) + count * _TOKEN_BYTES + 4 + pages * (self._pages.page_bytes + 4):
             raise FormatError(f"{name} is damaged: it has {size} bytes", hint="save the text anew")
         start += stream.read(count * _TOKEN_BYTES)
         if stream.read(4) != _checksum(start):
             raise FormatError(f"{name} is damaged: its head does not fit its checksum", hint="save the text anew")
         tokens = array("i")
         tokens.frombytes(start[-count * _TOKEN_BYTES :])
-        return _swapped(tokens)
+        return _swapped(tokens), computed
 
     def _fill(self, stream: BinaryIO, pages: list[int], path: Path) -> None:
         for first in range(0, len(pages), _PAGES_AT_ONCE):
@@ -204,6 +207,17 @@ class SavedTexts:
         for first in range(0, len(pages), _PAGES_AT_ONCE):
             group = pages[first : first + _PAGES_AT_ONCE]
             yield from self._errands.ask(lambda group=group: [*map(self._pages.read, group)])  # type: ignore[misc]
+
+
+@contextlib.contextmanager
+def _reading(path: Path) -> Iterator[BinaryIO]:
+    """A file that is read. Errors: UsageError when it cannot be."""
+    try:
+        with path.open("rb") as stream:
+            yield stream
+    except OSError as error:
+        problem = f"{shown(path.name)} cannot be read: {error.strerror}"
+        raise UsageError(problem, hint="give the name that it was saved under") from None
 
 
 def _checksum(data: bytes, place: int = 0) -> bytes:

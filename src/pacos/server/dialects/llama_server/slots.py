@@ -150,7 +150,7 @@ def _save(call: Call[None], resident: Resident, slot: Slot, path: Path, salt: st
     def work() -> Saved:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         found = resident.llm.engine.texts.save(slot.tokens, salt, path)
-        return Saved(slot.id, n_saved=len(found.tokens), n_written=found.bytes)
+        return Saved(slot.id, n_saved=found.computed, n_written=found.bytes)
 
     return work
 
@@ -160,7 +160,7 @@ def _restore(call: Call[None], resident: Resident, slot: Slot, path: Path, salt:
         found = resident.llm.engine.texts.restore(path, salt)
         slot.tokens, slot.salt, slot.owner = found.tokens, salt, call.owner
         slot.prompt = found.tokens.tobytes()
-        return Saved(slot.id, n_restored=len(found.tokens), n_read=found.bytes)
+        return Saved(slot.id, n_restored=found.computed, n_read=found.bytes)
 
     return work
 
