@@ -139,7 +139,7 @@ def test_timings_are_printed_when_asked_for() -> None:
         (("--cache-type-v", "IQ4_XS"), "--cache-type-v is 'iq4_xs'"),
         (("--backend", "abacus"), "abacus"),
         (("--chat-template", "nosuch"), "no chat template named 'nosuch'"),
-        (("-p", "a", "-f", "b"), "given more than once"),
+        (("-m", "storyteller", "b", "-p", "a"), "given more than once"),
         (("-m", "a", "b", "c"), "the model is given twice"),
         (("-f", "no-such-file.txt"), "No such file"),
         (("--raw", "--system", "x", "-p", "y"), "drop --raw"),

@@ -25,7 +25,17 @@ from pacos import __version__
 from pacos.errors import CapacityError, PacosError
 from pacos.log import warnings_to
 
-_PARTS = {"main", "render", "options", "bench-rows", "bench-plot"}  # modules here that are no commands
+_PARTS = {
+    "main",
+    "render",
+    "options",
+    "bench-rows",
+    "bench-plot",
+    "asking",
+    "growing",
+    "repl",
+    "session-files",
+}  # modules here that are no commands
 _TEXT_CHARACTERS = 700
 _OTHER_NAMES = {"ls": "list", "remove": "rm", "delete": "rm", "info": "show"}  # those of igllama and Ollama
 _COMMAND_ORDER = (

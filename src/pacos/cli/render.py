@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress, ProgressColumn
 
 _MOMENT_SECONDS = 0.4
+_quiet = False
 _NUMBER = re.compile(r"([-+]?[\d.]+%?)?")  # or nothing at all
 _ACTING = {chr(code) for code in (*range(32), *range(127, 160))}  # control characters
 
@@ -45,9 +46,20 @@ def styled(text: str, **style: Any) -> str:
     return text if plain else click.style(text, **style)
 
 
+@contextmanager
+def quieted(*, on: bool) -> Iterator[None]:
+    """Print no notes meanwhile."""
+    global _quiet
+    before, _quiet = _quiet, on
+    try:
+        yield
+    finally:
+        _quiet = before
+
+
 def note(text: str) -> None:
     """A dim remark on standard error, on a terminal only."""
-    if on_terminal():
+    if on_terminal() and not _quiet:
         click.echo(styled(printable(text), dim=True), err=True)
 
 
@@ -142,6 +154,26 @@ def timings_line(timings: Timings) -> str:
         f"prompt {timings.prompt_tokens} tokens{cached}, {timings.prompt_rate:.1f} tokens/s; "
         f"generated {timings.generated_tokens} tokens, {timings.generate_rate:.1f} tokens/s"
     )
+
+
+def timings_lines(loaded_seconds: float, timings: Timings) -> list[str]:
+    """How long each part of an answer took, in llama.cpp's words and columns. Units: seconds."""
+    computed = timings.prompt_tokens - timings.cached_tokens
+    runs = max(0, timings.generated_tokens - 1)  # the first token belongs to the prompt
+    total = timings.prompt_seconds + timings.generate_seconds
+    rows = (
+        ("load time", loaded_seconds, ""),
+        ("prompt eval time", timings.prompt_seconds, _each(timings.prompt_seconds, computed, "tokens")),
+        ("eval time", timings.generate_seconds, _each(timings.generate_seconds, runs, "runs  ")),
+        ("total time", total, f" / {computed + runs:5} tokens"),
+    )
+    lines = [f"{name:>16} = {seconds * 1000:10.2f} ms{more}" for name, seconds, more in rows]
+    return [*lines, f"{'cached':>16} = {timings.cached_tokens:10} tokens"] if timings.cached_tokens else lines
+
+
+def _each(seconds: float, count: int, what: str) -> str:
+    each, rate = (seconds * 1000 / count if count else 0.0), (count / seconds if seconds > 0 else 0.0)
+    return f" / {count:5} {what} ({each:8.2f} ms per token, {rate:8.2f} tokens per second)"
 
 
 def tell_context(use: ContextUse | None) -> None:

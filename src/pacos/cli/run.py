@@ -6,28 +6,27 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from pacos.cli import render
-from pacos.cli.options import (
-    Sectioned,
-    groups_from,
-    read_constraint_files,
-    read_text_option,
-    with_constraint_files,
-    with_options,
-)
+from pacos.cli.asking import read_prompt, read_template
+from pacos.cli.growing import Growing
+from pacos.cli.options import Sectioned, groups_from, read_constraint_files, with_constraint_files, with_options
+from pacos.cli.session_files import SessionFiles, with_session_files
 from pacos.errors import ModelError, ModelNotFound, PacosError, UsageError
 from pacos.settings import GenerateOptions, LoadOptions, SamplingOptions
 from pacos.settings.constraint import ConstraintOptions, ReasoningOptions
 
 if TYPE_CHECKING:
     from pacos.llm import LLM, Stream
+    from pacos.settings.habits import TalkOptions
     from pacos.types import Event
 
 DEFAULT_MODEL = "storyteller"
@@ -38,14 +37,28 @@ _GROUPS = (SamplingOptions, GenerateOptions, ConstraintOptions, ReasoningOptions
 @click.command(cls=Sectioned)
 @click.argument("model", required=False, metavar="[MODEL]")
 @click.argument("words", required=False, metavar="[PROMPT]")
-@click.option("-m", "--model", "model_option", metavar="MODEL", help="The model, as an option.")
+@click.option("-m", "--model", "--model-path", "model_option", metavar="MODEL", help="The model, as an option.")
 @click.option("-p", "--prompt", metavar="TEXT", help="The prompt; - reads standard input.")
-@click.option("-f", "--file", metavar="FILE", help="Read the prompt from a file.")
+@click.option(
+    "-f",
+    "--file",
+    "--prompt-file",
+    "files",
+    multiple=True,
+    metavar="FILE",
+    help="Read the prompt from a file; with a prompt, what it is about, or a template with {{PROMPT}}. Repeatable.",
+)
+@click.option("-R", "--repl", is_flag=True, help="Answer line after line; -p or -f is a template with {{PROMPT}}.")
 @click.option("-sys", "--system", metavar="TEXT", help="System message put before the prompt.")
 @click.option("--raw", is_flag=True, help="Continue the text itself: no chat template.")
 @click.option("--parse-special", is_flag=True, help="With --raw: names of special tokens in the prompt count as such.")
 @click.option("--chat-template", metavar="NAME|FILE", help="Use this chat template instead of the model's own.")
-@click.option("--timings", is_flag=True, help="Print speeds to standard error, also without a terminal.")
+@with_session_files
+@click.option("--hide-prompt", is_flag=True, help="Do not show the text that --load-session begins from.")
+@click.option("--dump-prompt-tokens", is_flag=True, help="Print the tokens of the prompt, and end.")
+@click.option("--timings", "--stats", is_flag=True, help="Print speeds to standard error, also without a terminal.")
+@click.option("-v", "--verbose", is_flag=True, help="Tell what is loaded, and how long each part took.")
+@click.option("-q", "--quiet", is_flag=True, help="Print no notes and no speeds.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object at the end instead of streaming text.")
 @with_constraint_files
 @with_options(SamplingOptions, GenerateOptions, ConstraintOptions, ReasoningOptions, LoadOptions)
@@ -53,50 +66,149 @@ def command(**given: Any) -> None:
     """Generate text from a prompt.
 
     MODEL is a GGUF file, a Hugging Face folder or a name; without it, the bundled storyteller answers.
-    The prompt comes from the command line, a file, or standard input, which is not read beside the other two; -p - does
-    read it. Only generated text goes to standard output.
+    The prompt comes from the command line, from files, or from standard input; with a prompt, files and what is piped
+    in are what it is about. Only generated text goes to standard output.
 
-    Example:  pacos run -p "Tell me a story about a dragon." --seed 1
+    Example:  pacos run storyteller "Tell me a story about this." < idea.txt
     """
-    from pacos.llm import load
-
-    if given["raw"] and given["chat_template"] is not None:
-        raise UsageError("--chat-template has no effect with --raw", hint="drop one of them")
     read_constraint_files(given)
     name, words = _model_and_words(given)
     *groups, reasoning, opening = groups_from(_GROUPS, given, preset_options(name))
-    if given["raw"] and reasoning != ReasoningOptions():
-        raise UsageError("--reasoning and its like have no effect with --raw", hint="drop one of them")
-    prompt = _prompt(words, given["prompt"], given["file"])
-    try:
-        with render.waiting(f"loading {name} ..."):
-            llm = load(name, options=opening, chat_template=given["chat_template"])
-    except ModelNotFound as error:
-        if given["model"] != name or prompt is not None:
-            raise
-        raise ModelNotFound(error.message, hint=f"{error.hint}; a prompt of one word needs -p") from None
-    with llm:
+    _check(given, reasoning)
+    habits = habits_of(name)
+    template_name = given["chat_template"] or (None if given["raw"] else habits.template or None)
+    files = SessionFiles.given(given)
+    prompt, template = None, ""
+    if given["repl"]:
+        template = read_template(words if words is not None else given["prompt"], given["files"])
+    else:
+        prompt = read_prompt(words, given["prompt"], given["files"], raw=given["raw"])
+    began = time.perf_counter()
+    with render.quieted(on=given["quiet"] or habits.quiet), _opened(name, given, prompt, opening, template_name) as llm:
+        loaded_seconds = time.perf_counter() - began
+        if given["verbose"]:
+            _tell_loaded(llm)
         groups += [] if given["raw"] or not llm.has_chat_template else [reasoning]
         options = {one: getattr(group, one) for group in groups for one in group.__slots__}
         options["return_progress"] = render.on_terminal()
-        stream = _stream(llm, name, prompt, given, options)
-        for text in llm.warnings:
-            render.warn(text)
-        finish = _print_json(llm, stream) if given["as_json"] else _print_text(stream, timings=given["timings"])
-        if finish == "length" and options["n_predict"] < 0:
-            render.note(f"the context of {llm.context_tokens} tokens is full; --ctx-size makes it larger")
+        kinds = {kind: given[kind] for kind in ("system", "raw", "parse_special")}
+        text = Growing(llm, options, files, **kinds)
+        text.check()
+        if text.is_chat and text.system is None:
+            text.system = habits.system_prompt
+        text.begin(show=not given["hide_prompt"])
+        for warning in llm.warnings:
+            render.warn(warning)
+        show = partial(_print, llm, given, loaded_seconds)
+        if given["repl"]:
+            from pacos.cli.repl import answer_lines
+
+            answer_lines(text, template, show)
+            finish = "stop"
+        else:
+            finish = _answer(text, name, prompt, show, given)
+        text.keep()
     if finish == "cancelled":
         sys.exit(130)
 
 
-def preset_options(name: str) -> Mapping[str, Any]:
-    """What a model's name gives by default; nothing for a name that leads nowhere, which is told later."""
-    from pacos.hub.names import preset_of
+def _check(given: Mapping[str, Any], reasoning: ReasoningOptions) -> None:
+    """Refuse options that have no effect on each other. Errors: UsageError."""
+    if given["raw"] and given["chat_template"] is not None:
+        raise UsageError("--chat-template has no effect with --raw", hint="drop one of them")
+    if given["raw"] and reasoning != ReasoningOptions():
+        raise UsageError("--reasoning and its like have no effect with --raw", hint="drop one of them")
+    if given["repl"] and given["dump_prompt_tokens"]:
+        raise UsageError("--dump-prompt-tokens has no effect with --repl", hint="drop one of them")
+
+
+def _opened(name: str, given: Mapping[str, Any], prompt: str | None, opening: LoadOptions, template: str | None) -> LLM:
+    from pacos.llm import load
 
     try:
-        return preset_of(name).options
+        with render.waiting(f"loading {name} ..."):
+            return load(name, options=opening, chat_template=template)
+    except ModelNotFound as error:
+        if given["model"] != name or prompt is not None:
+            raise
+        raise ModelNotFound(error.message, hint=f"{error.hint}; a prompt of one word needs -p") from None
+
+
+def _tell_loaded(llm: LLM) -> None:
+    """What the file says about the model, on standard error."""
+    from pacos.hub.describe import describe
+
+    facts = describe(llm.archive)
+    rows = {**facts["file"], **facts["model"], "file_type": facts["weights"]["file_type"]}
+    rows |= {"context": f"{llm.context_tokens} tokens", "cache": render.size_text(llm.cache_bytes)}
+    for name, value in rows.items():
+        click.echo(f"{name:>16} = {render.printable(str(value))}", err=True)
+
+
+def _answer(text: Growing, name: str, prompt: str | None, show: Callable[[Stream], Event], given: Any) -> str:
+    """Answer the prompt; gives why the answer ended."""
+    if prompt is None and text.is_chat:
+        if name != DEFAULT_MODEL:
+            raise UsageError("there is no prompt", hint='give -p "TEXT", pipe text in, or use `pacos chat`')
+        prompt = DEFAULT_PROMPT
+        render.note(f"no prompt given, using: {prompt}")
+    if given["dump_prompt_tokens"]:
+        tokens = text.prompt_tokens(prompt or "")
+        click.echo(str(tokens))
+        for token in tokens:
+            click.echo(f"{text.llm.detokenize([token], special=True)!r}: {token}")
+        return "stop"
+    stream = text.ask(prompt or "")
+    last = show(stream)
+    text.add(stream)
+    if last.finish_reason == "length" and text.options["n_predict"] < 0:
+        render.note(f"the context of {text.llm.context_tokens} tokens is full; --ctx-size makes it larger")
+    return last.finish_reason or "stop"
+
+
+def preset_options(name: str) -> Mapping[str, Any]:
+    """Options that a model has by default: what is set for it, what its name gives, what is set for all.
+
+    Nothing comes from a name that leads nowhere, which is told later. Errors: UsageError for settings that are wrong.
+    """
+    from pacos.hub.names import preset_of
+    from pacos.settings.habits import read_habits
+
+    habits = read_habits()
+    try:
+        named = preset_of(name).options
     except ModelError:
-        return {}
+        named = {}
+    return {**habits.values, **named, **habits.models.get(name, {})}
+
+
+def habits_of(name: str) -> TalkOptions:
+    """How to talk with a model where the command line says nothing; its name's own system message wins.
+
+    Errors: UsageError for settings that are wrong.
+    """
+    from pacos.hub.names import preset_of
+    from pacos.settings.habits import read_habits
+
+    habits = read_habits()
+    found = habits.of(name)
+    try:
+        named = preset_of(name)
+    except ModelError:
+        return found
+    said = habits.models.get(name, {})
+    return replace(
+        found,
+        system_prompt="" if named.system and "system_prompt" not in said else found.system_prompt,
+        template="" if named.template and "template" not in said else found.template,
+    )
+
+
+def default_model() -> str:
+    """The model that answers when none is named. Errors: UsageError for settings that are wrong."""
+    from pacos.settings.habits import read_habits
+
+    return read_habits().of("").default_model or DEFAULT_MODEL
 
 
 def _model_and_words(given: dict[str, Any]) -> tuple[str, str | None]:
@@ -108,39 +220,8 @@ def _model_and_words(given: dict[str, Any]) -> tuple[str, str | None]:
             raise UsageError("the model is given twice", hint="drop --model or the first argument")
         return named, first
     if first is not None and second is None and " " in first.strip() and not Path(first).exists():
-        return DEFAULT_MODEL, first  # a lone argument of several words is a prompt
-    return DEFAULT_MODEL if first is None else first, second
-
-
-def _prompt(words: str | None, prompt: str | None, file: str | None) -> str | None:
-    given = [text for text in (words, prompt, file) if text is not None]
-    if len(given) > 1:
-        raise UsageError("the prompt is given more than once", hint="use one of PROMPT, --prompt and --file")
-    if file is not None:
-        return read_text_option(file, "--file")
-    text = words if words is not None else prompt
-    if text == "-" or (text is None and sys.stdin is not None and not sys.stdin.isatty()):
-        piped = read_text_option("-", "standard input")
-        return piped.rstrip("\n") or None
-    return text
-
-
-def _stream(llm: LLM, name: str, prompt: str | None, given: dict[str, Any], options: dict[str, Any]) -> Stream:
-    if given["raw"] or not llm.has_chat_template:
-        if given["system"] is not None:
-            raise UsageError("--system needs a chat template", hint="drop --raw, or give --chat-template")
-        if not given["raw"]:
-            render.note("the model has no chat template: it goes on with the text itself")
-        return llm.stream(llm.tokenize(prompt or "", parse_special=given["parse_special"]), **options)
-    if given["parse_special"]:
-        raise UsageError("--parse-special needs --raw", hint="in a chat only the template makes special tokens")
-    if prompt is None:
-        if name != DEFAULT_MODEL:
-            raise UsageError("there is no prompt", hint='give -p "TEXT", pipe text in, or use `pacos chat`')
-        prompt = DEFAULT_PROMPT
-        render.note(f"no prompt given, using: {prompt}")
-    messages = [{"role": "system", "content": given["system"]}] if given["system"] else []
-    return llm.stream_chat([*messages, {"role": "user", "content": prompt}], **options)
+        return default_model(), first  # a lone argument of several words is a prompt
+    return default_model() if first is None else first, second
 
 
 def interruptible(stream: Stream) -> Iterator[Event]:
@@ -176,23 +257,35 @@ def _after_the_prompt(stream: Stream) -> Event:
     raise PacosError("an answer ended without a last event")
 
 
-def _print_text(stream: Stream, *, timings: bool) -> str:
+def _print(llm: LLM, given: Mapping[str, Any], loaded_seconds: float, stream: Stream) -> Event:
+    """Print an answer and what it took; gives its last event."""
+    last = _print_json(llm, stream) if given["as_json"] else _print_text(stream)
+    if not given["as_json"]:
+        render.tell_context(last.context)
+    if last.timings is not None and given["verbose"]:
+        for line in render.timings_lines(loaded_seconds, last.timings):
+            click.echo(line, err=True)
+    elif last.timings is not None and given["timings"]:
+        click.echo(render.timings_line(last.timings), err=True)
+    elif last.timings is not None and not given["as_json"]:
+        render.note(render.timings_line(last.timings))
+    return last
+
+
+def _print_text(stream: Stream) -> Event:
     speaker = render.Speaker()
-    finish, spent, use = "stop", None, None
+    last = None
     for event in interruptible(stream):
         speaker.think(event.reasoning)
         speaker.say(event.text)
-        finish, spent, use = event.finish_reason or finish, event.timings or spent, event.context
+        last = event
     speaker.end_line()
-    render.tell_context(use)
-    if spent is not None and timings:
-        click.echo(render.timings_line(spent), err=True)
-    elif spent is not None:
-        render.note(render.timings_line(spent))
-    return finish
+    if last is None:
+        raise PacosError("an answer ended without an event")
+    return last
 
 
-def _print_json(llm: LLM, stream: Stream) -> str:
+def _print_json(llm: LLM, stream: Stream) -> Event:
     events = list(interruptible(stream))
     last = events[-1]
     generated = [token for event in events for token in event.token_ids]
@@ -210,4 +303,4 @@ def _print_json(llm: LLM, stream: Stream) -> str:
             "context": asdict(last.context) if last.context is not None else None,
         }
     )
-    return last.finish_reason or "stop"
+    return last

@@ -1,6 +1,7 @@
 """Where Pacos keeps what it writes: every path of the product begins here.
 
 PACOS_HOME            else the folder `pacos` among the platform's caches
+├── config.json       the user's own defaults
 ├── hub/              repositories in the layout of Hugging Face's cache; without PACOS_HOME that cache itself
 ├── names/            a small file for each name that was given to a model
 ├── files/            model files that were imported, or downloaded from a plain address
@@ -22,6 +23,11 @@ def home() -> Path:
     from platformdirs import user_cache_path
 
     return user_cache_path("pacos", appauthor=False)
+
+
+def habits_file() -> Path:
+    """The user's own defaults."""
+    return home() / "config.json"
 
 
 def hub_folder() -> Path:
