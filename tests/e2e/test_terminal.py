@@ -100,7 +100,7 @@ def terminal(*arguments: str, **variables: str) -> Iterator[Terminal]:
 def test_run_tells_its_speed() -> None:
     with terminal("run", "--seed", "1", "-n", "12") as screen:
         assert screen.end() == 0
-    assert screen.seen.startswith("no prompt given, using: Tell me a story.\n")
+    assert "no prompt given, using: Tell me a story.\n" in screen.seen
     assert "\nprompt " in screen.seen  # on a line of its own, although the answer ended in the middle of one
     assert "generated 12 tokens" in screen.seen
 
