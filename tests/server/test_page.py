@@ -10,6 +10,7 @@ import pytest
 from serving import asynchronous, client_of, served
 
 from pacos.errors import UsageError
+from pacos.server.dialects import dialects
 from pacos.server.page import FOLDER, HEADERS, MEDIA_TYPES
 from pacos.settings.serve import ServeOptions
 
@@ -83,6 +84,22 @@ async def test_the_page_needs_no_key_and_what_it_asks_does() -> None:
         assert (await client.get("/v1/models", headers=KEY)).status_code == 200
         assert (await client.get("/index.html", headers={"Host": "evil.example"})).status_code == 403
         assert (await client.get("/index.html", headers={"Origin": "https://evil.example"})).status_code == 403
+
+
+@asynchronous
+async def test_no_answer_can_be_made_to_run_as_a_page() -> None:
+    """Of all operations, of what is refused and of what is nowhere: a browser guesses no type and runs no script."""
+    async with client_of(metrics=True, allowed_origins=("https://friend.example",)) as client:
+        operations = [one for dialect in dialects() for one in dialect.operations]
+        targets = [(one.method, one.path.replace("{", "").replace("}", "")) for one in operations]
+        for method, path in [*targets, ("GET", "/nowhere"), ("POST", "/health"), ("OPTIONS", "/v1/models")]:
+            reply = await client.request(method, path, headers={"Origin": "https://friend.example"})
+            assert reply.headers["x-content-type-options"] == "nosniff", path
+            policy = reply.headers["content-security-policy"]
+            assert policy.startswith("default-src 'none'"), path
+            assert "frame-ancestors 'none'" in policy, path
+            assert "script-src" not in policy, path
+            assert reply.headers["access-control-allow-origin"] == "https://friend.example", path
 
 
 @asynchronous

@@ -25,7 +25,7 @@ SCHEMA = schemathesis.openapi.from_dict(openapi.document())
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = str(tmp_path_factory.mktemp("state"))
-    limits = ("--ctx-size", "256", "--timeout", "20", "--allowed-hosts", "*", "--metrics")
+    limits = ("--ctx-size", "256", "--timeout", "20", "--allowed-hosts", "*", "--metrics", "--conversations")
     with served("storyteller", *limits, environment={"PACOS_HOME": folder}) as running:
         running.wait_until_ready()
         yield running

@@ -40,6 +40,7 @@ _REQUEST_ID = re.compile(r"[\w.:-]{1,128}", re.ASCII)
 _THREAD_BYTES = 256 << 10  # bodies from here on are parsed beside the event loop
 _THREADS = 64  # they wait more than they compute: embeddings, models that are opened, long texts
 _LAG_SECONDS = 0.1  # how often the event loop's lateness is measured
+_NOTHING_RUNS = ((b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),)  # if shown as a page
 _SAMPLE_SECONDS = 1.0  # how often the numbers for the status view are noted
 
 
@@ -151,7 +152,9 @@ class _Intake:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [*message.get("headers", ()), *self._headers(request, state)]
+                own = [*message.get("headers", ())]
+                closed = "own_rules" in state or any(name == b"content-security-policy" for name, _ in own)
+                message["headers"] = [*own, *self._headers(request, state), *(() if closed else _NOTHING_RUNS)]
             await send(message)
 
         metrics = self.shared.metrics

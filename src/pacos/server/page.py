@@ -124,6 +124,8 @@ class Page:
         return await operation.run(call)
 
     async def _send(self, file: Path, call: Call[Any]) -> ASGIApp:
+        if not self._headers:
+            call.request.scope["state"]["own_rules"] = True
         return await asyncio.to_thread(self._response, file, call.request)
 
     def _response(self, file: Path, request: Request) -> Response:

@@ -136,7 +136,7 @@ def _tagged(call: Call[Any], value: Any) -> Response:
     """A value as the response, or that it is what the client has."""
     data = json_bytes(value)
     tag = f'"{hashlib.sha256(data).hexdigest()[:32]}"'
-    headers = {**call.headers, "ETag": tag, "Cache-Control": "no-cache"}
+    headers = {**call.headers, "ETag": tag, "Cache-Control": "private, no-cache"}
     if tag in call.request.headers.get("if-none-match", ""):
         return Response(status_code=304, headers=headers)
     return Response(data, headers=headers, media_type="application/json")

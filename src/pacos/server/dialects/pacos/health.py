@@ -83,5 +83,6 @@ async def openapi_document(call: Call[None]) -> ASGIApp:
 
 async def docs_page(call: Call[None]) -> ASGIApp:
     """The same to read; it loads nothing from elsewhere."""
-    headers = {"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'"}
+    rules = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
+    headers = {"Content-Security-Policy": rules}
     return Response(openapi.page(), headers=headers, media_type="text/html")
