@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import subprocess
 import time
 from pathlib import Path
 
 import pytest
-from commands import STORYTELLER, here
+from commands import PROGRAM, STORYTELLER, here
 from gguf_builder import two_tensors
 
 from pacos.errors import FormatError, ModelNotFound, UsageError
@@ -220,6 +221,25 @@ def test_defaults_that_are_none_are_not_ignored(home: Path) -> None:
         assert done.code == 3
         assert said in done.err
         assert "the defaults of the name edited" in here("verify").out
+        assert "warning: the defaults of the name edited" in here("list").err
+
+
+def test_types_in_the_list_are_what_files_say(home: Path) -> None:
+    file = home.parent / "a-Q4_K_M.gguf"
+    file.write_bytes(STORYTELLER.read_bytes())
+    silent = two_tensors().save(home.parent, "b-Q5_K_M.gguf")
+    for path in (file, silent):
+        assert here("import", path).code == 0
+    types = {row["name"]: row["type"] for row in here("list", "--json").data}
+    assert types == {"a-Q4_K_M": "Q8_0", "b-Q5_K_M": "Q5_K_M", "storyteller": "Q8_0"}
+
+
+def test_a_list_needs_a_standard_output(home: Path) -> None:
+    done = subprocess.run(
+        ["sh", "-c", 'exec "$@" >&-', "sh", *PROGRAM, "list"], capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 2
+    assert "standard output is closed" in done.stderr
 
 
 def test_two_names_share_files_until_the_last_goes(home: Path) -> None:

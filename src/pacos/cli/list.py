@@ -35,7 +35,7 @@ def command(as_json: bool) -> None:
         (
             render.printable(model.name),
             render.size_text(model.bytes),
-            model.quant,
+            model.type,
             render.ago(model.modified),
             render.printable(f"-> {model.alias_of}" if model.alias_of else model.source or str(model.path)),
         )
@@ -50,7 +50,7 @@ def _data(model: StoredModel) -> dict[str, Any]:
         "path": str(model.path),
         "files": [str(file) for file in model.files],
         "bytes": model.bytes,
-        "type": model.quant or None,
+        "type": model.type or None,
         "modified": model.modified,
         "source": model.source or None,
         "alias_of": model.alias_of or None,

@@ -208,7 +208,7 @@ def table(headers: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     for line in ([list(headers)], cells):
         for row in line:
             padded = (c.rjust(w) if r else c.ljust(w) for c, w, r in zip(row, widths, right, strict=True))
-            click.echo("  ".join(padded).rstrip())
+            write("  ".join(padded).rstrip() + "\n")
 
 
 def size_text(count: float) -> str:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from pacos.errors import FormatError, ModelNotFound, UsageError
+from pacos.errors import CapacityError, FormatError, ModelError, ModelNotFound, UsageError
+from pacos.formats import open_archive
 from pacos.hub.entries import Entry, all_entries, find_entry
+from pacos.hub.file_types import FILE_TYPE_KEY, file_type_name
 from pacos.hub.hub_cache import HubModel, hub_models, repos
 from pacos.hub.spelling import HubName, hub_name, quant_of, shard_of
 from pacos.settings import GenerateOptions, LoadOptions, SamplingOptions, places, read
@@ -68,9 +71,14 @@ class StoredModel:
         return max(self._facts(file).st_mtime for file in self.files)
 
     @property
-    def quant(self) -> str:
-        """The quantization that its name or its file's name tells."""
-        return quant_of(self.name.rpartition(":")[2]) or quant_of(self.path.name)
+    def type(self) -> str:
+        """The type that its file says it has, else the one that the names tell; "" where nothing does."""
+        try:
+            with closing(open_archive(self.path)) as archive:
+                number = archive.metadata.get(FILE_TYPE_KEY)
+        except (ModelError, CapacityError):
+            number = None
+        return file_type_name(number) if number is not None else quant_of(self.name) or quant_of(self.path.name)
 
     def _facts(self, file: Path) -> os.stat_result:
         try:
@@ -110,7 +118,7 @@ class Store:
 
     @property
     def damaged(self) -> list[FormatError]:
-        """What is wrong with files of names that cannot be read."""
+        """What is wrong with names that cannot be read; of their options once `models` has gone through all."""
         return self._read[1]
 
     def models(self) -> Iterator[StoredModel]:
@@ -121,7 +129,10 @@ class Store:
             try:
                 found = self._named(entry, 0)
                 found.bytes  # noqa: B018 - raises where a file is gone
-            except (ModelNotFound, FormatError):
+            except ModelNotFound:
+                continue
+            except FormatError as error:
+                self.damaged.append(error)
                 continue
             yield found
 
