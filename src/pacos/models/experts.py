@@ -9,6 +9,7 @@ from pacos.models.keys import Keys
 
 EXPERTS_MAX = 1 << 10
 _SCALE_MAX = 1e6
+_NUMBERED_SCORES = SCORES[:3]  # that files number, from 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +46,7 @@ class Experts:
             raise keys.refuse("expert_group_count", f"a divisor of {keys.name('expert_count')}, {count}")
         if not 1 <= used <= count // groups * groups_used:
             raise keys.refuse("expert_used_count", f"a number from 1 to {count // groups * groups_used}")
-        score = SCORES[keys.integer("expert_gating_func", 1, len(SCORES), 1) - 1]
+        score = _NUMBERED_SCORES[keys.integer("expert_gating_func", 1, len(_NUMBERED_SCORES), 1) - 1]
         return cls(
             count,
             used,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pacos.ir import ops
 from pacos.ir.graph import Inputs, Tensor, WeightTable
-from pacos.models.blocks import attend, feed_forward, layer_norm_logits, norm, rotated
+from pacos.models.blocks import attend, feed_forward, layer_norm_logits, norm, queries_keys_values
 from pacos.models.hf_config import decoder
 from pacos.models.hparams import Hparams
 from pacos.models.huggingface import HuggingFace
@@ -25,6 +25,8 @@ PHI = HuggingFace(
             attn_k="self_attn.k_proj",
             attn_v="self_attn.v_proj",
             attn_output="self_attn.dense",
+            attn_q_norm="self_attn.q_layernorm",
+            attn_k_norm="self_attn.k_layernorm",
             ffn_up="mlp.fc1",
             ffn_down="mlp.fc2",
         ),
@@ -32,7 +34,6 @@ PHI = HuggingFace(
     metadata=decoder,
     defaults={"layer_norm_eps": 1e-5, "partial_rotary_factor": 0.5},
     activations=("gelu_new", "gelu_pytorch_tanh"),
-    refuses=(("qk_layernorm", False),),
 )
 
 
@@ -43,5 +44,9 @@ def phi2(inputs: Inputs, weights: WeightTable, hp: Hparams) -> Tensor:
     for i in range(hp.layers):
         w = weights.block(i)
         h = norm(x, w, "attn_norm", hp)
-        x = x + attend(rotated(h, w, inputs, hp, i), w, inputs, hp, i) + feed_forward(h, w, ops.gelu_tanh)
+        q, k, v = queries_keys_values(h, w, hp, i)
+        if "attn_q_norm" in w:
+            q, k = norm(q, w, "attn_q_norm", hp), norm(k, w, "attn_k_norm", hp)
+        q, k = (ops.rope(part, inputs.positions, hp.rope) for part in (q, k))
+        x = x + attend((q, k, v), w, inputs, hp, i) + feed_forward(h, w, ops.gelu_tanh)
     return layer_norm_logits(x, inputs, weights, hp)

@@ -1,4 +1,4 @@
-"""StarCoder 1 and SantaCoder: GPT-2 whose queries share one key head.
+"""StarCoder 1 and SantaCoder: GPT-2 whose queries share one key head, or in some fine-tunes have one each.
 
 Source: Hugging Face modeling_gpt_bigcode.py; tensor names as in GGUF arch "starcoder".
 Shapes: T tokens in the step, R rows wanted, D model width, V vocabulary, H query heads, K key heads, E head width.
@@ -9,11 +9,21 @@ from __future__ import annotations
 from pacos.ir import ops
 from pacos.ir.graph import Inputs, Tensor, WeightTable
 from pacos.models.blocks import attend, feed_forward, layer_norm_logits, norm, queries_keys_values
-from pacos.models.hf_config import four_times, sizes
+from pacos.models.hf_config import Config, Metadata, first, four_times, sizes
 from pacos.models.hparams import Hparams
 from pacos.models.huggingface import HuggingFace
 from pacos.models.registry import architecture
-from pacos.models.tensor_names import in_layers, outside
+from pacos.models.tensor_names import gathered_groups, in_layers, layer_pair, outside
+
+
+def _counts(config: Config) -> tuple[int, int]:
+    heads = int(first(config, "num_attention_heads", "n_head"))
+    return heads, 1 if config["multi_query"] else heads
+
+
+def _read_config(config: Config) -> Metadata:
+    return {**sizes(config), **four_times(config), "attention.head_count_kv": _counts(config)[1]}
+
 
 BIGCODE = HuggingFace(
     classes=("GPTBigCodeForCausalLM",),
@@ -22,17 +32,19 @@ BIGCODE = HuggingFace(
         *in_layers(
             "h.{i}",
             attn_norm="ln_1",
-            attn_qkv="attn.c_attn",
             attn_output="attn.c_proj",
             ffn_norm="ln_2",
             ffn_up="mlp.c_fc",
             ffn_down="mlp.c_proj",
         ),
+        *layer_pair("attn_qkv", "attn.c_attn", gathered_groups(_counts), at="h.{i}"),
     ),
-    metadata=lambda config: {**sizes(config), **four_times(config), "attention.head_count_kv": 1},
-    defaults={"layer_norm_epsilon": 1e-5, "tie_word_embeddings": True, "activation_function": "gelu_pytorch_tanh"},
+    metadata=_read_config,
+    defaults={
+        **{"layer_norm_epsilon": 1e-5, "tie_word_embeddings": True, "activation_function": "gelu_pytorch_tanh"},
+        "multi_query": True,
+    },
     activations=("gelu_pytorch_tanh", "gelu_new"),
-    refuses=(("multi_query", True),),
     needless=r"(^|\.)attn\.(masked_)?bias$",
 )
 

@@ -13,6 +13,12 @@ _LONG = {
 }
 
 
+_EXPERTS = {"num_local_experts": 6, "num_experts_per_tok": 2, "router_jitter_noise": 0.01, "attention_bias": True}
+_MIXED = ("PhimoeForCausalLM", "phimoe")
+_SHARES = "takes RMS norms for layer norms and softmax for the sparse mixer; with both changed so, KL is 2e-11"
+_SCALED = {**_LONG, "original_max_position_embeddings": 512, "short_mscale": 1.25, "long_mscale": 1.25}
+
+
 def _long_rope(original: int) -> Case:
     rope = {"rope_parameters": {**_LONG, "original_max_position_embeddings": original}}
     return Case(small(*_PHI3, **rope, original_max_position_embeddings=original, head_dim=None, pad_token_id=0))
@@ -24,4 +30,11 @@ CASES = {
     "phi3": Case(small(*_PHI3, sliding_window=40, head_dim=None, pad_token_id=0), peer="ignores the window"),
     "phi3-long": _long_rope(4),
     "phi3-short": _long_rope(512),
+    "phi2-norms": Case(
+        small("PhiForCausalLM", "phi", **_PHI2, **_PARTIAL, qk_layernorm=True), peer="knows no norms of heads"
+    ),
+    "phimoe": Case(small(*_MIXED, **_EXPERTS, head_dim=None, lm_head_bias=True), peer=_SHARES),
+    "phimoe-long": Case(
+        small(*_MIXED, **_EXPERTS, head_dim=None, lm_head_bias=True, rope_parameters=_SCALED), peer=_SHARES
+    ),
 }

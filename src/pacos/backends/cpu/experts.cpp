@@ -12,7 +12,9 @@ namespace {
 constexpr int kExpertsMax = 1024;   // operands.py refuses more
 constexpr double kLowest = -std::numeric_limits<double>::infinity();
 
-enum Score { kSoftmax = 0, kSigmoid = 1, kSoftmaxOfChosen = 2 };
+constexpr double kMixedShare = 0.02;   // moe.py
+
+enum Score { kSoftmax = 0, kSigmoid = 1, kSoftmaxOfChosen = 2, kSparseMixer = 3 };
 
 void softmax(double* x, int n) {
   const double top = *std::max_element(x, x + n);
@@ -41,6 +43,19 @@ void drop_groups(const double* ranks, int experts, int groups, int used, int mem
   }
   for (int i = 0; i < used; i++) take_best(scores, groups, kept);
   for (int i = 0; i < experts; i++) taken[i] = !kept[i / size];
+}
+
+/* The share of each one chosen among those that come near it, the ones chosen before left out. */
+void mix_sparsely(const double* scores, int experts, const int32_t* chosen, int used, double* weights) {
+  bool left_out[kExpertsMax] = {};
+  for (int u = 0; u < used; u++) {
+    const double best = scores[chosen[u]];
+    double sum = 0;
+    for (int i = 0; i < experts; i++)
+      if (!left_out[i] && !((best - scores[i]) / std::max(std::fabs(scores[i]), best) > kMixedShare)) sum += std::exp(scores[i] - best);
+    weights[u] = 1 / sum;
+    left_out[chosen[u]] = true;
+  }
 }
 
 /* Group slots by expert, keeping their order. */
@@ -163,6 +178,7 @@ void route(Program&, const Instruction& instruction, int64_t row, Columns) {
     weights[u] = shares[chosen[u]];
   }
   if (score == kSoftmaxOfChosen) softmax(weights, used);
+  if (score == kSparseMixer) mix_sparsely(shares, experts, chosen, used, weights);
   for (int u = 0; u < used; u++) sum += weights[u];
   const double scale = given[4] != 0 ? given[5] / std::max(sum, 1e-20) : given[5];
   for (int u = 0; u < used; u++) instruction.out[0]->row(row)[u] = static_cast<float>(weights[u] * scale);

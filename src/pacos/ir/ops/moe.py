@@ -15,7 +15,8 @@ from pacos.lazy import np
 
 Array = Any
 
-SCORES = ("softmax", "sigmoid", "softmax of chosen")
+SCORES = ("softmax", "sigmoid", "softmax of chosen", "sparse mixer")
+_MIXED_SHARE = 0.02  # twice the jitter of Phi 3.5's routers
 
 
 def _route_shape(
@@ -36,6 +37,18 @@ def _softmax(x: Array) -> Array:
     return e / e.sum(axis=-1, keepdims=True)
 
 
+def _mixed(scores: Array, chosen: Array) -> Array:
+    """The share of each one chosen among those of the others that come near it."""
+    weights = np.empty(chosen.shape, scores.dtype)
+    left = scores.copy()
+    for slot in range(chosen.shape[-1]):
+        best = np.take_along_axis(scores, chosen[..., slot : slot + 1], axis=-1)
+        far = (best - scores) / np.maximum(np.abs(scores), best) > np.float32(_MIXED_SHARE)
+        weights[..., slot] = 1 / np.where(far, 0, np.exp(left - best)).sum(axis=-1)
+        np.put_along_axis(left, chosen[..., slot : slot + 1], -np.inf, axis=-1)
+    return weights
+
+
 def _sigmoid(x: Array) -> Array:
     return 1 / (1 + np.exp(-x))
 
@@ -53,6 +66,7 @@ def _best(x: Array, count: int) -> Array:
         sample((3, 16), (16,), used=4, score="sigmoid", groups=4, groups_used=2, normalise=True, scale=2.5),
         sample((3, 16), None, used=3, groups=4, groups_used=3, group_best=1),
         sample((4, 6), None, used=2, score="softmax of chosen"),
+        sample((64, 16), None, used=2, score="sparse mixer"),
     ],
 )
 def route(
@@ -69,13 +83,15 @@ def route(
 ) -> tuple[Array, Array]:
     """Choose experts for each row, and say how much of each one's result to take.
 
-    Scores become probabilities by softmax or sigmoid, or after choosing. The bias is added to choose, not to weigh.
+    Scores become probabilities by softmax or sigmoid, or after choosing; the sparse mixer's are by softmax over those
+    alone that come within a fiftieth of the chosen one. The bias is added to choose, not to weigh.
     Of several groups those with the largest sum of their `group_best` members stay. `normalise` makes a row's weights
     add up to one, before the scale.
     Shapes: scores [T, X], bias [X] or None -> weights [T, U], numbers of experts [T, U] i32; the best first.
-    Source: arXiv:2401.04088 (Mixtral), arXiv:2412.19437 (DeepSeek V3: sigmoid, bias, groups).
+    Source: arXiv:2401.04088 (Mixtral), arXiv:2412.19437 (DeepSeek V3: sigmoid, bias, groups), arXiv:2409.12136 (GRIN:
+    the sparse mixer).
     """
-    shares = {"softmax": _softmax, "sigmoid": _sigmoid}[score](scores) if score != "softmax of chosen" else scores
+    shares = {"softmax": _softmax, "sigmoid": _sigmoid}.get(score, lambda x: x)(scores)
     ranks = shares if bias is None else shares + bias
     if groups > 1:
         by_group = ranks.reshape(len(ranks), groups, -1)
@@ -87,6 +103,8 @@ def route(
     weights = np.take_along_axis(shares, chosen, axis=-1)
     if score == "softmax of chosen":
         weights = _softmax(weights)
+    elif score == "sparse mixer":
+        weights = _mixed(scores, chosen)
     if normalise:
         weights = weights / np.maximum(weights.sum(axis=-1, keepdims=True), np.float32(1e-20))
     return weights * np.float32(scale), chosen.astype(np.int32)
