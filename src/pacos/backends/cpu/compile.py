@@ -318,7 +318,8 @@ class _Compilation:
     def _distances(self, node: Node, *, max_bias: float | None, reach: int | None, **given: Any) -> int | None:
         """The table of what distances cost: ALiBi's slopes, or which bias of its operand each takes."""
         if max_bias is not None:
-            return self._table(alibi_slopes(self._seen[number_of(node, 0)].heads, max_bias))
+            heads = self._seen[number_of(node, 0)].heads
+            return self._table(alibi_slopes(heads, max_bias, given["bias_factor"] or 1.0))
         if reach is None:
             return None
         count = self._seen[number_of(node, 4)].rows

@@ -47,11 +47,12 @@ def _attention_shape(
     return (q.shape[0], H * int(v.shape[2]))
 
 
-def alibi_slopes(heads: int, max_bias: float) -> list[float]:
+def alibi_slopes(heads: int, max_bias: float, factor: float) -> list[float]:
     """ALiBi's slope of each head: powers of one ratio; heads beyond a power of two take those in between."""
     whole = 1 << (heads.bit_length() - 1)
     plain = [2 ** (-max_bias * (i + 1) / whole) for i in range(whole)]
-    return plain + [2 ** (-max_bias * (i + 0.5) / whole) for i in range(heads - whole)]
+    between = [2 ** (-max_bias * (i + 0.5) / whole) for i in range(heads - whole)]
+    return [factor * slope for slope in plain + between]
 
 
 def distance_buckets(count: int, reach: int, *, bidirectional: bool) -> list[int]:
@@ -90,14 +91,15 @@ def attention(
     max_bias: float | None = None,
     after_source: bool | None = None,
     reach: int | None = None,
+    bias_factor: float | None = None,
 ) -> Array:
     """Store keys and values, then attend within each sequence: causally, or to all of its positions up to the last.
 
     Shapes: q [T, H, E], k [T, K, E], v [T, K, F] -> [T, H * F]. A window of W keeps the last W positions, the own
     one counted; 0 keeps all. Chunks of C positions see nothing of those before. `sinks` [H] are scores that each head
     spends on nothing. softcap > 0 bends scores to cap * tanh(score / cap). With `max_bias`
-    each score falls by the distance times its head's slope. To each score its head's one of the `biases` [B, H] is
-    added, by the distance, at most `reach` (see `distance_buckets`). With `after_source` keys of a sequence's source,
+    each score falls by the distance times its head's slope, and times the factor where there is one. To each score its
+    head's one of the `biases` [B, H] is added, by the distance, at most `reach` (see `distance_buckets`). With `after_source` keys of a sequence's source,
     which an encoder has read, are not seen.
     Source: arXiv:1706.03762; slopes: arXiv:2108.12409 (ALiBi); biases: arXiv:1910.10683 (T5).
     """
@@ -112,7 +114,7 @@ def attention(
             scores = np.float32(softcap) * np.tanh(scores / np.float32(softcap))
         distance = positions[:, None] - np.arange(keys.shape[0])[None, :]  # [T, N]
         if max_bias is not None:
-            slopes = np.array(alibi_slopes(H, max_bias), np.float32)[:, None, None]  # [H, 1, 1]
+            slopes = np.array(alibi_slopes(H, max_bias, bias_factor or 1.0), np.float32)[:, None, None]  # [H, 1, 1]
             scores = scores - slopes * np.abs(distance).astype(np.float32)
         if biases is not None and reach is not None:
             buckets = np.array(distance_buckets(len(biases), reach, bidirectional=bidirectional))
