@@ -15,10 +15,10 @@ from pacos.engine.pooling import CopiedRows
 from pacos.errors import UsageError
 from pacos.hub.adopt import open_model
 from pacos.hub.convert import convert
-from pacos.models import Hparams, build_plan, model_for_class
+from pacos.models import Hparams, build_plan
 from pacos.settings import LoadOptions
 
-CASES = [name for name, case in tiny.CASES.items() if model_for_class(case.config["architectures"][0])[0].recurrent]
+CASES = [name for name in tiny.CASES if tiny.architecture_of(name).recurrent]
 FILES = {"rwkv6": rwkv6.write_file, "rwkv7": rwkv.write_file}
 TOKENS, WANTED = 200, range(190, 200)
 

@@ -14,6 +14,8 @@ import numpy as np
 from models import case as cases
 from models.case import CONTEXT, HEADS, HIDDEN, LAYERS, VOCAB, WIDTH, Case, Config
 
+from pacos.models import Architecture, model_for_class
+
 __all__ = ["CONTEXT", "HEADS", "HIDDEN", "LAYERS", "VOCAB", "WIDTH", "Case", "Config"]
 
 PROMPTS = (1, 7, 64, 300)  # tokens; the last is longer than every window of a case
@@ -28,6 +30,12 @@ ENCODERS = cases.every("ENCODERS")
 def case_of(name: str) -> Case:
     """The decoder or encoder of that name."""
     return CASES.get(name) or ENCODERS[name]
+
+
+def architecture_of(case: str) -> Architecture:
+    """The family that a folder of the case belongs to."""
+    config = case_of(case).config
+    return model_for_class(config["architectures"][0], config)[0]
 
 
 def weights(case: str) -> dict[str, np.ndarray]:

@@ -28,6 +28,7 @@ from pacos.hub.weights import read_weights
 from pacos.lazy import np
 from pacos.models import HuggingFace, model_for_class
 from pacos.models.hparams import ROPE_STYLE_KEY
+from pacos.models.huggingface import UNNAMED_CLASSES
 from pacos.models.tensor_names import NORM_ENDING, PLUS_ONE, TensorName
 from pacos.native import address_of
 from pacos.types import Archive, TensorEntry
@@ -185,10 +186,11 @@ def adopt_folder(folder: Path) -> AdoptedArchive:
     Errors: ModelNotFound when a file is missing; FormatError; UnsupportedModel for class, activation or tokenizer.
     """
     config = read_json(folder / CONFIG_NAME)
-    classes = config.get("architectures")
+    unnamed = [name for key, name in UNNAMED_CLASSES.items() if key in config]
+    classes = config.get("architectures") or unnamed
     if not isinstance(classes, list) or not classes or not isinstance(classes[0], str):
         raise FormatError(f"{folder / CONFIG_NAME}: architectures is {classes!a}, needed: a list with a class name")
-    entry, hf = model_for_class(classes[0])
+    entry, hf = model_for_class(classes[0], config)
     metadata: dict[str, Any] = {
         "general.architecture": entry.name,
         "general.name": folder.resolve().name.removesuffix("-hf"),

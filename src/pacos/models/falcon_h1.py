@@ -93,7 +93,7 @@ FALCON_H1 = HuggingFace(
             *in_layers(attn_norm="input_layernorm"),
             TensorName("blk.{i}.ffn_norm", "layers.{i}.pre_ff_layernorm.weight"),  # what llama.cpp looks for
             *ATTENTION,
-            *grouped_names("layers.{i}.mamba", "mamba_n_groups"),
+            *grouped_names("layers.{i}.mamba", lambda config: int(config["mamba_n_groups"])),
             *in_layers("layers.{i}.feed_forward", ffn_gate="gate_proj", ffn_up="up_proj", ffn_down="down_proj"),
         )
     ),

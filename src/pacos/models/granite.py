@@ -1,4 +1,4 @@
-"""Granite 3, also with experts, and MiniCPM 1 and 2: Llama with factors on embeddings, residuals, scores and logits.
+"""Granite 3 and 4, also with experts, MiniCPM 1 and 2: Llama with factors on embeddings, residuals, scores and logits.
 
 Source: Hugging Face modeling_granite.py, and the modeling_minicpm.py of the published folders; tensor names as in
 GGUF arch "granite", "granitemoe" and "minicpm".
@@ -6,6 +6,8 @@ Shapes: T tokens in the step, R rows wanted, D model width, V vocabulary, H quer
 """
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 from pacos.ir import ops
 from pacos.ir.graph import Inputs, Tensor, WeightTable
@@ -50,22 +52,48 @@ GRANITE = HuggingFace(
     refuses=(("position_embedding_type", "rope"),),
 )
 _MIXED, _SHARED = "layers.{i}.block_sparse_moe", "layers.{i}.shared_mlp"
+EXPERTS = (
+    TensorName("blk.{i}.ffn_gate_inp.weight", f"{_MIXED}.router.layer.weight"),
+    TensorName("blk.{i}.ffn_gate_exps.weight", f"{_MIXED}.input_linear.weight", (part(0, 2, axis=1),)),
+    TensorName("blk.{i}.ffn_up_exps.weight", f"{_MIXED}.input_linear.weight", (part(1, 2, axis=1),)),
+    TensorName("blk.{i}.ffn_down_exps.weight", f"{_MIXED}.output_linear.weight"),
+    TensorName("blk.{i}.ffn_gate_shexp.weight", f"{_SHARED}.input_linear.weight", (part(0, 2),)),
+    TensorName("blk.{i}.ffn_up_shexp.weight", f"{_SHARED}.input_linear.weight", (part(1, 2),)),
+    TensorName("blk.{i}.ffn_down_shexp.weight", f"{_SHARED}.output_linear.weight"),
+)
+# Where nobody shares it with experts.
+SHARED_UNIT = (
+    TensorName("blk.{i}.ffn_gate.weight", f"{_SHARED}.input_linear.weight", (part(0, 2),)),
+    TensorName("blk.{i}.ffn_up.weight", f"{_SHARED}.input_linear.weight", (part(1, 2),)),
+    TensorName("blk.{i}.ffn_down.weight", f"{_SHARED}.output_linear.weight"),
+)
 GRANITE_MOE = HuggingFace(
     classes=("GraniteMoeForCausalLM", "GraniteMoeSharedForCausalLM"),
-    names=(
-        *(*ENDS, *TWO_NORMS, *PAIRED_ATTENTION),
-        TensorName("blk.{i}.ffn_gate_inp.weight", f"{_MIXED}.router.layer.weight"),
-        TensorName("blk.{i}.ffn_gate_exps.weight", f"{_MIXED}.input_linear.weight", (part(0, 2, axis=1),)),
-        TensorName("blk.{i}.ffn_up_exps.weight", f"{_MIXED}.input_linear.weight", (part(1, 2, axis=1),)),
-        TensorName("blk.{i}.ffn_down_exps.weight", f"{_MIXED}.output_linear.weight"),
-        TensorName("blk.{i}.ffn_gate_shexp.weight", f"{_SHARED}.input_linear.weight", (part(0, 2),)),
-        TensorName("blk.{i}.ffn_up_shexp.weight", f"{_SHARED}.input_linear.weight", (part(1, 2),)),
-        TensorName("blk.{i}.ffn_down_shexp.weight", f"{_SHARED}.output_linear.weight"),
-    ),
+    names=(*ENDS, *TWO_NORMS, *PAIRED_ATTENTION, *EXPERTS),
     metadata=lambda config: _read_granite(config) | experts(config),
     defaults={"rms_norm_eps": 1e-6, "num_local_experts": 8, "num_experts_per_tok": 2, **_ONES},
     reads=("position_embedding_type", *READS),
     refuses=(("position_embedding_type", "rope"),),
+)
+
+
+def _attends_alone(config: Config) -> bool:
+    return set(config.get("layer_types") or ()) <= {"attention", "full_attention"}
+
+
+GRANITE_4_MOE = replace(
+    GRANITE_MOE,
+    classes=("GraniteMoeHybridForCausalLM",),
+    fits=lambda config: _attends_alone(config) and bool(config["num_local_experts"]),
+)
+GRANITE_4 = replace(
+    GRANITE,
+    classes=("GraniteMoeHybridForCausalLM",),
+    names=(*ENDS, *TWO_NORMS, *PAIRED_ATTENTION, *SHARED_UNIT),
+    metadata=lambda config: _read_granite({**config, "intermediate_size": config["shared_intermediate_size"]}),
+    defaults={**GRANITE.defaults, "num_local_experts": 8, "shared_intermediate_size": 1024},
+    reads=GRANITE_MOE.reads,
+    fits=lambda config: _attends_alone(config) and not config["num_local_experts"],
 )
 MINICPM = HuggingFace(
     classes=("MiniCPMForCausalLM",),
@@ -76,13 +104,13 @@ MINICPM = HuggingFace(
 )
 
 
-@architecture("granite", hf=GRANITE, rope="pairs")
+@architecture("granite", hf=(GRANITE, GRANITE_4), rope="pairs")
 def granite(inputs: Inputs, weights: WeightTable, hp: Hparams) -> Tensor:
     """Logits [R, V] for the rows wanted."""
     return _scaled(inputs, weights, hp, (1.0, 1.0, 1.0))
 
 
-@architecture("granitemoe", hf=GRANITE_MOE, rope="pairs", defaults={"expert_weights_norm": True})
+@architecture("granitemoe", hf=(GRANITE_MOE, GRANITE_4_MOE), rope="pairs", defaults={"expert_weights_norm": True})
 def granitemoe(inputs: Inputs, weights: WeightTable, hp: Hparams) -> Tensor:
     """Logits [R, V] for the rows wanted."""
     return _scaled(inputs, weights, hp, (1.0, 1.0, 1.0))

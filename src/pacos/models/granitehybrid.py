@@ -7,34 +7,36 @@ Shapes: T tokens in the step, R rows wanted, D model width, V vocabulary.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
-from pacos.errors import UnsupportedModel
 from pacos.ir import ops
 from pacos.ir.graph import Inputs, Tensor, WeightTable
 from pacos.models.blocks import logits
+from pacos.models.granite import EXPERTS, SHARED_UNIT
 from pacos.models.hf_config import positive, sizes
+from pacos.models.hf_experts import experts
 from pacos.models.hparams import Hparams
 from pacos.models.huggingface import HuggingFace
 from pacos.models.mixers import attend_anywhere, attention_layers, grouped_mixer, grouped_names, refuse_step_limits
 from pacos.models.mixture import feed_forward
 from pacos.models.registry import architecture
-from pacos.models.tensor_names import ENDS, PAIRED_ATTENTION, TWO_NORMS, TensorName, part
+from pacos.models.tensor_names import ENDS, PAIRED_ATTENTION, TWO_NORMS
+
+
+def _attending(config: Mapping[str, Any]) -> list[bool]:
+    return [kind in ("attention", "full_attention") for kind in config.get("layer_types") or ()]
 
 
 def _metadata(config: Mapping[str, Any]) -> Mapping[str, Any]:
     refuse_step_limits(config)
-    if config.get("num_local_experts"):
-        raise UnsupportedModel("Granite 4 folders with experts are not supported", hint="use their GGUF file")
-    kinds = list(config.get("layer_types") or ())
-    attends = [kind in ("attention", "full_attention") for kind in kinds]
-    if all(attends):
-        raise UnsupportedModel("no layer of this Granite 4 is recurrent", hint="use its GGUF file")
+    attends = _attending(config)
     width = config.get("mamba_d_head")
     inner = positive(config, "mamba_expand") * positive(config, "hidden_size")
-    return sizes(config) | {
+    mixed = bool(config["num_local_experts"])
+    own = {"feed_forward_length": config.get("shared_intermediate_size")}
+    return {**sizes(config), **(experts(config) if mixed else own)} | {
         "context_length": 1 << 20,
-        "feed_forward_length": config.get("shared_intermediate_size"),
         "attention.head_count_kv": attention_layers(config, attends),
         "attention.scale": config.get("attention_multiplier"),
         "embedding_scale": config.get("embedding_multiplier"),
@@ -55,10 +57,8 @@ GRANITE_HYBRID = HuggingFace(
         *ENDS,
         *TWO_NORMS,
         *PAIRED_ATTENTION,
-        *grouped_names("layers.{i}.mamba", "mamba_n_groups"),
-        TensorName("blk.{i}.ffn_gate.weight", "layers.{i}.shared_mlp.input_linear.weight", (part(0, 2),)),
-        TensorName("blk.{i}.ffn_up.weight", "layers.{i}.shared_mlp.input_linear.weight", (part(1, 2),)),
-        TensorName("blk.{i}.ffn_down.weight", "layers.{i}.shared_mlp.output_linear.weight"),
+        *grouped_names("layers.{i}.mamba", lambda config: int(config["mamba_n_groups"])),
+        *SHARED_UNIT,
     ),
     metadata=_metadata,
     defaults={
@@ -68,10 +68,28 @@ GRANITE_HYBRID = HuggingFace(
         **{"mamba_d_conv": 4, "mamba_expand": 2, "position_embedding_type": "nope"},
     },
     reads=("num_local_experts", "position_embedding_type"),
+    fits=lambda config: not all(_attending(config)) and not config["num_local_experts"],
+)
+GRANITE_HYBRID_MOE = replace(
+    GRANITE_HYBRID,
+    names=(
+        *ENDS,
+        *TWO_NORMS,
+        *PAIRED_ATTENTION,
+        *grouped_names("layers.{i}.mamba", lambda config: int(config["mamba_n_groups"])),
+        *EXPERTS,
+    ),
+    fits=lambda config: not all(_attending(config)),
 )
 
 
-@architecture("granitehybrid", hf=GRANITE_HYBRID, rope="pairs", recurrent=True, defaults={"expert_weights_norm": True})
+@architecture(
+    "granitehybrid",
+    hf=(GRANITE_HYBRID, GRANITE_HYBRID_MOE),
+    rope="pairs",
+    recurrent=True,
+    defaults={"expert_weights_norm": True},
+)
 def granitehybrid(inputs: Inputs, weights: WeightTable, hp: Hparams) -> Tensor:
     """Logits [R, V] for the rows wanted."""
     names = ("embedding_scale", "residual_scale", "logit_scale")

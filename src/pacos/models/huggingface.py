@@ -17,6 +17,8 @@ from pacos.models.tensor_names import Config, Names, NameTable
 Reader = Callable[[Config], Mapping[str, Any]]
 
 SILU = ("silu", "swish")
+# Classes of folders whose configs name none, by a key that these alone have.
+UNNAMED_CLASSES = {"ssm_cfg": "MambaLMHeadModel"}
 # What changes the computation in a way that few families have, and the value that is harmless.
 _REFUSED: tuple[tuple[str, Any], ...] = (
     ("scale_attn_by_inverse_layer_idx", False),
@@ -40,6 +42,11 @@ def no_factors(_: Config) -> Mapping[str, list[float]]:
     return {}
 
 
+def whatever_it_says(_: Config) -> bool:
+    """Every config of the class."""
+    return True
+
+
 @dataclass(frozen=True, slots=True)
 class HuggingFace:
     """Folders of some classes, as config.json's `architectures` names them.
@@ -48,7 +55,8 @@ class HuggingFace:
     GGUF keys without the architecture's prefix; None is left out. `activations` lists what the model function
     computes; `reads` names keys that this family handles and others refuse, `refuses` more keys with the one value
     that is computed. `vectors` makes tensors out of the config, such as rotary factors; `numbers` names tensors of one
-    number a layer that are metadata in GGUF; `needless` matches buffers that files may hold but nobody needs.
+    number a layer that are metadata in GGUF; `needless` matches buffers that files may hold but nobody needs. Where
+    several families share a class, `fits` says whether a config, its gaps filled, is of this one.
     """
 
     classes: tuple[str, ...]
@@ -62,6 +70,7 @@ class HuggingFace:
     vectors: Callable[[Config], Mapping[str, list[float]]] = no_factors
     prefixes: tuple[str, ...] = ("model.", "language_model.", "model.", "transformer.")
     needless: str = ""
+    fits: Callable[[Config], bool] = whatever_it_says
 
     def filled(self, config: Config) -> dict[str, Any]:
         """The config with what its class would fill in; of a model that sees or hears too, the part for text."""

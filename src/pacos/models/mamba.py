@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from pacos.errors import UnsupportedModel
 from pacos.ir import ops
 from pacos.ir.graph import Inputs, Tensor, WeightTable
 from pacos.models.blocks import logits
@@ -62,7 +63,36 @@ MAMBA = HuggingFace(
 FALCON = replace(MAMBA, classes=("FalconMambaForCausalLM",))
 
 
-@architecture("mamba", hf=(MAMBA, FALCON), rope="", recurrent=True)
+def published(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A config of state-spaces' own folders in the words of transformers. Errors: UnsupportedModel for attention."""
+    own = config.get("ssm_cfg") or {}
+    if config.get("attn_layer_idx"):
+        raise UnsupportedModel(f"config.json: attn_layer_idx is {config['attn_layer_idx']}, supported is none")
+    if config.get("rms_norm") is False or config.get("d_intermediate"):
+        raise UnsupportedModel("config.json: layer norms or units between mixers are not supported")
+    names = {"d_state": "state_size", "d_conv": "conv_kernel", "expand": "expand", "dt_rank": "time_step_rank"}
+    return {
+        **config,
+        **{theirs: own[name] for name, theirs in names.items() if name in own},
+        **{"hidden_size": config.get("d_model"), "num_hidden_layers": config.get("n_layer")},
+    }
+
+
+def published_kind(config: Mapping[str, Any]) -> str:
+    """Mamba1 or Mamba2, as state-spaces' own folders say."""
+    return str((config.get("ssm_cfg") or {}).get("layer", "Mamba1"))
+
+
+PUBLISHED = replace(
+    MAMBA,
+    classes=("MambaLMHeadModel",),
+    names=(*outside(token_embd="embedding"), *NAMES),
+    metadata=lambda config: _metadata(published(config)),
+    fits=lambda config: published_kind(config) == "Mamba1",
+)
+
+
+@architecture("mamba", hf=(MAMBA, FALCON, PUBLISHED), rope="", recurrent=True)
 def mamba(inputs: Inputs, weights: WeightTable, hp: Hparams) -> Tensor:
     """Logits [R, V] for the rows wanted."""
     x = ops.embed(inputs.tokens, weights["token_embd"])  # [T, D]

@@ -6,7 +6,7 @@ Shapes: T tokens in the step, D model width, C inner width, N width of a state's
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from pacos.errors import FormatError, UnsupportedModel
@@ -37,11 +37,11 @@ def selective_names(at: str) -> Names:
     )
 
 
-def grouped_names(at: str, groups: str) -> Names:
-    """What Mamba 2's mixer is made of; `groups` is the config's key for their number."""
+def grouped_names(at: str, groups: Callable[[Mapping[str, Any]], int]) -> Names:
+    """What Mamba 2's mixer is made of; `groups` finds their number in a config."""
 
     def grouped(shape: Sizes, config: Mapping[str, Any]) -> Sizes:
-        return (int(config[groups]), shape[0] // int(config[groups]))
+        return (groups(config), shape[0] // groups(config))
 
     return (
         *in_layers(at, ssm_in="in_proj", ssm_out="out_proj"),

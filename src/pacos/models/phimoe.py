@@ -12,7 +12,7 @@ from pacos.errors import UnsupportedModel
 from pacos.ir import ops
 from pacos.ir.graph import Inputs, Tensor, WeightTable
 from pacos.models.blocks import attend, layer_norm_logits, norm, queries_keys_values, rope_factors
-from pacos.models.hf_config import Config, Metadata, decoder, long_rope_vectors, rope_settings
+from pacos.models.hf_config import Config, Metadata, decoder, long_rope_vectors, positive, rope_settings
 from pacos.models.hf_experts import READS, expert_names, experts
 from pacos.models.hparams import Hparams
 from pacos.models.huggingface import HuggingFace
@@ -24,11 +24,13 @@ from pacos.models.tensor_names import ATTENTION, ENDS, TWO_NORMS
 def _read(config: Config) -> Metadata:
     found = decoder(config) | experts(config)
     settings, _ = rope_settings(config)
-    magnitudes = {settings.get(f"{name}_mscale") for name in ("long", "short")} - {None}
-    if len(magnitudes) > 1:
-        raise UnsupportedModel(f"config.json: long_mscale and short_mscale differ: {sorted(magnitudes)}")
-    if magnitudes and settings["rope_type"] != "default":
-        found["rope.scaling.attn_factor"] = float(magnitudes.pop())
+    if settings["rope_type"] != "default":
+        magnitude, short = (positive(settings, f"{name}_mscale") for name in ("long", "short"))
+        if magnitude != short:
+            raise UnsupportedModel(
+                f"config.json: long_mscale is {magnitude:g}, short_mscale {short:g}, needed: the same"
+            )
+        found["rope.scaling.attn_factor"] = magnitude
     original = found.get("rope.scaling.original_context_length", config.get("original_max_position_embeddings"))
     return {**found, "rope.scaling.original_context_length": original}
 

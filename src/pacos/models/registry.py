@@ -87,14 +87,20 @@ def model_for(name: object) -> Architecture:
     return found
 
 
-def model_for_class(name: str) -> tuple[Architecture, HuggingFace]:
+def model_for_class(name: str, config: Mapping[str, Any] | None = None) -> tuple[Architecture, HuggingFace]:
     """The family of a Hugging Face class name, as in config.json's `architectures`, and how its folders hold it.
 
+    Of families that share the class it is the one that the config fits, or the first.
     Errors: UnsupportedModel with the class names that are most like it.
     """
-    folders = {one: (entry, hf) for entry in architectures() for hf in entry.hf for one in hf.classes}
+    folders: dict[str, list[tuple[Architecture, HuggingFace]]] = {}
+    for entry in architectures():
+        for hf in entry.hf:
+            for one in hf.classes:
+                folders.setdefault(one, []).append((entry, hf))
     if name in folders:
-        return folders[name]
+        fitting = (found for found in folders[name] if config is None or found[1].fits(found[1].filled(config)))
+        return next(fitting, folders[name][0])
     near = difflib.get_close_matches(name[:_SHOWN_CHARACTERS], sorted(folders), _CLASSES_SHOWN, cutoff=0.3)
     known = ", ".join(near or sorted(folders)[:_CLASSES_SHOWN])
     hint = f"supported: {known} and {len(folders) - _CLASSES_SHOWN} others; pacos.architecture adds one"
