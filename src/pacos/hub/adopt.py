@@ -227,8 +227,13 @@ def _origins(source: Source, family: str, hf: HuggingFace, config: Config) -> di
     table = hf.table()
     numbers = tuple(name.rpartition("}")[2] for name in hf.numbers.values())
     classifies = any(name.startswith("classifier.") for name in source.tensors)
+    senses = {name for name in source.tensors if hf.is_sense(name)}
+    if senses:
+        source.warnings.append(
+            f"{source.path}: {len(senses)} tensors that see or hear are left out: {family} reads text"
+        )
     for name in source.tensors:
-        if hf.is_needless(name) or name.endswith(numbers) or (not classifies and "pooler." in name):
+        if name in senses or hf.is_needless(name) or name.endswith(numbers) or (not classifies and "pooler." in name):
             continue
         rows = table.find(name)
         if not rows:

@@ -31,8 +31,9 @@ _REFUSED: tuple[tuple[str, Any], ...] = (
     ("num_local_experts", 0),
 )
 _ACTIVATION_KEYS = ("hidden_activation", "hidden_act", "activation_function")
-_NEEDLESS = re.compile(
-    r"rotary_emb\.inv_freq$|(^|\.)(vision_tower|audio_tower|multi_modal_projector|embed_vision|embed_audio)\."
+_NEEDLESS = re.compile(r"rotary_emb\.inv_freq$")
+_SENSES = re.compile(
+    r"(^|\.)(vision_tower|vision_model|visual|audio_tower|multi_modal_projector|embed_vision|embed_audio)\."
 )
 _FLOATS = ("epsilon", "freq_base", "freq_base_swa", "factor", "softcapping", "scale", "_fast", "_slow")
 
@@ -90,6 +91,10 @@ class HuggingFace:
     def table(self) -> NameTable:
         """The rows, to be found by the names that files use."""
         return NameTable(self.names, self.prefixes)
+
+    def is_sense(self, name: str) -> bool:
+        """Whether the tensor is of a part that sees or hears."""
+        return bool(_SENSES.search(name))
 
     def is_needless(self, name: str) -> bool:
         """Whether nobody needs the tensor."""

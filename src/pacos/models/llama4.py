@@ -44,7 +44,7 @@ def _read(config: Config) -> dict[str, Any]:
 
 _AT = "layers.{i}.feed_forward"
 LLAMA4 = HuggingFace(
-    classes=("Llama4ForCausalLM",),
+    classes=("Llama4ForCausalLM", "Llama4ForConditionalGeneration"),
     names=(
         *(*ENDS, *TWO_NORMS, *ATTENTION, *shared_names("feed_forward.shared_expert")),
         *in_layers(**{f"ffn_{one}": f"feed_forward.{one}_proj" for one in ("gate", "up", "down")}),

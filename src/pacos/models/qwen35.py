@@ -56,7 +56,7 @@ def _metadata(config: Config) -> Mapping[str, Any]:
 
 
 QWEN35 = HuggingFace(
-    classes=("Qwen3_5ForCausalLM",),
+    classes=("Qwen3_5ForCausalLM", "Qwen3_5ForConditionalGeneration"),
     names=(
         *NAMES,
         *changed(changed(changed(MIXER_NAMES, _VALUES, "conv1d.weight"), _HEADS, "A_log"), _HEADS, "dt_bias"),
@@ -68,14 +68,13 @@ QWEN35 = HuggingFace(
     ),
     metadata=_metadata,
     defaults=DEFAULTS,
-    prefixes=("model.", "language_model."),
-    needless=r"^(mtp|(model\.)?visual)\.",
+    needless=r"^mtp\.",
 )
 
 
 QWEN35_MOE = replace(
     QWEN35,
-    classes=("Qwen3_5MoeForCausalLM",),
+    classes=("Qwen3_5MoeForCausalLM", "Qwen3_5MoeForConditionalGeneration"),
     names=(*QWEN35.names, *expert_names(), *shared_names("mlp.shared_expert")),
     metadata=lambda config: {**_metadata(config), **experts(config)},
     defaults={**DEFAULTS, "num_experts": 256, "num_experts_per_tok": 8, "norm_topk_prob": True},
