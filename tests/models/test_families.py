@@ -116,6 +116,8 @@ FAMILIES = {
     "Jamba": Family("JambaForCausalLM", "jamba", ("jamba", "jamba-experts")),
     "Nemotron-H": Family("NemotronHForCausalLM", "nemotron_h", ("nemotron-h",)),
     "Nemotron 3 Nano": Family("NemotronHForCausalLM", "nemotron_h_moe", ("nemotron-h-experts", "nemotron-h-narrow")),
+    "RWKV 6": Family("Rwkv6ForCausalLM", "rwkv6"),
+    "RWKV 7": Family("RWKV7ForCausalLM", "rwkv7"),
     "SmolLM3": Family("SmolLM3ForCausalLM", "smollm3"),
     "OLMoE": Family("OlmoeForCausalLM", "olmoe"),
     "EXAONE 4": Family("Exaone4ForCausalLM", "exaone4", ("exaone4", "exaone4-whole")),
@@ -128,7 +130,7 @@ FAMILIES = {
     "Apertus": Family("ApertusForCausalLM", "apertus"),
 }
 # Architectures whose test is a file of its own.
-ELSEWHERE = {"jina-bert-v2", "rwkv6", "rwkv7"}
+ELSEWHERE = {"jina-bert-v2"}
 
 
 def classes_of(entry: Architecture) -> set[str]:

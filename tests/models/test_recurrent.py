@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from models import rwkv, rwkv6, tiny
+from models import tiny
 
 from pacos.engine.engine import Engine
 from pacos.engine.load import load_engine
@@ -19,15 +19,12 @@ from pacos.models import Hparams, build_plan
 from pacos.settings import LoadOptions
 
 CASES = [name for name in tiny.CASES if tiny.architecture_of(name).recurrent]
-FILES = {"rwkv6": rwkv6.write_file, "rwkv7": rwkv.write_file}
 TOKENS, WANTED = 200, range(190, 200)
 
 
-@pytest.fixture(scope="module", params=[*CASES, *FILES])
+@pytest.fixture(scope="module", params=CASES)
 def path(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp(request.param)
-    if request.param in FILES:
-        return FILES[request.param](folder / "model.gguf")
     convert(tiny.write_folder(request.param, folder / "model"), folder / "model.gguf", "Q8_0")
     return folder / "model.gguf"
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from models import rwkv, rwkv6, tiny
+from models import tiny
 from models.running import Runner
 
 from pacos import backends
@@ -18,7 +18,6 @@ from pacos.hub.convert import convert
 from pacos.hub.quantize import quantize_file
 
 CASES = ("llama", "llama-factors", "mistral", "qwen2", "qwen3", "gemma2", "gemma3", "gpt2", "gpt-oss", "deepseek2")
-FILES = {"rwkv6": rwkv6.write_file, "rwkv7": rwkv.write_file}
 PROMPTS = dict(enumerate(map(tiny.prompt, tiny.PROMPTS)))
 CUTS = (0, 1, 38, 101, 256, 300)
 
@@ -84,17 +83,12 @@ def test_a_sequence_alone_equals_the_same_among_others(case: str, kind: str, fil
     check_same(backend, alone_next, next_among)
 
 
-@pytest.mark.parametrize(
-    ("case", "kind"),
-    [*((case, kind) for case in tiny.CASES for kind in ("F32", "Q8_0")), *((one, "F32") for one in FILES)],
-)
+@pytest.mark.parametrize("kind", ["F32", "Q8_0"])
+@pytest.mark.parametrize("case", tiny.CASES)
 def test_every_family_computes_the_same_bits_in_every_way(case: str, kind: str, tmp_path: Path) -> None:
     """At once (which the parity tests hold to vectors), in pieces, token by token, among others at other places."""
     path = tmp_path / "model.gguf"
-    if case in FILES:
-        FILES[case](path)
-    else:
-        convert(tiny.write_folder(case, tmp_path / case), path, kind)
+    convert(tiny.write_folder(case, tmp_path / case), path, kind)
     with closing(backends.backend("cpu")) as opened, closing(Runner(path, opened, "F32")) as runner:
         whole = [runner.step([(prompt, 0, slot)])[0] for slot, prompt in PROMPTS.items()]
         among = runner.step([(prompt, 0, slot) for slot, prompt in PROMPTS.items()])

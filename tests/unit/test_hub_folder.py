@@ -198,7 +198,7 @@ def test_every_name_leads_to_its_tensor_and_no_other(hf: HuggingFace) -> None:
     for row in hf.names:
         name = row.hf.replace("{i}", "12").replace("{e}", "3")
         found = [one for one in table.find(hf.prefixes[0] + name) if one.name.gguf == row.gguf.replace("{i}", "12")]
-        assert [(one.name.hf, one.expert) for one in found] == [(name, 3 if "{e}" in row.hf else None)]
+        assert [(one.name.hf, one.expert) for one in found] == [(name, 3 if "{e}" in row.hf else row.place)]
         assert "{" not in found[0].name.gguf
     assert table.find("model.layers.12345.mlp.up_proj.weight") == []
 

@@ -1,6 +1,7 @@
 """RWKV 6: tokens mixed with their predecessors as they themselves say, a state that fades at a pace of their own.
 
-Source: arXiv:2404.05892; tensor names as in GGUF arch "rwkv6". Files alone: no class of transformers holds the family.
+Source: arXiv:2404.05892; folders as the class that RWKV publishes with them has them; tensor names as in GGUF arch
+"rwkv6".
 Shapes: T tokens in the step, R rows wanted, D model width, V vocabulary, H heads, N head width, L narrow width.
 """
 
@@ -10,14 +11,71 @@ from pacos.ir import ops
 from pacos.ir.graph import Inputs, Tensor, WeightTable
 from pacos.ir.ops.recurrent import ROW_WIDTH_MAX
 from pacos.models.blocks import norm, project
+from pacos.models.hf_config import Config, Metadata, positive
+from pacos.models.hf_experts import FLAT
 from pacos.models.hparams import LAYERS_MAX, Hparams
+from pacos.models.huggingface import HuggingFace
+from pacos.models.mamba import CONTEXT
 from pacos.models.registry import architecture
+from pacos.models.tensor_names import TRANSPOSE, Change, TensorName, in_layers, layer_pair, outside
 
 _HEAD_NORM_EPS = 64e-5
+_WIDE = 4096  # from which on published models have wider inner parts
 _MIXED = "wkvrg"  # decay, key, value, receptance, gate: the order of the fused tensors
+_LAYER, _MIXER, _UNIT = "blocks.{i}", "blocks.{i}.attention", "blocks.{i}.feed_forward"
 
 
-@architecture("rwkv6", rope="", recurrent=True)
+def _mix(name: str, hf: str, *changes: Change, place: int | None = None) -> TensorName:
+    return TensorName(f"blk.{{i}}.time_mix_{name}.weight", f"{_MIXER}.{hf}", changes, place=place)
+
+
+def _read(config: Config) -> Metadata:
+    width = int(positive(config, "hidden_size"))
+    wide = width == _WIDE
+    return {
+        "block_count": config.get("num_hidden_layers"),
+        "context_length": CONTEXT,
+        "embedding_length": width,
+        "feed_forward_length": config.get("intermediate_size") or int(width * 3.5) // 32 * 32,
+        "attention.head_count": 0,
+        "attention.layer_norm_epsilon": config.get("layer_norm_epsilon"),
+        "rescale_every_n_layers": 0,  # folders hold weights as they are, and rows are 32-bit floats
+        "wkv.head_size": config.get("head_size"),
+        "time_mix_extra_dim": config.get("time_mix_extra_dim") or (64 if wide else 32),
+        "time_decay_extra_dim": config.get("time_decay_extra_dim") or (128 if wide else 64),
+        "vocab_size": config.get("vocab_size"),
+    }
+
+
+RWKV6 = HuggingFace(
+    classes=("Rwkv6ForCausalLM",),
+    names=(
+        *outside(token_embd="embeddings", output_norm="ln_out", output="head"),
+        *(TensorName(f"token_embd_norm.{kind}", f"blocks.0.pre_ln.{kind}") for kind in ("weight", "bias")),
+        *in_layers(_LAYER, attn_norm="ln1", attn_norm_2="ln2"),
+        *(_mix("lerp_fused", f"time_maa_{name}", place=place) for place, name in enumerate(_MIXED)),
+        *(
+            _mix("lerp_x", "time_maa_x", FLAT),
+            _mix("w1", "time_maa_w1", TRANSPOSE),
+            _mix("w2", "time_maa_w2", TRANSPOSE),
+        ),
+        *(_mix(f"decay_{name}", f"time_decay_{name}", TRANSPOSE) for name in ("w1", "w2")),
+        *(_mix("decay", "time_decay", FLAT), _mix("first", "time_faaaa")),
+        *layer_pair("time_mix_ln", "ln_x", at=_MIXER),
+        *in_layers(_MIXER, **{f"time_mix_{one}": one for one in ("receptance", "key", "value", "gate", "output")}),
+        *(
+            TensorName(f"blk.{{i}}.channel_mix_lerp_{name}.weight", f"{_UNIT}.time_maa_{name}", (FLAT,))
+            for name in ("k", "r")
+        ),
+        *in_layers(_UNIT, **{f"channel_mix_{one}": one for one in ("receptance", "key", "value")}),
+    ),
+    metadata=_read,
+    defaults={"layer_norm_epsilon": 1e-5, "head_size": 64, "tie_word_embeddings": False},
+    prefixes=("rwkv.", "model."),
+)
+
+
+@architecture("rwkv6", hf=RWKV6, rope="", recurrent=True)
 def rwkv6(inputs: Inputs, weights: WeightTable, hp: Hparams) -> Tensor:
     """Logits [R, V] for the rows wanted."""
     halved = hp.keys.integer("rescale_every_n_layers", 0, LAYERS_MAX, 0)  # keeps rows within 16-bit floats

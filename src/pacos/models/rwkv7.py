@@ -1,24 +1,94 @@
 """RWKV 7: tokens mixed with their predecessors, a state that each token reads, corrects and adds to.
 
-Source: arXiv:2503.14456; tensor names as in GGUF arch "rwkv7". Files alone: no class of transformers holds the family.
+Source: arXiv:2503.14456; folders as the flash-linear-attention library has them; tensor names as in GGUF arch "rwkv7".
 Shapes: T tokens in the step, R rows wanted, D model width, V vocabulary, H heads, N head width.
 """
 
 from __future__ import annotations
 
+import math
+
 from pacos.ir import ops
 from pacos.ir.graph import Inputs, Tensor, WeightTable
 from pacos.ir.ops.recurrent import ROW_WIDTH_MAX
 from pacos.models.blocks import norm, project
+from pacos.models.hf_config import Config, Metadata, positive
 from pacos.models.hparams import Hparams
+from pacos.models.huggingface import HuggingFace
+from pacos.models.mamba import CONTEXT
 from pacos.models.registry import architecture
+from pacos.models.tensor_names import Names, TensorName, in_layers, outside, reshaped
 
 _FASTEST = -0.606531  # the logarithm of the strongest decay
 _HEAD_NORM_EPS = 64e-5
 _L2_EPS = 1e-12
+_MIXED = "rwkvag"  # receptance, decay, key, value, rate, gate: the order of the fused tensor
+# Inner widths that configs may leave out: a power of the width and a factor.
+_RANKS = {
+    "decay": ("decay", 0.5, 1.8),
+    "iclr": ("a", 0.5, 1.8),
+    "value_residual_mix": ("v", 0.5, 1.3),
+    "gate": ("gate", 0.8, 0.6),
+}
+_MIXER = "layers.{i}.attn"
+_ROW, _STACKED = (
+    reshaped("row", lambda shape, _: (math.prod(shape),)),
+    reshaped("stacked", lambda shape, _: (1, 1, shape[-1])),
+)
 
 
-@architecture("rwkv7", rope="", recurrent=True)
+def _read(config: Config) -> Metadata:
+    width = int(positive(config, "hidden_size"))
+    ranks = {
+        f"attention.{name}_lora_rank": config.get(f"{hf}_low_rank_dim")
+        or max(1, round(width**power * factor / 32)) * 32
+        for name, (hf, power, factor) in _RANKS.items()
+    }
+    return {
+        "block_count": config.get("num_hidden_layers"),
+        "context_length": CONTEXT,
+        "embedding_length": width,
+        "feed_forward_length": config.get("intermediate_size") or 4 * width,
+        "attention.head_count": 0,
+        "attention.layer_norm_epsilon": config.get("norm_eps"),
+        "wkv.head_size": config.get("head_dim"),
+        **ranks,
+        "vocab_size": config.get("vocab_size"),
+    }
+
+
+def _narrow_names(name: str, at: str = _MIXER, to: str = "blk.{i}", source: str = "") -> Names:
+    lora = f"{at}.{source or name}_lora.lora"
+    parts = {"1": "0.weight", "2": "2.weight", "0": "2.bias"}
+    return tuple(TensorName(f"{to}.time_mix_{name}{part}.weight", f"{lora}.{hf}") for part, hf in parts.items())
+
+
+RWKV7 = HuggingFace(
+    classes=("RWKV7ForCausalLM", "Rwkv7ForCausalLM"),
+    names=(
+        *outside(token_embd="embeddings", output_norm="norm", output="lm_head"),
+        *(TensorName(f"token_embd_norm.{kind}", f"layers.0.pre_norm.{kind}") for kind in ("weight", "bias")),
+        *in_layers(attn_norm="attn_norm", attn_norm_2="ffn_norm"),
+        *(
+            TensorName("blk.{i}.time_mix_lerp_fused.weight", f"{_MIXER}.x_{name}", (_STACKED,), place=place)
+            for place, name in enumerate(_MIXED)
+        ),
+        *(TensorName(f"blk.{{i}}.time_mix_{one}.weight", f"{_MIXER}.{one}", (_ROW,)) for one in ("k_k", "k_a", "r_k")),
+        *(one for name in "wavg" for one in _narrow_names(name)),
+        *_narrow_names("v", "layers.0.attn", "blk.0", source="a"),  # which nobody reads, but llama.cpp asks for
+        *in_layers(_MIXER, time_mix_receptance="r_proj", time_mix_key="k_proj", time_mix_value="v_proj"),
+        *in_layers(_MIXER, time_mix_output="o_proj", time_mix_ln="g_norm"),
+        TensorName("blk.{i}.channel_mix_lerp_k.weight", "layers.{i}.ffn.x_k", (_ROW,)),
+        *in_layers("layers.{i}.ffn", channel_mix_key="key", channel_mix_value="value"),
+    ),
+    metadata=_read,
+    defaults={"norm_eps": 1e-5, "head_dim": 64, "tie_word_embeddings": False},
+    activations=("sqrelu",),
+    needless=r"layers\.0\.attn\.v_lora",
+)
+
+
+@architecture("rwkv7", hf=RWKV7, rope="", recurrent=True)
 def rwkv7(inputs: Inputs, weights: WeightTable, hp: Hparams) -> Tensor:
     """Logits [R, V] for the rows wanted."""
     x = norm(ops.embed(inputs.tokens, weights["token_embd"]), weights, "token_embd_norm", hp)  # [T, D]

@@ -131,13 +131,14 @@ class TensorName:
     """One tensor: `{i}` stands for the layer, `{e}` for the expert whose matrix is one of a stack.
 
     Hugging Face names are without their leading "model." or the like. `changes` happen whenever a folder is opened,
-    `rotary` rows move when it is converted.
+    `rotary` rows move when it is converted. `place` is that in a stack of tensors whose names have no numbers.
     """
 
     gguf: str
     hf: str
     changes: tuple[Change, ...] = ()
     rotary: str = ""
+    place: int | None = None
 
     def shape(self, shape: Sizes, config: Config) -> Sizes:
         """The shape after the changes."""
@@ -213,7 +214,7 @@ _PLACE = re.compile(r"\{([ie])\}")
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A row with its layer filled in, and which expert's matrix this is."""
+    """A row with its layer filled in, and which of a stack this is, mostly an expert's matrix."""
 
     name: TensorName
     expert: int | None
@@ -241,7 +242,7 @@ class NameTable:
             if filled != name:  # a number that the row spells out is another one here
                 continue
             gguf = row.gguf.replace("{i}", numbers.get("i", ""))
-            expert = int(numbers["e"]) if "e" in numbers else None
+            expert = int(numbers["e"]) if "e" in numbers else row.place
             found.append(Found(replace(row, gguf=gguf, hf=name), expert))
         return found
 
