@@ -99,8 +99,8 @@ def attention(
     one counted; 0 keeps all. Chunks of C positions see nothing of those before. `sinks` [H] are scores that each head
     spends on nothing. softcap > 0 bends scores to cap * tanh(score / cap). With `max_bias`
     each score falls by the distance times its head's slope, and times the factor where there is one. To each score its
-    head's one of the `biases` [B, H] is added, by the distance, at most `reach` (see `distance_buckets`). With `after_source` keys of a sequence's source,
-    which an encoder has read, are not seen.
+    head's one of the `biases` [B, H] is added, by the distance, at most `reach` (see `distance_buckets`). With
+    `after_source` keys of a sequence's source, which an encoder has read, are not seen.
     Source: arXiv:1706.03762; slopes: arXiv:2108.12409 (ALiBi); biases: arXiv:1910.10683 (T5).
     """
     cache.append(k, v)
