@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import ctypes
 import re
+import zlib
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -187,6 +188,17 @@ def declared() -> set[str]:
     header = (PACKAGE / "native" / "pacos.h").read_text(encoding="utf-8")
     code = re.sub(r"/\*.*?\*/|//[^\n]*", "", header, flags=re.DOTALL)
     return set(re.findall(r"^PACOS_API\b[^;(]*?\b(\w+)\s*\(", code, re.MULTILINE))
+
+
+def test_a_header_that_changed_has_another_version() -> None:
+    """So that a library built before a change is refused, and does not crash."""
+    lines = (PACKAGE / "native" / "pacos.h").read_text(encoding="utf-8").splitlines()
+    others = [line for line in lines if not line.startswith("#define PACOS_ABI_VERSION ")]
+    number = zlib.crc32("\n".join(others).encode()) & 0x7FFFFFFF
+    assert len(others) == len(lines) - 1
+    said = f"set PACOS_ABI_VERSION in pacos.h and ABI_VERSION in native/__init__.py to {number}"
+    assert f"#define PACOS_ABI_VERSION {number} " in "\n".join(lines), said
+    assert number == native.ABI_VERSION, said
 
 
 def test_library_has_all_that_the_header_declares() -> None:

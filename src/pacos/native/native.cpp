@@ -5,7 +5,7 @@
 #include <malloc.h>
 #endif
 
-extern "C" int32_t pacos_abi_version(void) { return 1; }
+extern "C" int32_t pacos_abi_version(void) { return PACOS_ABI_VERSION; }
 
 extern "C" int32_t pacos_keep_freed_memory(int32_t keep) {
 #if defined(__GLIBC__)
