@@ -59,7 +59,7 @@ def full(page: Any) -> Any:
     expect(page.locator(".message")).to_have_count(2 * len(ATTEMPTS))
     for thought in page.locator(".thought summary").all():
         thought.click()
-    page.wait_for_function("document.querySelector('.katex')")
+    page.wait_for_function("() => document.querySelector('.katex')")
     return page
 
 

@@ -80,7 +80,7 @@ export function takeUp(conversation, message) {
 export function body(conversation, leaf) {
   const system = conversation.system.trim();
   const messages = branch(shown.value.messages, leaf)
-    .filter((one) => one.role === "user" || one.content || one.id === leaf)
+    .filter((one) => one.role === "user" || (one.role === "assistant" && (one.content || one.id === leaf)))
     .map(({ role, content, attachments }) => ({ role, content: withAttachments(content, attachments) }));
   if (system) messages.unshift({ role: "system", content: system });
   return { ...conversation.options, model: conversation.model || "default", messages };

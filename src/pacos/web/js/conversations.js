@@ -19,7 +19,7 @@ export const notices = signal([]);
 const tabs = typeof BroadcastChannel === "undefined" ? null : new BroadcastChannel("pacos");
 if (tabs) tabs.onmessage = () => refresh();
 
-/** Where conversations are kept now; `keeping.js` puts another store here. */
+/** Where conversations are kept now; `keeping.js` may put another store here. */
 export const keeping = { store: browserStore };
 
 export function notice(text, kind = "error") {

@@ -3,7 +3,8 @@
 import { regenerate, runningMessage, stop, takeUpAnswers } from "./answering.js";
 import { copyText } from "./clipboard.js";
 import { notice, openConversation, refresh, shown, shownBranch, startConversation } from "./conversations.js";
-import { refreshModels, usedModel } from "./models.js";
+import { beginKeeping } from "./keeping.js";
+import { readOptions, refreshModels, usedModel } from "./models.js";
 import { replaceRoute, route } from "./route.js";
 import { hearShortcuts } from "./shortcuts.js";
 import { effect, html, render } from "./ui.js";
@@ -33,9 +34,11 @@ async function follow({ name, id }) {
   }
 }
 
+const keepingBegun = beginKeeping();
+
 effect(() => {
   const wanted = route.value;
-  follow(wanted).catch((error) => notice(error.message));
+  keepingBegun.then(() => follow(wanted)).catch((error) => notice(error.message));
 });
 
 // A conversation gets its address with its first message.
@@ -43,6 +46,14 @@ effect(() => {
   const { id, leaf } = shown.value.conversation;
   const at = route.peek();
   if (leaf !== null && at.name === "chat" && !at.id) replaceRoute(`/chat/${encodeURIComponent(id)}`);
+});
+
+effect(() => {
+  if (usedModel.value) readOptions().catch((error) => notice(error.message));
+});
+
+document.addEventListener("visibilitychange", () => {
+  if (!document.hidden) refresh().catch(() => {}); // another page may have changed something
 });
 
 async function watchModels() {
@@ -73,5 +84,4 @@ hearShortcuts({
 });
 
 render(html`<${App} />`, document.querySelector("#app"));
-refresh().catch((error) => notice(`This browser keeps no conversations: ${error.message}`));
 refreshModels().finally(() => setTimeout(watchModels, MODELS_PAUSE_MS));

@@ -65,6 +65,9 @@ export async function openModel(model) {
 
 const optionsByModel = signal({});
 
+/** Whether the server keeps conversations for those who wish it. */
+export const serverKeeps = signal(false);
+
 /** The options of the used model's answers; empty until `readOptions` has asked. @type {{value: Option[]}} */
 export const options = computed(() => optionsByModel.value[usedModel.value?.id] ?? []);
 
@@ -87,7 +90,8 @@ const OURS = new Set(["return_progress"]); // always asked for
 export async function readOptions() {
   const model = usedModel.value;
   if (!model || optionsByModel.value[model.id]) return;
-  const { groups } = await getJson(`/pacos/options?${new URLSearchParams({ model: model.id })}`);
+  const { groups, conversations } = await getJson(`/pacos/options?${new URLSearchParams({ model: model.id })}`);
+  serverKeeps.value = conversations;
   const found = groups.flatMap((group) => group.options.map((one) => option(one, group.name)));
   const order = [...GROUPS.map(([name]) => name), ...Object.values(NAMES)];
   const place = ({ name, group }) => [order.indexOf(group) + 1 || 99, FIRST.indexOf(name) + 1 || 99];

@@ -29,6 +29,7 @@ const TOOLS = [
         type: "object",
         properties: { place: { type: "string", maxLength: 30 }, unit: { enum: ["celsius", "fahrenheit"] } },
         required: ["place", "unit"],
+        additionalProperties: false,
       },
     },
   },

@@ -1,9 +1,9 @@
 /** The options of a conversation: its system prompt, and everything that its answers can be asked for. */
 
 import { change, notice, shown } from "../conversations.js";
-import { options, readOptions, usedModel } from "../models.js";
+import { options } from "../models.js";
 import { prefer, preferences } from "../preferences.js";
-import { html, signal, useEffect, useState } from "../ui.js";
+import { html, signal, useState } from "../ui.js";
 import { IconButton } from "./icons.js";
 
 export const optionsShown = signal(false);
@@ -11,9 +11,6 @@ export const optionsShown = signal(false);
 export function OptionsPanel() {
   const [text, setText] = useState("");
   const { conversation } = shown.value;
-  useEffect(() => {
-    readOptions().catch((error) => notice(error.message));
-  }, [usedModel.value?.id]);
   const close = () => (optionsShown.value = false);
   return html`<aside class="panel" id="options" aria-label="Options"
     onKeyDown=${(event) => event.key === "Escape" && (close(), event.stopPropagation())}>

@@ -1,8 +1,6 @@
 /** The playground: answers in a form, and calls of tools, tried out. */
 
 import { copyText } from "../clipboard.js";
-import { notice } from "../conversations.js";
-import { readOptions, usedModel } from "../models.js";
 import {
   asCurl,
   FORMS,
@@ -16,15 +14,12 @@ import {
   want,
   wanted,
 } from "../playground.js";
-import { html, useEffect, useState } from "../ui.js";
+import { html, useState } from "../ui.js";
 import { Icon, IconButton } from "./icons.js";
 import { rateText } from "./numbers.js";
 import { OptionGroups } from "./options.js";
 
 export function Playground() {
-  useEffect(() => {
-    readOptions().catch((error) => notice(error.message));
-  }, [usedModel.value?.id]);
   return html`<div class="playground"><${Asked} /><${Came} /></div>`;
 }
 
@@ -49,7 +44,7 @@ function Asked() {
       ${form === "none" ? html`<p class="playground-row muted">The answer may be any text.</p>`
         : html`<${FormBox} kind=${kind} text=${texts[form]} problem=${problem} />`}
     </div>
-    <${Run} problem=${problem} />
+    <${Run} problem=${problem} kind=${kind} />
     <details class="group"><summary>Options</summary>
       <${OptionGroups} find="" values=${options} choose=${(values) => want({ options: values })} />
     </details>
@@ -78,23 +73,25 @@ function FormBox({ kind, text, problem }) {
     <textarea class="code-box" rows=${kind.json ? 14 : 4} spellcheck="false" aria-label=${kind.label} value=${text}
       aria-invalid=${problem ? "true" : undefined} onInput=${(event) => set(event.target.value)}></textarea>
     ${problem && html`<p class="error-text" role="alert">${problem}</p>`}
-    <div class="playground-row">
-      ${kind.json && html`<button type="button" class="button" disabled=${problem !== ""}
-        onClick=${() => set(JSON.stringify(JSON.parse(text), null, 2))}>Format</button>`}
-      ${text !== kind.example && html`<button type="button" class="button" onClick=${() => set(kind.example)}>Example</button>`}
-      ${kind.name === "tools" && html`<label>Call <select value=${choice}
-        onChange=${(event) => want({ choice: event.target.value })}>
-        <option value="required">at least one</option><option value="auto">as the model likes</option>
-        <option value="none">none</option></select></label>`}
-    </div>`;
+    ${kind.name === "tools" && html`<div class="playground-row"><label>Call <select value=${choice}
+      onChange=${(event) => want({ choice: event.target.value })}>
+      <option value="required">at least one</option><option value="auto">as the model likes</option>
+      <option value="none">none</option></select></label></div>`}`;
 }
 
-function Run({ problem }) {
+function Run({ problem, kind }) {
   const { running } = outcome.value;
+  const { texts } = wanted.value;
+  const text = texts[kind.name];
+  const set = (value) => want({ texts: { ...texts, [kind.name]: value } });
   return html`<div class="playground-row">
     ${running ? html`<button type="button" class="button" onClick=${stopPlayground}>Stop</button>`
       : html`<button type="button" class="button primary" disabled=${problem !== ""} title="Ctrl Enter"
         onClick=${() => runPlayground()}>Run</button>`}
+    <span class="space"></span>
+    ${kind.json && html`<button type="button" class="button" disabled=${problem !== ""}
+      onClick=${() => set(JSON.stringify(JSON.parse(text), null, 2))}>Format</button>`}
+    ${text !== kind.example && html`<button type="button" class="button" onClick=${() => set(kind.example)}>Example</button>`}
     <button type="button" class="button" disabled=${running} onClick=${startOver}>Start over</button>
   </div>`;
 }

@@ -3,6 +3,7 @@
 import { stopAll } from "../answering.js";
 import { adopt, conversations, keeping, notice, removeConversation, rename, shown, whole } from "../conversations.js";
 import { download, fromJson, toJson, toMarkdown } from "../exchange.js";
+import { copyToServer, keepIn, keepingState } from "../keeping.js";
 import { prefer, preferences } from "../preferences.js";
 import { goTo, route } from "../route.js";
 import { html, signal, useEffect, useRef, useState } from "../ui.js";
@@ -149,6 +150,7 @@ function Foot({ close }) {
   const { theme } = preferences.value;
   const nextTheme = THEMES[(THEMES.indexOf(theme) + 1) % THEMES.length];
   const items = [
+    ...keepingItems(),
     { label: "Import conversations", icon: "upload", run: () => input.current.click() },
     { label: "Export all conversations", icon: "download", run: exportAll },
     { label: "API key", icon: "key", run: changeKey },
@@ -164,6 +166,17 @@ function Foot({ close }) {
       <${IconButton} icon=${theme} label=${`Theme: ${theme}; change to ${nextTheme}`} onClick=${() => prefer({ theme: nextTheme })} />
     </div>
   </footer>`;
+}
+
+function keepingItems() {
+  const { offered, server } = keepingState();
+  if (!offered && !server) return [];
+  const change = (place) => () => keepIn(place).catch((error) => notice(error.message));
+  if (!server) return [{ label: "Keep conversations on the server", icon: "upload", run: change("server") }];
+  return [
+    { label: "Keep conversations in this browser", icon: "download", run: change("browser") },
+    { label: "Copy this browser's to the server", icon: "copy", run: () => copyToServer().catch((error) => notice(error.message)) },
+  ];
 }
 
 async function exportAll() {

@@ -4,6 +4,7 @@ import { bytesText } from "../attachments.js";
 import { change, notice, shown } from "../conversations.js";
 import { models, modelsError, openModel, refreshModels, stateOf, usedModel } from "../models.js";
 import { prefer, preferences } from "../preferences.js";
+import { route } from "../route.js";
 import { html } from "../ui.js";
 import { Icon, IconButton } from "./icons.js";
 import { Menu } from "./menu.js";
@@ -12,6 +13,7 @@ import { conversationItems, goToNew, toggleSidebar } from "./sidebar.js";
 
 export function Topbar() {
   const { conversation } = shown.value;
+  const chat = route.value.name === "chat";
   return html`<header class="topbar">
     <span class="when-sidebar-hidden">
       <${IconButton} icon="sidebar" label="Show conversations" onClick=${toggleSidebar} />
@@ -19,10 +21,10 @@ export function Topbar() {
     </span>
     <${ModelPicker} />
     <span class="space"></span>
-    ${conversation.leaf && html`<${Menu} label="More for this conversation" class="icon-button" align="right"
+    ${chat && conversation.leaf && html`<${Menu} label="More for this conversation" class="icon-button" align="right"
       items=${conversationItems(conversation)}><${Icon} name="more" /><//>`}
-    <${IconButton} icon="options" label="Options" aria-expanded=${optionsShown.value} aria-controls="options"
-      class=${optionsShown.value ? "chosen" : ""} onClick=${() => (optionsShown.value = !optionsShown.value)} />
+    ${chat && html`<${IconButton} icon="options" label="Options" aria-expanded=${optionsShown.value} aria-controls=${optionsShown.value ? "options" : undefined}
+      class=${optionsShown.value ? "chosen" : ""} onClick=${() => (optionsShown.value = !optionsShown.value)} />`}
   </header>`;
 }
 
