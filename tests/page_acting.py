@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 from playwright.sync_api import expect
@@ -19,6 +20,7 @@ def send(page: Any, text: str) -> None:
 
 def answered(page: Any) -> Any:
     """The last answer, once it is complete."""
+    expect(page.locator(".message").last).to_have_class(re.compile("assistant"))
     expect(page.locator(".message.live")).to_have_count(0)
     last = page.locator(".message.assistant").last
     expect(last.locator(".markdown")).not_to_be_empty()

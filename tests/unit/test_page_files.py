@@ -64,3 +64,19 @@ def test_every_import_is_a_file() -> None:
     for name in re.findall(r'(?:href|src)="\./([^"]+\.(?:js|mjs|css|svg))"', page):
         assert (WEB / name).is_file(), name
     assert not re.search(r"<script(?![^>]*\bsrc=)|<style|\son\w+=|style=", page)
+
+
+def loaded_by(path: Path, found: set[str]) -> set[str]:
+    """The modules that a module imports, and those that they do."""
+    for name in re.findall(r"""(?:import|export)\b[^;'"]*?\bfrom\s*["'](\.[^"']+)["']""", path.read_text()):
+        other = (path.parent / name).resolve()
+        if (place := other.relative_to(WEB).as_posix()) not in found:
+            found.add(place)
+            loaded_by(other, found)
+    return found
+
+
+def test_the_page_names_all_modules_so_that_they_come_at_once() -> None:
+    page = (WEB / "index.html").read_text()
+    named = set(re.findall(r'<link rel="modulepreload" href="\./([^"]+)">', page))
+    assert named == loaded_by(WEB / "js" / "main.js", set())

@@ -155,6 +155,7 @@ def test_the_server_keeps_conversations_if_it_is_told_to(
         expect(page.locator(".entry")).to_have_count(0)
         text = ask(page, "Tell me a story about a fox.")
         page.get_by_role("button", name="Answer again").click()
+        expect(page.locator(".message.assistant .versions")).to_contain_text("2 / 2")
         second = answered(page).locator(".markdown").inner_text()
         page.get_by_role("button", name="More", exact=True).click()
         page.get_by_role("menuitem", name="Copy this browser's to the server").click()

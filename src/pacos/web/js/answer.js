@@ -89,20 +89,22 @@ export async function readOn(how) {
 
 /** Read events up to the end of the connection; whether the answer is complete. */
 async function follow(response, { answer, changed }) {
+  let complete = false;
   try {
     for await (const event of events(response, answer.bytes)) {
       answer.bytes = event.bytes;
       answer.waiting = false;
-      if (event.data === "[DONE]") return true;
+      complete ||= event.data === "[DONE]";
+      if (complete) continue; // to the end, so that the connection serves again
       if (event.name === "error") throw refusal(event.data);
       take(answer, JSON.parse(event.data));
       changed(answer);
     }
   } catch (error) {
     if (error.name === "AbortError" || error.fatal) throw error;
-    return false; // the connection broke
+    return complete; // the connection broke
   }
-  return false;
+  return complete;
 }
 
 function refusal(data) {

@@ -58,9 +58,17 @@ export async function messagesOf(id) {
   return found.sort((a, b) => a.created - b.created);
 }
 
+/** Write; what is asked for is written even if the page is left at once. */
+function write(work) {
+  return transaction("readwrite", (conversations, messages) => {
+    work(conversations, messages);
+    conversations.transaction.commit();
+  });
+}
+
 /** Keep a conversation and some of its messages. @param {Conversation} conversation @param {object[]} changed */
 export function save(conversation, changed = []) {
-  return transaction("readwrite", (conversations, messages) => {
+  return write((conversations, messages) => {
     conversations.put(conversation);
     for (const one of changed) messages.put(one);
   });
@@ -68,7 +76,7 @@ export function save(conversation, changed = []) {
 
 /** Forget some messages. @param {Conversation} conversation as it is without them @param {string[]} ids */
 export function removeMessages(conversation, ids) {
-  return transaction("readwrite", (conversations, messages) => {
+  return write((conversations, messages) => {
     conversations.put(conversation);
     for (const id of ids) messages.delete(id);
   });
