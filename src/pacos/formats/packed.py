@@ -3,8 +3,8 @@ scales that runs of columns share.
 
 Where a block type of GGUF holds the same numbers, the rows are laid out anew in it and no weight changes: codes of at
 most eight bits under F16 scales become Q4_0, Q5_0 or Q8_0 by their range. Others become floats.
-Source: GPTQModel's and AutoAWQ's packing, compressed-tensors' pack-quantized, DeepSeek's inference/kernel.py, the OCP
-8-bit floating point and Microscaling specifications.
+Source: GPTQModel's and AutoAWQ's packing, transformers' BitNet integration, compressed-tensors' pack-quantized,
+DeepSeek's inference/kernel.py, the OCP 8-bit floating point and Microscaling specifications.
 Shapes: R rows of all matrices of a tensor, N rows of one, D columns, G groups of columns.
 """
 
@@ -193,9 +193,59 @@ class FourBitFloats:
         return np.concatenate([self.exponents[begin:end, :, None], joined], axis=2).reshape(end - begin, -1)
 
 
+# ---- BitNet ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Ternary:
+    """w = step * code, codes -1, 0 and 1: two bits each in a fourth of the rows, the low bits of the first one.
+
+    Shapes: packed [N / 4, D] u8.
+    """
+
+    shape: tuple[int, ...]
+    kind: str
+    packed: Bytes
+    step: float
+
+    def floats(self, begin: int, end: int) -> Floats:
+        """Code times step."""
+        rows = np.arange(begin, end)
+        fourth = len(self.packed)
+        shifts = (rows // fourth * 2).astype(np.uint8)[:, None]
+        codes = (self.packed[rows % fourth] >> shifts & 3).astype(np.float32) - 1
+        return codes * np.float32(self.step)
+
+    def blocks(self, kind: str, begin: int, end: int) -> Bytes:
+        """Codes in the type's layout; TQ2_0 rounds the step to F16."""
+        return np.frombuffer(quants.quantize(kind, self.floats(begin, end)), np.uint8)
+
+
+@dataclass(frozen=True, slots=True)
+class Rounded:
+    """Weights that training went on from, each rounded to -1, 0 or 1 times the mean of their sizes.
+
+    Shapes: whole [N, D].
+    """
+
+    shape: tuple[int, ...]
+    kind: str
+    whole: Callable[[], Floats]
+
+    def floats(self, begin: int, end: int) -> Floats:
+        """The rounded weights."""
+        whole = self.whole()
+        step = np.float32(max(float(np.mean(np.abs(whole))), 1e-5))
+        return np.clip(np.round(whole[begin:end] / step), -1, 1) * step
+
+    def blocks(self, kind: str, begin: int, end: int) -> Bytes:
+        """The same in the type's layout; TQ2_0 rounds the step to F16."""
+        return np.frombuffer(quants.quantize(kind, self.floats(begin, end)), np.uint8)
+
+
 # ---- any of them ---------------------------------------------------------------------------------------------------
 
-Packed = Codes | Eights | FourBitFloats
+Packed = Codes | Eights | FourBitFloats | Ternary | Rounded
 
 
 def rows_of(packed: Packed, kind: str) -> Iterator[Any]:

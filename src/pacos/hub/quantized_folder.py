@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 from pacos import quants
 from pacos.errors import UnsupportedModel
 from pacos.formats.mapped import MADE_IN_MEMORY, MappedArchive
-from pacos.formats.packed import Eights, FourBitFloats, Packed, eight_bit_floats, rows_of
+from pacos.formats.packed import Eights, FourBitFloats, Packed, Rounded, Ternary, eight_bit_floats, rows_of
 from pacos.hub.hf_files import read_json_if_there
-from pacos.hub.quantized_codes import Made, compressed, gptq_or_awq, need, part_of, whole_bytes
+from pacos.hub.quantized_codes import Made, array_of, compressed, gptq_or_awq, need, part_of, whole_bytes
 from pacos.lazy import need_numpy, np
 from pacos.types import TensorEntry
 
@@ -27,9 +27,10 @@ if TYPE_CHECKING:
 
 Config = Mapping[str, Any]
 
-METHODS = ("fp8", "fbgemm_fp8", "compressed-tensors", "gptq", "awq", "mxfp4")
+METHODS = ("fp8", "fbgemm_fp8", "compressed-tensors", "gptq", "awq", "mxfp4", "bitnet")
 _EIGHTS = ("F8_E4M3", "F8_E5M2")
 _TILE = (128, 128)
+_TERNARY_BLOCK = 256  # of TQ2_0
 # Scales of activations and of the KV cache, which change no weight.
 _OF_ACTIVATIONS = re.compile(
     r"(^|[._])(input_scale|input_scale_ub|input_zero_point|activation_scale|output_scale|qscale_act|[kvq]_scale|prob_output_scale)$"
@@ -90,7 +91,7 @@ def unpacked(source: MappedArchive, folder: Path, config: Config) -> MappedArchi
         raise UnsupportedModel(f"{folder}: the weights are quantized by {method!a}", hint=hint)
     found: dict[str, tuple[Packed, list[str]]] = {}
     for name in source.tensors:
-        for maker in (gptq_or_awq, compressed, _mxfp4, _eights, whole_bytes):
+        for maker in (gptq_or_awq, compressed, _mxfp4, _ternary, _eights, whole_bytes):
             made = maker(source, name, said)
             if made is not None:
                 found[made[0]] = made[1:]
@@ -152,6 +153,28 @@ def _mxfp4(source: MappedArchive, name: str, said: Config) -> Made | None:
     shape = (*codes.shape[:-2], codes.shape[-2] * 32)
     packed = FourBitFloats(shape, "MXFP4", codes.reshape(-1, *codes.shape[-2:]), exponents.reshape(-1, codes.shape[-2]))
     return name, packed, [scales]
+
+
+def _ternary(source: MappedArchive, name: str, said: Config) -> Made | None:
+    """BitNet: four rows in one byte and a scale, which some divide by; or floats that are rounded when they are used.
+
+    Source: transformers' integrations/bitnet.py.
+    """
+    entry = source.tensors[name]
+    if said.get("quant_method") != "bitnet" or len(entry.shape) != 2 or not name.endswith("_proj.weight"):
+        return None
+    if said.get("use_rms_norm"):
+        problem = f"{source.path}: quantization_config.use_rms_norm is true"
+        raise UnsupportedModel(problem, hint="norms within BitNet's matrices are not computed; get GGUF")
+    kind = "TQ2_0" if entry.shape[1] % _TERNARY_BLOCK == 0 else "F32"
+    if said.get("quantization_mode") == "online":
+        return name, Rounded(entry.shape, kind, lambda: array_of(source, name).astype(np.float32)), []
+    codes = part_of(source, name, ("U8",))
+    scale_name = f"{name}_scale"
+    scales = part_of(source, scale_name, ("F32", "F16", "BF16")).astype(np.float32).reshape(-1)
+    need(len(scales) == 1 and scales[0] != 0, source, scale_name, f"holds {len(scales)} numbers, needed is one")
+    step = float(scales[0] if said.get("linear_class") == "autobitlinear" else 1 / scales[0])
+    return name, Ternary((4 * codes.shape[0], codes.shape[1]), kind, codes, step), [scale_name]
 
 
 def _scale_names(name: str) -> Iterator[str]:

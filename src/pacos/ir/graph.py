@@ -166,7 +166,7 @@ class WeightTable:
         return WeightTable(self._trace, self._entries, self._prefix + prefix)
 
     def _full(self, name: str) -> str:
-        return self._prefix + (name if name.endswith((".weight", ".bias")) else f"{name}.weight")
+        return self._prefix + (name if name.endswith((".weight", ".bias", ".scale")) else f"{name}.weight")
 
     def get(self, name: str) -> Tensor | None:
         """The weight, or None when the file has none of that name."""

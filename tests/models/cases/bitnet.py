@@ -1,0 +1,11 @@
+from __future__ import annotations
+
+from models.case import Case, small
+
+CASES = {
+    "bitnet": Case(
+        small("BitNetForCausalLM", "bitnet", hidden_act="relu2", tie_word_embeddings=True),
+        peer="it has SiLU in its place of squared rectifiers",
+    ),
+    "bitnet-silu": Case(small("BitNetForCausalLM", "bitnet", tie_word_embeddings=True)),
+}
