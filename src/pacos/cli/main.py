@@ -35,9 +35,25 @@ _PARTS = {
     "growing",
     "repl",
     "session-files",
+    "other-flags",
 }  # modules here that are no commands
 _TEXT_CHARACTERS = 700
-_OTHER_NAMES = {"ls": "list", "remove": "rm", "delete": "rm", "info": "show"}  # those of igllama and Ollama
+_OTHER_NAMES = {
+    "ls": "list",
+    "remove": "rm",
+    "delete": "rm",
+    "info": "show",
+    "server": "serve",
+}  # those of igllama and Ollama
+_OTHER_LINES = {  # how lines for other programs begin, and how ours do
+    "-v": ("--version",),
+    "-V": ("--version",),
+    "infer": ("run",),
+    "repl": ("run", "--repl"),
+    "prompt-tokens": ("tokenize",),
+    "dump-tokens": ("tokenize",),
+}
+_OWN_FLAGS = ("-h", "--help", "--version")
 _COMMAND_ORDER = (
     *("run", "chat", "pull", "list", "show", "tokenize", "embed", "rerank", "bench", "perplexity", "convert"),
     *("quantize", "imatrix"),
@@ -73,6 +89,10 @@ class Commands(click.Group):
         except BrokenPipeError:
             raise ReaderLeft from None
 
+    def parse_args(self, context: click.Context, arguments: list[str]) -> list[str]:
+        """Find the command, also in lines that were written for other programs."""
+        return super().parse_args(context, our_line(arguments))
+
     def list_commands(self, context: click.Context) -> list[str]:
         """Names of the command files, the everyday ones first."""
         names = {found.name.replace("_", "-") for found in pkgutil.iter_modules(pacos.cli.__path__)} - _PARTS
@@ -106,6 +126,16 @@ class Commands(click.Group):
             near = difflib.get_close_matches(name, self.list_commands(context), 2)
             context.fail(f"no command {name!r}." + (f" Did you mean {' or '.join(near)}?" if near else ""))
         return super().resolve_command(context, arguments)
+
+
+def our_line(arguments: list[str]) -> list[str]:
+    """A whole line with our command: llama-rs's first program had none, and others have other names for some."""
+    first = arguments[0] if arguments else ""
+    if first in _OTHER_LINES:
+        return [*_OTHER_LINES[first], *arguments[1:]]
+    if first.startswith("-") and first.partition("=")[0] not in _OWN_FLAGS:
+        return ["run", *arguments]
+    return list(arguments)
 
 
 def _summary(name: str) -> str:

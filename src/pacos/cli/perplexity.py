@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pacos.cli import render
-from pacos.cli.options import Sectioned, groups_from, read_text_option, with_options
+from pacos.cli.options import groups_from, read_text_option, with_options
+from pacos.cli.other_flags import TakesOthers
 from pacos.errors import UsageError
 from pacos.settings import LoadOptions
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 DEFAULT_CONTEXT_TOKENS = 512
 
 
-@click.command(cls=Sectioned)
+@click.command(cls=TakesOthers)
 @click.argument("model")
 @click.option("-f", "--file", required=True, metavar="FILE", help="The text; - is standard input.")
 @click.option("--chunks", type=click.IntRange(min=-1), default=-1, metavar="N", help="Chunks to score; -1 is all.")

@@ -8,10 +8,11 @@ import click
 
 from pacos.cli import render
 from pacos.cli.convert import check_output
+from pacos.cli.other_flags import TakesOthers
 from pacos.errors import UsageError
 
 
-@click.command()
+@click.command(cls=TakesOthers)
 @click.argument("source")
 @click.argument("output", type=click.Path(path_type=Path))
 @click.argument("type_name", metavar="TYPE")

@@ -18,7 +18,8 @@ import click
 from pacos.cli import render
 from pacos.cli.asking import read_prompt, read_template
 from pacos.cli.growing import Growing
-from pacos.cli.options import Sectioned, groups_from, read_constraint_files, with_constraint_files, with_options
+from pacos.cli.options import groups_from, read_constraint_files, with_constraint_files, with_options
+from pacos.cli.other_flags import TakesOthers
 from pacos.cli.session_files import SessionFiles, with_session_files
 from pacos.errors import ModelError, ModelNotFound, PacosError, UsageError
 from pacos.settings import GenerateOptions, LoadOptions, SamplingOptions
@@ -34,7 +35,7 @@ DEFAULT_PROMPT = "Tell me a story."
 _GROUPS = (SamplingOptions, GenerateOptions, ConstraintOptions, ReasoningOptions, LoadOptions)
 
 
-@click.command(cls=Sectioned)
+@click.command(cls=TakesOthers)
 @click.argument("model", required=False, metavar="[MODEL]")
 @click.argument("words", required=False, metavar="[PROMPT]")
 @click.option("-m", "--model", "--model-path", "model_option", metavar="MODEL", help="The model, as an option.")

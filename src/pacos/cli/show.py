@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pacos.cli import render
+from pacos.cli.other_flags import TakesOthers
 from pacos.errors import FormatError
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ _LABELS = {
 _UNITS = {"context_tokens": " tokens", "window_tokens": " tokens"}
 
 
-@click.command()
+@click.command(cls=TakesOthers)
 @click.argument("model")
 @click.option("--tensors", is_flag=True, help="List every tensor: name, type, shape, bytes.")
 @click.option("--metadata", is_flag=True, help="List every metadata key; long values are cut.")

@@ -9,10 +9,11 @@ import click
 
 from pacos.cli import render
 from pacos.cli.options import only_these, read_text_option
+from pacos.cli.other_flags import TakesOthers
 from pacos.errors import UsageError
 
 
-@click.command()
+@click.command(cls=TakesOthers)
 @click.argument("model")
 @click.argument("text", required=False)
 @click.option("-f", "--file", metavar="FILE", help="Read the text from a file; - is standard input.")

@@ -11,6 +11,7 @@ from pacos.errors import UsageError
 from pacos.settings.option import INT_MAX, check, option, shown
 
 CHOICES_MAX = 4096
+NAMED_GRAMMARS = {"json": '{"type": "object"}', "json-array": '{"type": "array"}'}  # igllama's names
 
 
 def _schema_text(value: Any) -> Any:
@@ -36,7 +37,11 @@ def _choices(value: Any) -> Any:
 class ConstraintOptions:
     """What an answer must look like; at most one of these."""
 
-    grammar: str = option("", flags=("--grammar",), help="Grammar in GBNF that the answer obeys.")
+    grammar: str = option(
+        "",
+        flags=("--grammar",),
+        help="Grammar in GBNF that the answer obeys; json or json-array: any object, any list.",
+    )
     json_schema: str = option(
         "", flags=("--json-schema", "-j"), normal=_schema_text, help="JSON schema that the answer obeys."
     )
@@ -48,6 +53,11 @@ class ConstraintOptions:
 
     def __post_init__(self) -> None:
         check(self)
+        if self.grammar in NAMED_GRAMMARS:
+            if self.json_schema:
+                raise UsageError(f"grammar {self.grammar} and json_schema are both given", hint="drop one of them")
+            object.__setattr__(self, "json_schema", NAMED_GRAMMARS[self.grammar])
+            object.__setattr__(self, "grammar", "")
 
 
 @dataclass(frozen=True, slots=True)
