@@ -148,7 +148,11 @@ class SavedTexts:
         count, computed = found.pop("tokens", 0), found.pop("computed", 0)
         for key, value in self._head(salt, tokens_alone=not computed).items():
             if found.get(key) != value:
-                whose = "another API key or salt" if key == "salt" else "another model, or of one opened otherwise"
+                whose = (
+                    "another API key or salt"
+                    if key == "salt"
+                    else "another model or version of Pacos, or of one opened otherwise"
+                )
                 raise FormatError(f"{name} is a text of {whose}", hint="compute the text anew and save it")
         good = isinstance(count, int) and isinstance(computed, int) and 0 <= computed <= count and count > 0
         pages = -(-computed // self._pool.page_tokens) if good else 0
