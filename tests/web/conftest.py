@@ -15,7 +15,7 @@ CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", 
 PATIENCE_MS = 15_000  # on machines that do much else
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # while one is open, an event loop runs: other files' tests could run none
 def browser() -> Iterator[Any]:
     if CHROMIUM is None:
         pytest.skip("no Chromium is here; install the system's package chromium")
