@@ -8,13 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from commands import STORYTELLER
 from fake_llm import FakeLLM, FakeModels, fake_spec
 from serving import asynchronous, client_of
 
+from pacos.cli.serve import specs_of
 from pacos.errors import CapacityError, FormatError, ModelNotFound, UsageError
-from pacos.server.model_file import ModelSpec, file_bytes, read_model_file, spec_of
+from pacos.hub.parts import split_file
+from pacos.server.model_file import ModelSpec, file_bytes, read_model_file, read_models_folder, spec_of
 from pacos.server.residency import Residency
 from pacos.settings import LoadOptions
+from pacos.settings.serve import ServeOptions
 
 SIZE = file_bytes(fake_spec())
 
@@ -300,3 +304,43 @@ def test_model_file_that_is_wrong(tmp_path: Path, text: str, said: str) -> None:
     with pytest.raises(UsageError) as caught:
         read_model_file(file)
     assert said in str(caught.value)
+
+
+def test_models_of_a_folder(tmp_path: Path) -> None:
+    for name in ("b.gguf", "a.gguf", "mmproj-F16.gguf", ".hidden.gguf", "notes.txt", "sub/inner.gguf"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).symlink_to(STORYTELLER)
+    (tmp_path / "empty").mkdir()
+    found = read_models_folder(tmp_path, LoadOptions(ctx_size=64), defaults={"temp": 0.0})
+    assert [one.name for one in found] == ["a", "b", "inner"]
+    assert {(one.ahead, one.options.ctx_size, one.defaults["temp"]) for one in found} == {(False, 64, 0.0)}
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "gone.gguf").symlink_to(tmp_path / "nowhere")
+    assert len(read_models_folder(tmp_path, LoadOptions())) == 3
+    (tmp_path / "other" / "a.gguf").symlink_to(STORYTELLER)
+    with pytest.raises(UsageError, match="two models are called 'a'"):
+        read_models_folder(tmp_path, LoadOptions())
+
+
+@pytest.mark.parametrize(("name", "problem"), [("none", "cannot be read"), ("empty", "holds no model")])
+def test_folders_without_models(tmp_path: Path, name: str, problem: str) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UsageError, match=problem):
+        read_models_folder(tmp_path / name, LoadOptions())
+
+
+def test_only_first_parts_are_models(tmp_path: Path) -> None:
+    split = tmp_path / "split"
+    split.mkdir()
+    split_file(STORYTELLER, split / "big", max_tensors=20)
+    assert len(list(split.iterdir())) == 2
+    (found,) = read_models_folder(split, LoadOptions())
+    assert found.name == "big"
+
+
+def test_a_folder_is_served_alone_or_beside_names(tmp_path: Path) -> None:
+    (tmp_path / "a.gguf").symlink_to(STORYTELLER)
+    serving = ServeOptions(models_dir=str(tmp_path))
+    opening = LoadOptions(ctx_size=64)
+    assert [one.name for one in specs_of([], serving, opening, None, {})] == ["a"]
+    assert [one.name for one in specs_of(["storyteller"], serving, opening, None, {})] == ["storyteller", "a"]

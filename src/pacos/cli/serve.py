@@ -171,20 +171,21 @@ def specs_of(
     defaults: Mapping[str, Any],
 ) -> list[ModelSpec]:
     """The models that are to be served. Errors: UsageError, ModelNotFound."""
-    from pacos.server.model_file import check_names, read_model_file, spec_of
+    from pacos.server.model_file import check_names, read_model_file, read_models_folder, spec_of
 
+    said: dict[str, Any] = {"chat_template": chat_template, "defaults": defaults}
     from_file = read_model_file(Path(serving.models_file)) if serving.models_file else []
-    if not names and not from_file:
+    folder = Path(serving.models_dir)
+    from_folder = read_models_folder(folder, opening, **said) if serving.models_dir else []
+    if not names and not from_file and not from_folder:
         names = [DEFAULT_MODEL]
     if serving.alias and len(names) != 1:
         raise UsageError("--alias is given, and not exactly one model", hint="use NAME=MODEL, or aliases in the file")
-    if not names and (opening != LoadOptions() or chat_template is not None or defaults):
+    if not names and not from_folder and (opening != LoadOptions() or chat_template is not None or defaults):
         raise UsageError("options of a model have no effect on those of --models-file", hint="write them into the file")
-    specs = [
-        spec_of(name, opening, aliases=serving.alias, chat_template=chat_template, defaults=defaults) for name in names
-    ]
-    check_names([*specs, *from_file])
-    return [*specs, *from_file]
+    specs = [*(spec_of(name, opening, aliases=serving.alias, **said) for name in names), *from_file, *from_folder]
+    check_names(specs)
+    return specs
 
 
 @command.command("start", context_settings={"ignore_unknown_options": True, "allow_extra_args": True})

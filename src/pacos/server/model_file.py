@@ -14,12 +14,13 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from pacos.errors import UsageError
+from pacos.hub.adopt import CONFIG_NAME
 from pacos.hub.names import find
 from pacos.hub.store import StoredModel
 from pacos.llm.preset import opening_options
@@ -27,6 +28,7 @@ from pacos.settings import GenerateOptions, LoadOptions, SamplingOptions, option
 from pacos.settings.constraint import ConstraintOptions, ReasoningOptions
 
 NAME_CHARACTERS_MAX = 200
+_PART = re.compile(r"-(\d+)-of-\d+$", re.ASCII)
 _OWN_KEYS = ("model", "aliases", "chat_template", "keep_alive_seconds", "defaults", "ahead")
 
 
@@ -56,7 +58,7 @@ def spec_of(model: str, options: LoadOptions, **more: Any) -> ModelSpec:
     if not equals or "/" in name:  # a path may hold the sign
         path, name = model, ""
     found = find(path)
-    stem = re.sub(r"-0*1-of-\d+$", "", found.path.stem)
+    stem = _PART.sub("", found.path.stem)
     name = _named(name or (path if found.named or not path.strip("./") else stem))
     place = path if found.named else str(found.path)
     return ModelSpec(name, place, options=with_preset(options, found), **more)
@@ -103,6 +105,38 @@ def read_model_file(path: Path) -> list[ModelSpec]:
     specs = [_spec(path, name, entry) for name, entry in models.items()]
     check_names(specs)
     return specs
+
+
+def read_models_folder(folder: Path, options: LoadOptions, **more: Any) -> list[ModelSpec]:
+    """The models of a folder, each opened when it is asked for: GGUF files, Hugging Face folders, one level deep too.
+
+    Errors: UsageError when the folder cannot be read or holds none.
+    """
+    try:
+        found = list(_models_in(folder, depth=1))
+    except OSError as error:
+        hint = "give --models-dir a folder of GGUF files"
+        raise UsageError(f"{folder} cannot be read: {error.strerror}", hint=hint) from error
+    specs = [spec_of(str(one.absolute()), options, ahead=False, **more) for one in found]
+    if not specs:
+        raise UsageError(f"{folder} holds no model", hint="put GGUF files there, or folders with one each")
+    check_names(specs)
+    return specs
+
+
+def _models_in(folder: Path, depth: int) -> Iterator[Path]:
+    """What in a folder may be a model: no later part of one, and nothing that sees pictures for another."""
+    for path in sorted(folder.iterdir()):
+        part = _PART.search(path.stem)
+        if path.name.startswith((".", "mmproj")) or (part and int(part[1]) != 1):
+            continue
+        if path.is_dir():
+            if (path / CONFIG_NAME).exists():
+                yield path
+            elif depth:
+                yield from _models_in(path, depth - 1)
+        elif path.suffix == ".gguf" and path.is_file():
+            yield path
 
 
 def check_names(specs: Iterable[ModelSpec]) -> None:

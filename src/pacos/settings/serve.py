@@ -51,6 +51,12 @@ class ServeOptions:
     models_file: str = option(
         "", flags=("--models-file",), metavar="FILE", help="TOML file of models and their settings."
     )
+    models_dir: str = option(
+        "",
+        flags=("--models-dir",),
+        metavar="FOLDER",
+        help="Folder whose models are offered too, also those in folders of it; each is opened when it is asked for.",
+    )
     store: bool = option(
         True,
         flags=("--store",),
