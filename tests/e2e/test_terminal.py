@@ -119,9 +119,9 @@ def test_no_colour_and_dumb_terminals_get_plain_text() -> None:
 
 
 def test_a_conversation() -> None:
-    with terminal("chat", "--temp", "0", "-n", "12") as screen:
+    with terminal("chat", "--simple-io", "--temp", "0", "-n", "12") as screen:
         screen.until("> ")
-        assert "1024 tokens of context" in screen.seen
+        assert "context 1024 tokens" in screen.seen
         screen.type("Tell me a story about a dragon.\n")
         screen.until("generated 12 tokens")
         assert "Once upon a time" in screen.seen
@@ -134,7 +134,8 @@ def test_a_conversation() -> None:
 
 
 def test_ctrl_c_stops_the_answer_and_not_the_conversation() -> None:
-    with terminal("chat", "--seed", "1", "--ignore-eos", "-c", "100000", "--rope-scale", "100") as screen:
+    endless = ("--seed", "1", "--ignore-eos", "-c", "100000", "--rope-scale", "100")
+    with terminal("chat", *endless, TERM="dumb") as screen:
         screen.until("> ")
         screen.type("Tell me a story.\n")
         screen.until(" a ", 3)
@@ -146,7 +147,7 @@ def test_ctrl_c_stops_the_answer_and_not_the_conversation() -> None:
 
 
 def test_ctrl_c_twice_and_ctrl_d_end_a_conversation() -> None:
-    with terminal("chat") as screen:
+    with terminal("chat", "--simple-io") as screen:
         screen.until("> ")
         screen.settle()
         screen.type("half a line\x03")
@@ -155,7 +156,7 @@ def test_ctrl_c_twice_and_ctrl_d_end_a_conversation() -> None:
         screen.settle()
         screen.type("\x03")
         assert screen.end() == 130
-    with terminal("chat") as screen:
+    with terminal("chat", "--simple-io") as screen:
         screen.until("> ")
         screen.type("\x04")
         assert screen.end() == 0
@@ -172,7 +173,7 @@ def test_ctrl_c_stops_a_run() -> None:
 
 
 def test_a_terminal_that_goes_away_ends_the_program() -> None:
-    with terminal("chat") as screen:
+    with terminal("chat", "--simple-io") as screen:
         screen.until("> ")
         screen.process.send_signal(signal.SIGHUP)
         assert screen.end() != 0

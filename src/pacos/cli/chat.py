@@ -1,139 +1,142 @@
-"""`pacos chat`: a plain conversation, line by line."""
+"""`pacos chat`: talk with a model; what is said is kept."""
 
 from __future__ import annotations
 
-import signal
-import sys
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from pacos.cli import render
-from pacos.cli.options import TEXT_BYTES_MAX, Sectioned, groups_from, with_options
-from pacos.cli.run import DEFAULT_MODEL, interruptible, preset_options
-from pacos.errors import ContextFull, PacosError, UsageError
+from pacos.cli.options import (
+    Sectioned,
+    groups_from,
+    read_constraint_files,
+    read_text_option,
+    with_constraint_files,
+    with_options,
+)
+from pacos.cli.run import DEFAULT_MODEL, default_model, habits_of, preset_options
+from pacos.errors import UsageError
 from pacos.settings import GenerateOptions, LoadOptions, SamplingOptions
-from pacos.settings.constraint import ReasoningOptions
+from pacos.settings.constraint import ConstraintOptions, ReasoningOptions
 
 if TYPE_CHECKING:
+    from pacos.cli.talk.keeping import Keeper
+    from pacos.cli.talk.room import Room
+    from pacos.cli.talk.talk import Talk
     from pacos.llm import LLM
 
-_HELP = "/clear starts anew, /exit ends (so does Ctrl-D), Ctrl-C stops an answer."
-
-_GROUPS = (SamplingOptions, GenerateOptions, ReasoningOptions, LoadOptions)
+_GROUPS = (SamplingOptions, GenerateOptions, ConstraintOptions, ReasoningOptions, LoadOptions)
+_LATEST = ""
 
 
 @click.command(cls=Sectioned)
-@click.argument("model", required=False, default=DEFAULT_MODEL, metavar="[MODEL]")
+@click.argument("model", required=False, metavar="[MODEL]")
+@click.option("-m", "--model", "model_option", metavar="MODEL", help="The model, as an option.")
+@click.option("-p", "--prompt", metavar="TEXT", help="Answer this and end; - reads standard input.")
 @click.option("-sys", "--system", metavar="TEXT", help="System message of the conversation.")
-@click.option("--chat-template", metavar="NAME|FILE", help="Use this chat template instead of the model's own.")
+@click.option("--chat-template", "--template", metavar="NAME|FILE", help="Use this chat template, not the model's own.")
+@click.option("--resume", is_flag=False, flag_value=_LATEST, metavar="[NAME]", help="Go on with a kept conversation.")
+@click.option("--continue", "go_on", is_flag=True, help="Go on with the latest conversation.")
+@click.option("--no-save", is_flag=True, help="Keep nothing of what is said, unless /save is typed.")
+@click.option("--simple-io", is_flag=True, help="Read and print plain lines, as on a dumb terminal.")
+@click.option("--no-markdown", is_flag=True, help="Show answers as they come.")
+@click.option("--show-thoughts", is_flag=True, help="Show thoughts unfolded.")
+@click.option("-q", "--quiet", is_flag=True, help="Print no banner and no speeds.")
+@click.option("--timings", is_flag=True, help="Print speeds after each answer.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object for each answer.")
+@with_constraint_files
 @with_options(*_GROUPS)
 def command(**given: Any) -> None:
-    """Talk with a model, line by line.
+    """Talk with a model.
 
-    MODEL is a GGUF file, a Hugging Face folder or a name; without it, the bundled storyteller answers.
+    MODEL is a GGUF file, a Hugging Face folder or a name; without it, the bundled storyteller answers, or whoever did
+    in the conversation that is gone on with. /help lists what can be typed besides questions. Questions can be piped
+    in, one a line.
+
+    Example:  pacos chat storyteller --system "You tell short stories."
     """
+    from pacos.cli.talk.keeping import Keeper
+    from pacos.cli.talk.room import Room
+    from pacos.cli.talk.screen import Look, is_capable
+    from pacos.sessions import Sessions
+
+    read_constraint_files(given)
+    prompt = _prompt(given["prompt"])
+    keeper = Keeper(Sessions, off=given["no_save"])
+    try:
+        talk = _begin(given, keeper)
+        can_edit = is_capable() and not given["simple_io"]
+        look = Look(markdown=not given["no_markdown"], thoughts=given["show_thoughts"])
+        kinds = {name: given[name] for name in ("as_json", "quiet", "timings")}
+        with render.quieted(on=given["quiet"]), talk:
+            room = Room(talk, look, can_edit=can_edit, **kinds)
+            if prompt is not None:
+                talk.ask(prompt)
+                room.answer()
+                return
+            room.show_banner()
+            if talk.exchanges:
+                room.show_resumed()
+            room.run(_questions(room))
+    finally:
+        keeper.close()
+
+
+def _prompt(text: str | None) -> str | None:
+    found = read_text_option("-", "standard input").rstrip("\n") if text == "-" else text
+    if found is not None and not found.strip():
+        raise UsageError("the prompt is empty", hint="give some words, or leave --prompt out")
+    return found
+
+
+def _begin(given: dict[str, Any], keeper: Keeper) -> Talk:
+    """A new talk, or one that goes on. Errors: those of loading; UsageError for no such conversation."""
+    from pacos.cli.talk.keeping import TEMPLATE
+    from pacos.cli.talk.talk import Talk
     from pacos.llm import load
 
-    *groups, opening = groups_from(_GROUPS, given, preset_options(given["model"]))
+    if given["go_on"] and given["resume"]:
+        raise UsageError("--continue and --resume are both given", hint="drop one of them")
+    name = _LATEST if given["go_on"] else given["resume"]
+    kept = None if name is None else keeper.wanted(name)
+    model = _model(given) or (kept.model if kept is not None else "") or default_model()
+    habits = habits_of(model)
+    preset: Mapping[str, Any] = preset_options(model) if kept is None else {**preset_options(model), **kept.parameters}
+    *groups, opening = groups_from(_GROUPS, given, preset)
+
+    def opened(model: str, template: str | None) -> LLM:
+        with render.waiting(f"loading {model} ..."):
+            return load(model, options=opening, chat_template=template)
+
+    template = given["chat_template"]
+    if template is None:
+        template = kept.parameters.get(TEMPLATE) if kept is not None else habits.template or None
+    llm = opened(model, template)
     options = {one: getattr(group, one) for group in groups for one in group.__slots__}
-    with render.waiting(f"loading {given['model']} ..."):
-        llm = load(given["model"], options=opening, chat_template=given["chat_template"])
-    with llm:
-        llm.template  # a broken template is told at the start  # noqa: B018
-        for text in llm.warnings:
-            render.warn(text)
-        render.note(f"{llm.path.name}: {llm.context_tokens} tokens of context. {_HELP}")
-        _converse(llm, given["system"], options)
+    talk = Talk(llm, model, keeper, options=options, opener=opened, template=template)
+    llm.template  # a broken template is told at the start  # noqa: B018
+    if kept is not None:
+        talk.go_on_with(kept)
+    if given["system"] is not None or kept is None:
+        talk.system = given["system"] if given["system"] is not None else habits.system_prompt
+    given["quiet"] = given["quiet"] or habits.quiet
+    return talk
 
 
-def _converse(llm: LLM, system: str | None, options: dict[str, Any]) -> None:
-    start = [{"role": "system", "content": system}] if system else []
-    messages = list(start)
-    for line in _lines():
-        words = line.strip()
-        if words in ("/exit", "/quit", "/bye"):
-            return
-        if words == "/clear":
-            messages = list(start)
-            render.note("a new conversation")
-        elif words == "/help":
-            click.echo(_HELP, err=True)
-        elif words.startswith("/"):
-            click.echo(f"no command {render.printable(words.split()[0], 40)!r}. {_HELP}", err=True)
-        elif words:
-            messages.append({"role": "user", "content": line})
-            _answer(llm, messages, options)
+def _model(given: Mapping[str, Any]) -> str | None:
+    first, named = given["model"], given["model_option"]
+    if first is not None and named is not None:
+        raise UsageError("the model is given twice", hint="drop --model or the argument")
+    name: str | None = first if named is None else named
+    if name == "":
+        raise UsageError("the model's name is empty", hint=f"leave it out for {DEFAULT_MODEL}, or give a file")
+    return name
 
 
-def _lines() -> Iterator[str]:
-    """What the user types or pipes in, line by line."""
-    if sys.stdin is None:
-        return
-    if not render.stdin_is_terminal():
-        sys.stdin.reconfigure(errors="replace")  # type: ignore[union-attr]  # text streams have it
-        while line := sys.stdin.readline(TEXT_BYTES_MAX):
-            if len(line) == TEXT_BYTES_MAX:
-                raise UsageError(f"standard input: a line of more than {TEXT_BYTES_MAX >> 20} MiB")
-            yield line.rstrip("\r\n")
-        return
-    with suppress(ImportError):
-        import readline  # noqa: F401  # line editing and history for input()
-    for name in ("SIGTERM", "SIGHUP"):  # readline may sleep through Python's handlers, and here nothing is half-written
-        if callable(signal.getsignal(getattr(signal, name, signal.SIGINT))) and hasattr(signal, name):
-            signal.signal(getattr(signal, name), signal.SIG_DFL)
-    interrupted = False
-    while True:
-        try:
-            line = _typed_line()
-        except EOFError:
-            click.echo("", err=True)
-            return
-        except KeyboardInterrupt:
-            if interrupted:
-                raise
-            interrupted = True
-            click.echo("", err=True)
-            render.note("Ctrl-C again, Ctrl-D or /exit ends")
-            continue
-        interrupted = False
-        yield line
+def _questions(room: Room) -> Iterator[str]:
+    from pacos.cli.talk.editor import edited_questions
+    from pacos.cli.talk.plain import plain_questions
 
-
-def _typed_line() -> str:
-    if render.stdout_is_terminal():
-        return input("> ")
-    click.echo("> ", nl=False, err=True)  # standard output is for answers alone
-    line = sys.stdin.readline()
-    if not line:
-        raise EOFError
-    return line.rstrip("\n")
-
-
-def _answer(llm: LLM, messages: list[dict[str, str]], options: dict[str, Any]) -> None:
-    speaker, text, timings, finish, use = render.Speaker(), "", None, None, None
-    try:
-        for event in interruptible(llm.stream_chat(messages, **options)):
-            speaker.think(event.reasoning)
-            speaker.say(event.text)
-            text += event.text
-            timings, finish, use = event.timings or timings, event.finish_reason, event.context
-    except PacosError as error:
-        messages.pop()  # the question stays out of the conversation that could not take it
-        speaker.end_line()
-        hint = f"{error.hint or ''}; /clear starts anew" if isinstance(error, ContextFull) else error.hint
-        click.echo(f"error: {error.message}" + (f"; {hint}" if hint else ""), err=True)
-        return
-    if not speaker.at_line_start or not text:
-        render.write("\n")
-    render.tell_context(use)
-    if timings is not None:
-        render.note(render.timings_line(timings))
-    if finish == "length" and options["n_predict"] < 0:
-        render.note(f"the context of {llm.context_tokens} tokens is full; /clear starts anew")
-    if text:
-        messages.append({"role": "assistant", "content": text})
-    else:
-        messages.pop()  # stopped before it began: templates want answers between questions
+    return edited_questions(room) if room.can_edit else plain_questions()

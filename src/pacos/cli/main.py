@@ -36,6 +36,7 @@ _PARTS = {
     "repl",
     "session-files",
     "other-flags",
+    "talk",
 }  # modules here that are no commands
 _TEXT_CHARACTERS = 700
 _OTHER_NAMES = {

@@ -89,14 +89,12 @@ class Speaker:
         if not text:
             return
         self.at_line_start = text.endswith("\n")
-        if self._plain and not text.isprintable():
-            text = "".join(c for c in text if c in "\n\t" or c not in _ACTING)
-        write(text)
+        write(harmless(text) if self._plain else text)
 
     def think(self, text: str) -> None:
         """The next piece of a thought: dim, on standard error, on a terminal only."""
         if text and on_terminal():
-            sys.stderr.write(styled("".join(c for c in text if c in "\n\t" or c not in _ACTING), dim=True))
+            sys.stderr.write(styled(harmless(text), dim=True))
             sys.stderr.flush()
 
     def end_line(self) -> None:
@@ -145,6 +143,11 @@ def printable(text: str, most: int = 200) -> str:
     """Text from a file made safe for a terminal: control characters escaped, cut to `most` characters."""
     cut = text if len(text) <= most else text[: most - 1] + "…"
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in cut)
+
+
+def harmless(text: str) -> str:
+    """Text of a model without what would act on a terminal, such as escape sequences; line breaks and tabs stay."""
+    return text if text.isprintable() else "".join(c for c in text if c in "\n\t" or c not in _ACTING)
 
 
 def timings_line(timings: Timings) -> str:

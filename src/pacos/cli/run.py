@@ -225,13 +225,17 @@ def _model_and_words(given: dict[str, Any]) -> tuple[str, str | None]:
     return default_model() if first is None else first, second
 
 
-def interruptible(stream: Stream) -> Iterator[Event]:
-    """Pass events on. Ctrl-C ends them with a last event "cancelled"; pressed again, it ends the program at once."""
+def interruptible(stream: Stream, leave: Callable[[], object] = lambda: None) -> Iterator[Event]:
+    """Pass events on. Ctrl-C ends them with a last event "cancelled"; pressed again, it ends the program at once.
+
+    `leave` is called before that.
+    """
     pressed = False
 
     def stop(number: int, frame: object) -> None:
         nonlocal pressed
         if pressed:
+            leave()
             os._exit(130)
         pressed = True
         stream.cancel()

@@ -1,0 +1,235 @@
+"""`pacos chat` on a real terminal, as a person sees it: tmux holds the screen."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+from pathlib import Path
+
+import pytest
+from tmux_screen import TmuxScreen, needs_tmux, tmux_screen
+
+from pacos.sessions import Sessions
+
+pytestmark = [pytest.mark.e2e, needs_tmux]
+SHORT = ("chat", "--temp", "0", "-n", "12")
+ENDLESS = ("chat", "--seed", "1", "--ignore-eos", "-c", "100000", "--rope-scale", "100")
+READY = "0/1024 tokens"
+MARKDOWN = (
+    r"""root ::= "# Sorting\n\nA **stable** sort keeps *equal* items in order:\n\n```python\ndef by_length(words):\n"""
+)
+MARKDOWN += (
+    r'''    return sorted(words, key=len)  # stable\n```\n\n1. It compares keys,\n2. it never swaps equals.\n"'''
+)
+THINKER = "{% for m in messages %}{{ m.content }}\n{% endfor %}{{ '<think>\n' }}"
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Conversations and history of each test's own."""
+    monkeypatch.setenv("PACOS_HOME", str(tmp_path))
+    return tmp_path
+
+
+def ask(screen: TmuxScreen, question: str) -> str:
+    """Type a question and wait for its answer: the prompt is there again, below."""
+    screen.type(question)
+    screen.until(question)
+    screen.keys("Enter")
+    return screen.until(lambda seen: waits(seen, question))
+
+
+def waits(seen: str, question: str) -> bool:
+    """Whether the next question is awaited after that one."""
+    return re.search(r"^>$", seen.partition(f"> {question}\n")[2], re.MULTILINE) is not None
+
+
+def questions() -> list[str]:
+    """What was asked in the latest conversation, as it was kept."""
+    with Sessions() as sessions:
+        latest = sessions.latest()
+        return [] if latest is None else [one.content for one in sessions.path(latest.id) if one.role == "user"]
+
+
+def test_a_question_and_its_answer() -> None:
+    with tmux_screen(*SHORT) as screen:
+        first = screen.until(READY)
+        assert "storyteller · llama · Q8_0" in first
+        assert "/help lists the commands" in first
+        seen = ask(screen, "Tell me a story about a dragon.")
+        assert "> Tell me a story about a dragon.\nOnce upon a time, there was a" in seen
+        assert re.search(r"^█*░+ \d+/1024 tokens · \d+ tokens/s · storyteller · Tell me a story", seen, re.MULTILINE)
+        screen.keys("C-d")
+        assert screen.end() == 0
+
+
+def test_ctrl_c_stops_and_keeps_an_answer_and_then_quits() -> None:
+    with tmux_screen(*ENDLESS) as screen:
+        screen.until("0/100000 tokens")
+        screen.type("Tell me a story.")
+        screen.keys("Enter")
+        screen.until(lambda seen: seen.count(" a ") > 5)
+        screen.type("typed ahead")
+        screen.keys("C-c")
+        screen.until("stopped; /continue goes on")
+        screen.until("> typed ahead")
+        screen.keys("C-c")
+        screen.until("Ctrl-C again")
+        screen.keys("C-c")
+        assert screen.end() == 130
+        assert "Traceback" not in screen.shown(history=True)
+    with Sessions() as sessions:
+        latest = sessions.latest()
+        assert latest is not None
+        answer = sessions.path(latest.id)[-1]
+    assert answer.role == "assistant"
+    assert answer.details["finish_reason"] == "cancelled"
+    assert len(answer.content) > 50
+
+
+def test_nothing_is_lost_when_it_is_killed() -> None:
+    with tmux_screen(*ENDLESS, "-n", "30") as screen:
+        screen.until("0/100000 tokens")
+        ask(screen, "Tell me about a cat.")
+        screen.type("/set n_predict -1")
+        screen.keys("Enter")
+        screen.until("n_predict is -1")
+        screen.type("And about a dog?")
+        screen.keys("Enter")
+        screen.until(lambda seen: seen.partition("a dog?\n")[2].count(" a ") > 5)
+        os.kill(screen.pid, signal.SIGKILL)
+    assert questions() == ["Tell me about a cat.", "And about a dog?"]
+    with tmux_screen("chat", "--continue", "-n", "5", "-c", "100000", "--rope-scale", "100") as screen:
+        seen = screen.until("/100000 tokens")
+        assert "going on with 'Tell me about a cat.': 2 questions" in seen
+        assert "/retry asks it again" in seen
+        screen.type("/retry")
+        screen.keys("Enter")
+        screen.until("tokens/s")
+        screen.keys("C-d")
+        assert screen.end() == 0
+    with Sessions() as sessions:
+        latest = sessions.latest()
+        assert latest is not None
+        assert [one.role for one in sessions.path(latest.id)] == ["user", "assistant"] * 2
+
+
+def test_the_terminal_changes_its_size_while_an_answer_comes() -> None:
+    with tmux_screen(*ENDLESS) as screen:
+        screen.until("0/100000 tokens")
+        screen.type("Tell me a story.")
+        screen.keys("Enter")
+        for columns, rows in ((40, 24), (100, 12), (60, 30)):
+            before = len(screen.shown(history=True))
+            screen.resize(columns, rows)
+            screen.until(lambda seen, before=before: len(screen.shown(history=True)) > before + 500)  # type: ignore[misc]
+        screen.keys("C-c")
+        screen.until("stopped")
+        seen = " ".join(screen.shown(history=True, joined=True).split())
+    with Sessions() as sessions:
+        latest = sessions.latest()
+        assert latest is not None
+        words = sessions.path(latest.id)[-1].content.split()
+    assert " ".join(words[:30]) in seen
+    assert " ".join(words[-30:]) in seen
+    assert seen.count(" ".join(words[:8])) == 1  # nothing was drawn twice
+
+
+def test_a_pasted_text_of_several_lines_is_one_question() -> None:
+    text = "one\ntwo\n\nthree"
+    with tmux_screen(*SHORT) as screen:
+        screen.until(READY)
+        screen.paste(text)
+        screen.until("three")
+        assert questions() == []
+        screen.keys("Enter")
+        screen.until("tokens/s")
+        screen.type("first")
+        screen.keys("M-Enter")
+        screen.type("second\\")
+        screen.keys("Enter")
+        screen.type("third")
+        screen.until("third")
+        screen.keys("Enter")
+        screen.until(lambda seen: waits(seen.replace("  third", "> third"), "third"))
+    assert questions() == [text, "first\nsecond\nthird"]
+
+
+def test_what_was_typed_is_remembered_by_the_next_talk(home: Path) -> None:
+    with tmux_screen(*SHORT) as screen:
+        screen.until(READY)
+        ask(screen, "Who is Lily?")
+        screen.keys("C-d")
+        screen.end()
+    with tmux_screen(*SHORT, "--no-save") as screen:
+        screen.until("not kept")
+        screen.keys("Up")
+        ask(screen, "secret")
+    with tmux_screen(*SHORT) as screen:
+        screen.until(READY)
+        screen.keys("Up")
+        screen.until("> Who is Lily?")
+    assert (home / "state" / "chat_history").stat().st_mode & 0o077 == 0
+
+
+def test_commands_and_values_are_completed(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("It was dark.")
+    with tmux_screen(*SHORT) as screen:
+        screen.until(READY)
+        screen.type("/se")
+        seen = screen.until("/sessions")
+        assert "/set" in seen
+        screen.type("t reasoning_e")
+        screen.until("How hard to think")
+        screen.keys("Tab")
+        screen.type(" hi")
+        screen.until("> /set reasoning_effort hi")
+        screen.keys("Tab")
+        screen.until("> /set reasoning_effort high")
+        screen.keys("Enter")
+        screen.until("reasoning_effort is 'high'")
+        screen.type(f"/file {tmp_path}/no")
+        screen.until("notes.txt")
+        screen.keys("Tab", "Enter")
+        screen.until(r"tokens go with the next question")
+        screen.until("+ notes.txt")
+
+
+def test_markdown_is_drawn(tmp_path: Path) -> None:
+    (tmp_path / "text.gbnf").write_text(MARKDOWN)
+    arguments = ("chat", "--grammar-file", str(tmp_path / "text.gbnf"))
+    for columns in (40, 80, 200):
+        with tmux_screen(*arguments, columns=columns, rows=30) as screen:
+            screen.until(READY)
+            seen = ask(screen, "How?")
+            assert "\nSorting\n\nA stable sort keeps equal items in" in seen
+            assert "\n```python\ndef by_length(words):\n    return sorted(words, key=len)" in seen
+            assert "\n 1. It compares keys,\n 2. it never swaps equals.\n" in seen
+            colored = screen._tmux("capture-pane", "-p", "-e")
+            assert re.search("\x1b\\[[0-9;]*[39][1-7]m(\x1b\\[[0-9;]*m)*return", colored)
+    with tmux_screen(*arguments, NO_COLOR="1") as screen:
+        screen.until(READY)
+        ask(screen, "How?")
+        colored = screen._tmux("capture-pane", "-p", "-e")
+        assert not re.search("\x1b\\[[0-9;]*(3[0-7]|9[0-7])m", colored)
+        assert "\x1b[1;4mSorting" in colored
+
+
+def test_thoughts_are_folded_and_unfolded(tmp_path: Path) -> None:
+    template = tmp_path / "thinker.jinja"
+    template.write_text(THINKER)
+    with tmux_screen(
+        *("chat", "--chat-template", str(template), "--reasoning-budget", "9", "-n", "40", "--seed", "3")
+    ) as screen:
+        screen.until(READY)
+        seen = ask(screen, "A pet.")
+        assert re.search(r"^▸ thought for \d+\.\d s \(/thoughts shows it\)$", seen, re.MULTILINE)
+        assert "Once upon" not in seen
+        screen.keys("C-t")
+        seen = screen.until("thoughts are shown from now on")
+        assert "Once upon" in seen
+        screen.type("A cat.")
+        screen.keys("Enter")
+        screen.until(lambda seen: waits(seen, "A cat."))
+        assert "▸ thought" not in screen.shown().partition("> A cat.")[2]

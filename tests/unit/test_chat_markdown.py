@@ -1,0 +1,174 @@
+"""Markdown that is drawn while it is written: the same in the end however it comes, however small the screen."""
+
+from __future__ import annotations
+
+import io
+
+import pyte
+import pytest
+from rich.console import Console
+
+from pacos.cli.talk.canvas import Canvas
+from pacos.cli.talk.markdown import MarkdownStream
+from pacos.cli.talk.screen import PlainLines
+
+TEXT = '''
+# Heading
+
+Some **bold text**, *it*, `code`, a [link](https://example.com/x) and a <div> tag,
+second line.
+
+- one
+- two **bold**
+  - nested
+- three
+
+1. first
+2. second
+   ```python
+   x = 1
+   ```
+3. third
+
+```python
+def f(x: int) -> str:
+    """doc
+    string"""
+    return f"{x}"  # a comment
+
+```
+| name | value |
+|------|------:|
+| a    | 1     |
+| bb   | 22    |
+
+> quoted text
+> more
+
+~~~~
+``` no end
+~~~~
+A last paragraph that is so long that it has to be broken somewhere, 2 ** 3 and **not closed
+'''
+SEEN = """Heading
+
+Some bold text, it, code, a link
+(https://example.com/x) and a <div> tag,
+second line.
+
+ • one
+ • two bold
+    • nested
+ • three
+
+ 1. first
+ 2. second
+    x = 1
+ 3. third
+
+```python
+def f(x: int) -> str:
+    \"""doc
+    string\"""
+    return f"{x}"  # a comment
+
+```
+
+ name  value
+ ───────────
+ a         1
+ bb       22
+
+▌ quoted text
+▌ more
+
+~~~~
+``` no end
+~~~~
+
+A last paragraph that is so long that it
+has to be broken somewhere, 2 ** 3 and
+**not closed"""
+
+
+class Screen:
+    """A terminal in memory, and how much was written to it."""
+
+    def __init__(self, columns: int, rows: int) -> None:
+        self.size = (columns, rows)
+        self._screen = pyte.HistoryScreen(columns, rows, history=10_000)
+        self._stream = pyte.Stream(self._screen)
+        self.written = 0
+
+    def write(self, text: str) -> None:
+        self.written += len(text)
+        self._stream.feed(text.replace("\x1b[?2026h", "").replace("\x1b[?2026l", ""))
+
+    @property
+    def text(self) -> str:
+        above = ["".join(line[x].data for x in range(self.size[0])) for line in self._screen.history.top]
+        return "\n".join(line.rstrip() for line in [*above, *self._screen.display]).rstrip("\n")
+
+
+def show(text: str, piece: int, columns: int = 40, rows: int = 24, *, plain: bool = False) -> Screen:
+    screen = Screen(columns, rows)
+    console = Console(file=io.StringIO(), force_terminal=True, color_system="standard", legacy_windows=False)
+    canvas = Canvas(screen.write, lambda: screen.size)
+    lines = PlainLines() if plain else MarkdownStream(console, lambda: columns)
+    for start in range(0, len(text), piece):
+        finished = lines.feed(text[start : start + piece])
+        canvas.draw(finished, lines.tail())
+    canvas.draw(lines.finish(), [])
+    canvas.end()
+    return screen
+
+
+@pytest.mark.parametrize("piece", [1, 3, 17, 10_000])
+@pytest.mark.parametrize("rows", [5, 24])
+def test_it_looks_the_same_however_it_comes(piece: int, rows: int) -> None:
+    assert show(TEXT, piece, rows=rows).text == SEEN
+
+
+def test_what_is_finished_is_not_written_again() -> None:
+    text = "A paragraph of some words.\n\n" * 100 + "```\n" + "line\n" * 100 + "```\n"
+    screen = show(text, 4)
+    assert screen.text.count("A paragraph of some words.") == 100
+    assert screen.written < 40 * len(text)
+
+
+def test_wide_screens_have_lines_that_can_be_read_and_wide_tables() -> None:
+    words = "word " * 60
+    row = "| " + " | ".join(["a long cell of many words"] * 6) + " |\n"
+    lines = show(f"{words}\n\n{row}{'|---' * 6}|\n{row}", 50, columns=200).text.split("\n")
+    assert 90 < len(lines[0]) <= 100
+    assert max(map(len, lines)) > 140
+
+
+def test_code_that_is_longer_than_the_screen_scrolls_line_by_line() -> None:
+    text = "```python\n" + "".join(f"value_{i} = {i}\n" for i in range(300)) + "```\n"
+    lines = show(text, 7, rows=10).text.split("\n")
+    assert lines == ["```python", *(f"value_{i} = {i}" for i in range(300)), "```"]
+
+
+def test_plain_text_stays_as_it_is() -> None:
+    assert show("# a **b**\n\tc\n\n- d", 2, plain=True).text == "# a **b**\n        c\n\n- d"
+
+
+def test_a_screen_that_became_narrower_is_drawn_where_it_was() -> None:
+    screen = Screen(40, 10)
+    written: list[str] = []
+    size = [40, 10]
+    canvas = Canvas(written.append, lambda: (size[0], size[1]))
+    canvas.draw([], ["x" * 40])
+    size[0] = 16  # the terminal breaks the line into three
+    canvas.draw([], ["y"])
+    assert "\r\x1b[2A\x1b[Jy" in written[-1]
+    canvas.draw([], ["y"])
+    assert len(written) == 2  # nothing changed, nothing is written
+    assert screen.text == ""
+
+
+def test_what_would_act_on_the_terminal_is_not_shown() -> None:
+    from pacos.cli.render import harmless
+
+    assert harmless("a\x1b[2Jb\x07c\n\td\x9b") == "a[2Jbc\n\td"
