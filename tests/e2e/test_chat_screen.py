@@ -57,7 +57,8 @@ def test_a_question_and_its_answer() -> None:
         first = screen.until(READY)
         assert "storyteller · llama · Q8_0" in first
         assert "/help lists the commands" in first
-        seen = ask(screen, "Tell me a story about a dragon.")
+        ask(screen, "Tell me a story about a dragon.")
+        seen = screen.until("tokens/s")
         assert "> Tell me a story about a dragon.\nOnce upon a time, there was a" in seen
         assert re.search(r"^█*░+ \d+/1024 tokens · \d+ tokens/s · storyteller · Tell me a story", seen, re.MULTILINE)
         screen.keys("C-d")

@@ -100,7 +100,7 @@ def set_template(room: Room, rest: str) -> None:
 def _models(room: Room, begun: str) -> list[tuple[str, str]]:
     from pacos.hub.store import BUNDLED, Store
 
-    return [*((model.name, model.quant) for model in Store().models()), *((name, "bundled") for name in BUNDLED)]
+    return [*((model.name, model.source) for model in Store().models()), *((name, "bundled") for name in BUNDLED)]
 
 
 @slash("model", "[NAME]", values=_models, paths=True)
