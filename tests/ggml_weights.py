@@ -5,6 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 TYPES = ("Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K")
+WEIGHTED = (
+    *("Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K"),
+    *("IQ1_S", "IQ1_M", "IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ3_XXS", "IQ3_S", "IQ4_NL", "IQ4_XS"),
+)  # with an importance matrix
 
 
 def weights() -> np.ndarray:
@@ -25,3 +29,12 @@ def weights() -> np.ndarray:
     x[15] += np.float32(0.2)
     x[16] *= np.float32(1e-20)
     return x
+
+
+def importance() -> np.ndarray:
+    """How much each column counts, [512] f32: from little to much, with some that nothing reached."""
+    rng = np.random.default_rng(12)
+    found = np.square(rng.standard_normal(512)).astype(np.float32)
+    found[::53] *= 100
+    found[7::64] = 0
+    return found

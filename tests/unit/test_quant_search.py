@@ -13,6 +13,7 @@ import pytest
 from pacos import native, quants
 from pacos.errors import NativeError, ShapeError
 from pacos.quants import search
+from pacos.quants.levels import NONLINEAR
 from pacos.quants.search import Grid
 
 GGML = Path(__file__).resolve().parents[1] / "data" / "ggml_blocks.npz"
@@ -39,6 +40,44 @@ def test_blocks_are_those_of_ggml(name: str, code: str) -> None:
     with np.load(GGML) as stored:
         wanted = stored[name]
     assert np.array_equal(found.reshape(wanted.shape), wanted)
+
+
+NEEDS_NATIVE = ("IQ1_S", "IQ1_M", "IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ3_XXS", "IQ3_S")
+
+
+@pytest.mark.parametrize("name", ggml_weights.WEIGHTED)
+def test_blocks_with_an_importance_matrix_are_those_of_ggml(name: str, code: str) -> None:
+    """As above; row 10 has empty groups, after which ggml's IQ3_S puts what follows into wrong places."""
+    x, importance = ggml_weights.weights(), ggml_weights.importance()
+    if code == "numpy" and name in NEEDS_NATIVE:
+        with pytest.raises(NativeError):
+            quants.quantize(name, x, importance)
+        return
+    found = np.frombuffer(quants.quantize(name, x, importance), np.uint8)
+    with np.load(GGML) as stored:
+        wanted = stored[f"{name} weighted"]
+    found = found.reshape(wanted.shape)
+    if name == "IQ3_S":
+        ours, theirs = (
+            importance @ np.square(quants.dequantize(name, one[10].tobytes(), (512,)) - x[10])
+            for one in (found, wanted)
+        )
+        assert ours < theirs / 2
+        found, wanted = np.delete(found, 10, axis=0), np.delete(wanted, 10, axis=0)
+    assert np.array_equal(found, wanted)
+
+
+def test_importance_lowers_the_error_where_it_counts() -> None:
+    x, importance = ggml_weights.weights()[:4], ggml_weights.importance()
+    for name in ggml_weights.WEIGHTED:
+        errors = [
+            (np.square(quants.dequantize(name, quants.quantize(name, x, given), x.shape) - x) @ importance).sum()
+            for given in (None, importance)
+        ]
+        assert errors[1] < errors[0], name
+    assert quants.quantize("Q8_0", x, importance) == quants.quantize("Q8_0", x)
+    with pytest.raises(ShapeError, match="importance of"):
+        quants.quantize("Q4_0", x, importance[:500])
 
 
 def groups(n: int) -> np.ndarray:
@@ -68,6 +107,23 @@ def test_native_scales_equal_their_definition(
     x = groups(16)
     for found, wanted in zip(there(x, half=half), definition(x, half=half), strict=True):
         assert np.array_equal(found, wanted)
+
+
+@pytest.mark.parametrize(("n", "top"), [(16, 15), (8, 63), (32, 4)])
+def test_native_positive_scales_equal_their_definition(n: int, top: int) -> None:
+    x = np.abs(groups(n))
+    x[:, 3] *= np.float32(-0.7)
+    weights = np.abs(groups(n)[::-1]) + np.float32(1e-4)
+    for found, wanted in zip(
+        search.positive_scale(x, weights, top=top), search.positive_scale_python(x, weights, top=top), strict=True
+    ):
+        assert np.array_equal(found, wanted)
+
+
+def test_native_level_scales_equal_their_definition() -> None:
+    x, weights = groups(32), np.abs(groups(32)[::-1]) + np.float32(1e-4)
+    found, wanted = (one(x, weights, NONLINEAR, 7) for one in (search.level_scale, search.level_scale_python))
+    assert np.array_equal(found, wanted)
 
 
 def test_a_search_loses_less_than_cutting_the_range() -> None:

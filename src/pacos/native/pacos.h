@@ -192,10 +192,26 @@ PACOS_API int32_t pacos_linear(const char* isa, int32_t type, const void* w, int
 PACOS_API int32_t pacos_search_scale_and_minimum(const float* x, const float* weights, int64_t groups, int32_t n,
                                                  int32_t top, float first, float step, int32_t steps, int32_t absolute,
                                                  float* scales, float* minimums, uint8_t* codes);
-PACOS_API int32_t pacos_search_signed_scale(const float* x, int64_t groups, int32_t n, int32_t half, float* scales,
-                                            uint8_t* codes);
-PACOS_API int32_t pacos_search_refined_scale(const float* x, int64_t groups, int32_t n, int32_t half, float* scales,
-                                             uint8_t* codes);
+PACOS_API int32_t pacos_search_signed_scale(const float* x, const float* weights, int64_t groups, int32_t n,
+                                            int32_t half, float* scales, uint8_t* codes);
+PACOS_API int32_t pacos_search_refined_scale(const float* x, const float* weights, int64_t groups, int32_t n,
+                                             int32_t half, float* scales, uint8_t* codes);
+PACOS_API int32_t pacos_search_positive_scale(const float* x, const float* weights, int64_t groups, int32_t n,
+                                              int32_t top, float* scales, uint8_t* codes);
+PACOS_API int32_t pacos_search_level_scale(const float* x, const float* weights, int64_t groups, int32_t n,
+                                           const float* levels, int32_t count, int32_t tries, float* scales);
+
+/* Searches on grids, of quants/weighted_grids.py. A grid has `count` vectors of `width` codes below `levels`; null when
+   it makes no sense or memory is short; it stays until the process ends. Of a group that is all zeros, or has no peak, scale and numbers are 0. */
+typedef struct pacos_grid pacos_grid;
+PACOS_API pacos_grid* pacos_grid_create(const uint8_t* codes, int32_t count, int32_t width, int32_t levels,
+                                        int32_t shells);
+PACOS_API int32_t pacos_search_on_grid(const pacos_grid* grid, const float* x, const float* weights, const float* peaks,
+                                       int64_t groups, int32_t n, int32_t tries, float step, int32_t again,
+                                       float* scales, uint16_t* numbers);
+PACOS_API int32_t pacos_search_ternary(const pacos_grid* grid, const float* x, const float* weights, int64_t groups,
+                                       int32_t n, int32_t halves, float tiny, float* scales, uint16_t* numbers,
+                                       uint8_t* shifts);
 
 /* ---- engine/ : sampling ---- */
 

@@ -80,19 +80,35 @@ def dequantize(name: str | int, data: bytes | bytearray | memoryview | NDArray[A
     return out.reshape(tuple(shape))
 
 
-def quantize(name: str | int, array: ArrayLike) -> bytes:
+def quantize(name: str | int, array: ArrayLike, importance: ArrayLike | None = None) -> bytes:
     """Pack `array` (any float type, rows first) into the format's blocks.
 
-    Errors: ShapeError when a row is not a whole number of blocks.
+    The importance of the columns weighs their errors; formats without a search, or without weights in it, pay no heed.
+    Shapes: [..., K], [K]. Errors: ShapeError when a row is not a whole number of blocks.
     """
     fmt = block_format(name)
     values = np.ascontiguousarray(array, dtype=np.float32)
     row_bytes(fmt.name, values.shape[-1] if values.ndim else 1)
+    if importance is not None and fmt.weighted is not None:
+        return _weighted(fmt, values.reshape(-1, values.shape[-1]), np.asarray(importance, np.float32))
     rows = values.reshape(-1, fmt.block)
     out = np.empty((rows.shape[0], fmt.block_bytes), dtype=np.uint8)
     with np.errstate(all="ignore"):
         for part in _chunks(rows.shape[0], fmt.block):
             out[part] = fmt.quantize(rows[part])
+    return out.tobytes()
+
+
+def _weighted(fmt: BlockFormat, rows: Floats, importance: Floats) -> bytes:
+    columns = rows.shape[1]
+    if fmt.weighted is None or importance.shape != (columns,):
+        raise ShapeError(f"importance of {importance.shape} columns for rows of {columns} weights")
+    out = np.empty((rows.size // fmt.block, fmt.block_bytes), np.uint8)
+    blocks = columns // fmt.block
+    with np.errstate(all="ignore"):
+        for part in _chunks(len(rows), columns):
+            given = np.broadcast_to(importance, rows[part].shape)
+            out[part.start * blocks : part.stop * blocks] = fmt.weighted(rows[part], given)
     return out.tobytes()
 
 

@@ -51,7 +51,8 @@ class BlockFormat:
     """Everything Python knows about a block format; `cpu.hpp` beside it says the same in C++.
 
     Shapes: dequantize takes blocks [N, block_bytes] u8 and gives [N, block] f32; quantize is its inverse. Formats that
-    are multiplied as integers have `split`, and dequantize puts its parts together.
+    are multiplied as integers have `split`, and dequantize puts its parts together. Formats that can spend their bits
+    where they count have `weighted`, which takes whole rows [R, K] f32 and the importance [R, K] of their columns.
     """
 
     name: str
@@ -61,6 +62,7 @@ class BlockFormat:
     dequantize: Callable[[Bytes], Floats]
     quantize: Callable[[Floats], Bytes]
     split: Callable[[Bytes], Parts] | None = None
+    weighted: Callable[[Floats, Floats], Bytes] | None = None
 
 
 def integer_format(
@@ -70,10 +72,11 @@ def integer_format(
     block_bytes: int,
     split: Callable[[Bytes], Parts],
     quantize: Callable[[Floats], Bytes],
+    weighted: Callable[[Floats, Floats], Bytes] | None = None,
 ) -> BlockFormat:
     """A format that is described by the parts of its blocks."""
 
     def dequantize(blocks: Bytes) -> Floats:
         return split(blocks).weights()
 
-    return BlockFormat(name, type_id, block, block_bytes, dequantize, quantize, split)
+    return BlockFormat(name, type_id, block, block_bytes, dequantize, quantize, split, weighted)

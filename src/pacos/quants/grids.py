@@ -43,18 +43,20 @@ def even_signs(seven: NDArray[Any]) -> Bytes:
     return whole
 
 
-def magnitudes(values: Floats, *, even: bool) -> tuple[Floats, Bytes]:
+def magnitudes(values: Floats, *, even: bool, weights: Floats | None = None) -> tuple[Floats, Bytes]:
     """Split values into magnitudes and sign bits, eight to a byte.
 
-    Where the number of signs must be even and is not, the smallest value has the wrong one, and a negative magnitude.
-    Shapes: [N, 256] -> [N, 256], [N, 32] u8.
+    Where the number of signs must be even and is not, the value that counts least has the wrong one, and a negative
+    magnitude: the smallest, or that of the smallest square times weight.
+    Shapes: [N, 256], [N, 256] -> [N, 256], [N, 32] u8.
     """
     eights = values.reshape(-1, 8)
     negative = eights < 0
     size = np.abs(eights)
     if even:
         odd = np.flatnonzero(negative.sum(axis=1) & 1)
-        smallest = size[odd].argmin(axis=1)
+        cost = size if weights is None else weights.reshape(-1, 8) * eights * eights
+        smallest = cost[odd].argmin(axis=1)
         negative[odd, smallest] ^= True
         size[odd, smallest] *= -1
     return size.reshape(values.shape), np.packbits(negative, axis=1, bitorder="little").reshape(-1, 32)

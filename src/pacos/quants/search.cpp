@@ -29,16 +29,30 @@ int32_t pacos_search_scale_and_minimum(const float* x, const float* weights, int
   return 0;
 }
 
-int32_t pacos_search_signed_scale(const float* x, int64_t groups, int32_t n, int32_t half, float* scales,
-                                 uint8_t* codes) {
+int32_t pacos_search_signed_scale(const float* x, const float* weights, int64_t groups, int32_t n, int32_t half,
+                                  float* scales, uint8_t* codes) {
   if (!fits(groups, n)) return -1;
-  best().signed_scale(x, groups, n, half, scales, codes);
+  best().signed_scale(x, weights, groups, n, half, scales, codes);
   return 0;
 }
 
-int32_t pacos_search_refined_scale(const float* x, int64_t groups, int32_t n, int32_t half, float* scales,
-                                 uint8_t* codes) {
+int32_t pacos_search_refined_scale(const float* x, const float* weights, int64_t groups, int32_t n, int32_t half,
+                                   float* scales, uint8_t* codes) {
   if (!fits(groups, n)) return -1;
-  best().refined_scale(x, groups, n, half, scales, codes);
+  best().refined_scale(x, weights, groups, n, half, scales, codes);
+  return 0;
+}
+
+int32_t pacos_search_positive_scale(const float* x, const float* weights, int64_t groups, int32_t n, int32_t top,
+                                    float* scales, uint8_t* codes) {
+  if (!fits(groups, n)) return -1;
+  best().positive_scale(x, weights, groups, n, top, scales, codes);
+  return 0;
+}
+
+int32_t pacos_search_level_scale(const float* x, const float* weights, int64_t groups, int32_t n, const float* levels,
+                                 int32_t count, int32_t tries, float* scales) {
+  if (!fits(groups, n) || count < 1) return -1;
+  best().level_scale(x, weights, groups, n, levels, count, tries, scales);
   return 0;
 }

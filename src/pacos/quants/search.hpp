@@ -20,8 +20,15 @@ struct Grid {
 struct Kernels {
   void (*scale_and_minimum)(const float* x, const float* weights, int64_t groups, int32_t n, Grid grid, float* scales,
                             float* minimums, uint8_t* codes);
-  void (*signed_scale)(const float* x, int64_t groups, int32_t n, int32_t half, float* scales, uint8_t* codes);
-  void (*refined_scale)(const float* x, int64_t groups, int32_t n, int32_t half, float* scales, uint8_t* codes);
+  // of these weights may be null: then errors are weighted by x * x
+  void (*signed_scale)(const float* x, const float* weights, int64_t groups, int32_t n, int32_t half, float* scales,
+                       uint8_t* codes);
+  void (*refined_scale)(const float* x, const float* weights, int64_t groups, int32_t n, int32_t half, float* scales,
+                        uint8_t* codes);
+  void (*positive_scale)(const float* x, const float* weights, int64_t groups, int32_t n, int32_t top, float* scales,
+                         uint8_t* codes);
+  void (*level_scale)(const float* x, const float* weights, int64_t groups, int32_t n, const float* levels,
+                      int32_t count, int32_t tries, float* scales);
 };
 
 extern const Kernels kernels_baseline;

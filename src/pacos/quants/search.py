@@ -10,7 +10,7 @@ u8.
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pacos import native
@@ -53,14 +53,64 @@ def scale_and_minimum(x: Floats, weights: Floats, grid: Grid) -> tuple[Floats, F
     return scales, minimums, codes
 
 
-def signed_scale(x: Floats, *, half: int) -> tuple[Floats, Bytes]:
-    """Scale s and codes such that s * (code - half), code in 0..2 * half - 1, is nearest, errors weighted by x * x."""
-    return _one_scale("pacos_search_signed_scale", signed_scale_python, x, half)
+def signed_scale(x: Floats, weights: Floats | None = None, *, half: int) -> tuple[Floats, Bytes]:
+    """Scale s and codes such that s * (code - half), code in 0..2 * half - 1, is nearest.
+
+    Without weights errors are weighted by x * x.
+    """
+    return _one_scale("pacos_search_signed_scale", signed_scale_python, x, weights, half=half)
 
 
 def refined_scale(x: Floats, *, half: int) -> tuple[Floats, Bytes]:
     """Like `signed_scale`, but moves one code at a time while the error falls: better for very few levels."""
-    return _one_scale("pacos_search_refined_scale", refined_scale_python, x, half)
+    return _one_scale("pacos_search_refined_scale", refined_scale_python, x, None, half=half)
+
+
+def positive_scale(x: Floats, weights: Floats, *, top: int) -> tuple[Floats, Bytes]:
+    """Scale s >= 0 and codes such that s * code, code in 0..top, is nearest to numbers of 0 or more.
+
+    As in ggml, a number far below 0 has a code far above the top.
+    """
+    return _one_scale("pacos_search_positive_scale", positive_scale_python, x, weights, top=top)
+
+
+def level_scale(x: Floats, weights: Floats, levels: Sequence[int], tries: int) -> Floats:
+    """Scale s such that s * level is nearest to x, for ascending levels of which the first has the largest magnitude.
+
+    Tried are scales that make the peak that level, or up to `tries` more or less. Shapes: [G, n] -> [G, 1].
+    Source: ggml's quantize_row_iq4_nl_impl.
+    """
+    arguments = [_FLOATS, _FLOATS, _COUNT, _NUMBER, _FLOATS, _NUMBER, _NUMBER, _FLOATS]
+    search = _native("pacos_search_level_scale", arguments, len(x))
+    if search is None:
+        return level_scale_python(x, weights, levels, tries)
+    x, weights, table = _rows(x), _rows(weights), np.array(levels, np.float32)
+    scales = np.empty((len(x), 1), np.float32)
+    given = (x.ctypes.data, weights.ctypes.data, *x.shape, table.ctypes.data, len(table))
+    search(*given, tries, scales.ctypes.data)
+    return scales
+
+
+def row_groups(rows: Floats, importance: Floats) -> tuple[Floats, Floats]:
+    """Groups of 32, and weights that take the mean square from the whole row. Shapes: [R, K] -> [R K / 32, 32]."""
+    mean = total(rows * rows) / np.float32(rows.shape[1])
+    return rows.reshape(-1, 32), weights_of(rows, importance, mean).reshape(-1, 32)
+
+
+def block_weights(rows: Floats, importance: Floats, times: int = 1) -> tuple[Floats, Floats]:
+    """Blocks of 256, and weights that take `times` the mean square of each. Shapes: [R, K] -> [R K / 256, 256]."""
+    x = rows.reshape(-1, 256)
+    mean = np.float32(times) * total(x * x) / np.float32(256)
+    return x, weights_of(x, importance.reshape(-1, 256), mean)
+
+
+def weights_of(x: Floats, importance: Floats, mean: Floats) -> Floats:
+    """How much the error of each number counts: its column's importance, times more the larger it is.
+
+    Shapes: [G, n], [G, n], mean squares [G, 1] -> [G, n]. Source: ggml's quantizers, which call the means sigma2.
+    """
+    weights: Floats = importance * np.sqrt(mean + x * x)
+    return weights
 
 
 def shared_scale(scales: Floats, top: int) -> Floats:
@@ -117,12 +167,12 @@ def scale_and_minimum_python(x: Floats, weights: Floats, grid: Grid) -> tuple[Fl
     return np.where(flat, np.float32(0), scale), np.float32(0) - offset, kept.astype(np.uint8)  # no -0
 
 
-def signed_scale_python(x: Floats, *, half: int) -> tuple[Floats, Bytes]:
+def signed_scale_python(x: Floats, weights: Floats | None = None, *, half: int) -> tuple[Floats, Bytes]:
     """The definition of `signed_scale`."""
     peak = _peak(x)
     small = np.abs(peak) < _TINY
     unit = np.where(small, np.float32(1), peak)
-    w = x * x
+    w = x * x if weights is None else weights
     wx = w * x
     scale = best = np.zeros_like(peak)
     kept = np.zeros_like(x)
@@ -138,12 +188,12 @@ def signed_scale_python(x: Floats, *, half: int) -> tuple[Floats, Bytes]:
     return np.where(small, np.float32(0), scale), kept.astype(np.uint8)
 
 
-def refined_scale_python(x: Floats, *, half: int) -> tuple[Floats, Bytes]:
+def refined_scale_python(x: Floats, weights: Floats | None = None, *, half: int) -> tuple[Floats, Bytes]:
     """The definition of `refined_scale`."""
     peak = _peak(x)
     small = np.abs(peak) < _TINY
     codes = integers(np.float32(-half) / np.where(small, np.float32(1), peak) * x, -half, half - 1)
-    w = x * x
+    w = x * x if weights is None else weights
     wx = w * x
     xl, l2 = total(wx * codes), total(w * codes * codes)
     active = np.ones_like(small)
@@ -165,6 +215,69 @@ def refined_scale_python(x: Floats, *, half: int) -> tuple[Floats, Bytes]:
     return np.where(small, np.float32(0), _ratio(xl, l2)), codes.astype(np.uint8)
 
 
+def positive_scale_python(x: Floats, weights: Floats, *, top: int) -> tuple[Floats, Bytes]:
+    """The definition of `positive_scale`."""
+    high: Floats = np.maximum(x.max(axis=1, keepdims=True), np.float32(0))
+    small = high < _TINY
+    unit = np.where(small, np.float32(1), high).astype(np.float32)
+
+    def miss(inverse: Floats, *, bytewise: bool) -> Floats:
+        codes = integers(inverse * x, -255, top)
+        lost = x - np.float32(1) / inverse * (_as_byte(codes) if bytewise else codes)
+        return total(weights * lost * lost)
+
+    inverse = np.float32(top) / unit
+    least = miss(inverse, bytewise=True)
+    for i in (*range(-4, 0), *range(1, 5)):
+        tried = (np.float32(0.1) * np.float32(i) + np.float32(top)) / unit
+        found = miss(tried, bytewise=False)
+        inverse, least = np.where(found < least, tried, inverse), np.where(found < least, found, least)
+    codes = integers(inverse * x, -255, top)
+    xl, l2 = total(weights * x * codes), total(weights * codes * codes)
+    codes = _as_byte(codes)
+    active = np.ones_like(small)
+    for _ in range(5):
+        changed = np.zeros_like(small)
+        for i in range(x.shape[1]):
+            xi, wi, ci = x[:, i : i + 1], weights[:, i : i + 1], codes[:, i : i + 1]
+            rest_xl, rest_l2 = xl - wi * xi * ci, l2 - wi * ci * ci
+            new = integers(_ratio(xi * rest_l2, rest_xl), -255, top)
+            new_xl, new_l2 = rest_xl + wi * xi * new, rest_l2 + wi * new * new
+            better = active & (rest_xl > 0) & (rest_l2 > 0) & (new != ci) & (new_xl * new_xl * l2 > xl * xl * new_l2)
+            codes[:, i : i + 1] = np.where(better, _as_byte(new), ci)
+            xl, l2 = np.where(better, new_xl, xl), np.where(better, new_l2, l2)
+            changed |= better
+        active = changed
+        if not active.any():
+            break
+    codes = np.where(small, np.float32(0), codes)
+    return np.where(small | (l2 <= 0), np.float32(0), _ratio(xl, l2)), codes.astype(np.uint8)
+
+
+def level_scale_python(x: Floats, weights: Floats, levels: Sequence[int], tries: int) -> Floats:
+    """The definition of `level_scale`."""
+    table = np.array(levels, np.float32)
+    middles = (table[1:] + table[:-1]) / np.float32(2)
+    peak = _peak(x)
+    small = np.abs(peak) < _TINY
+    unit = np.where(small, np.float32(1), peak)
+    scale = best = np.zeros_like(peak)
+    first = np.float32(1) / (-unit / table[0])
+    for inverse in (first, *((np.float32(i) + table[0]) / unit for i in range(-tries, tries + 1))):
+        near = table[np.searchsorted(middles, inverse * x, side="right")]
+        match, norm = total(weights * near * x), total(weights * near * near)
+        better = (norm > 0) & (match * match > best * norm) if inverse is not first else norm > 0
+        new = _ratio(match, norm)
+        scale, best = np.where(better, new, scale), np.where(better, new * match, best)
+    return np.where(small, np.float32(0), scale)
+
+
+def _as_byte(codes: Floats) -> Floats:
+    """A negative number as ggml's bytes hold it."""
+    held: Floats = np.where(codes < 0, codes + np.float32(256), codes)
+    return held
+
+
 def _native(name: str, arguments: list[Any], groups: int) -> Callable[..., int] | None:
     try:
         return native.function(name, ctypes.c_int32, arguments) if groups > _PYTHON_GROUPS else None
@@ -173,14 +286,15 @@ def _native(name: str, arguments: list[Any], groups: int) -> Callable[..., int] 
 
 
 def _one_scale(
-    name: str, definition: Callable[..., tuple[Floats, Bytes]], x: Floats, half: int
+    name: str, definition: Callable[..., tuple[Floats, Bytes]], x: Floats, weights: Floats | None, **reach: int
 ) -> tuple[Floats, Bytes]:
-    search = _native(name, [_FLOATS, _COUNT, _NUMBER, _NUMBER, _FLOATS, _BYTES], len(x))
+    search = _native(name, [_FLOATS, _FLOATS, _COUNT, _NUMBER, _NUMBER, _FLOATS, _BYTES], len(x))
     if search is None:
-        return definition(x, half=half)
-    x = _rows(x)
+        return definition(x, weights, **reach)
+    x, weights = _rows(x), None if weights is None else _rows(weights)
     scales, codes = np.empty((len(x), 1), np.float32), _codes(x)
-    search(x.ctypes.data, *x.shape, half, scales.ctypes.data, codes.ctypes.data)
+    given = None if weights is None else weights.ctypes.data
+    search(x.ctypes.data, given, *x.shape, *reach.values(), scales.ctypes.data, codes.ctypes.data)
     return scales, codes
 
 

@@ -167,7 +167,7 @@ inline F peak_of(const F* x, int32_t n) {
   return peak;
 }
 
-inline F best_signed(const F* x, int32_t n, float half, F* kept) {
+inline F best_signed(const F* x, const F* weights, int32_t n, float half, F* kept) {
   const F peak = peak_of(x, n);
   const I small = magnitude(peak) < kTiny;
   const F unit = choose(small, splat(1.0f), peak);
@@ -177,7 +177,7 @@ inline F best_signed(const F* x, int32_t n, float half, F* kept) {
     const F inverse = -(half + 0.1f * static_cast<float>(step)) / unit;
     F xl{}, l2{};
     for (int32_t i = 0; i < n; ++i) {
-      const F w = x[i] * x[i];
+      const F w = weights[i];
       codes[i] = whole(inverse * x[i], -half, half - 1.0f);
       xl += w * x[i] * codes[i];
       l2 += w * codes[i] * codes[i];
@@ -193,13 +193,13 @@ inline F best_signed(const F* x, int32_t n, float half, F* kept) {
   return choose(small, F{}, scale);
 }
 
-inline F refined(const F* x, int32_t n, float half, F* codes) {
+inline F refined(const F* x, const F* weights, int32_t n, float half, F* codes) {
   const F peak = peak_of(x, n);
   const I small = magnitude(peak) < kTiny;
   const F inverse = -half / choose(small, splat(1.0f), peak);
   F xl{}, l2{};
   for (int32_t i = 0; i < n; ++i) {
-    const F w = x[i] * x[i];
+    const F w = weights[i];
     codes[i] = whole(inverse * x[i], -half, half - 1.0f);
     xl += w * x[i] * codes[i];
     l2 += w * codes[i] * codes[i];
@@ -208,7 +208,7 @@ inline F refined(const F* x, int32_t n, float half, F* codes) {
   for (int32_t turn = 0; turn < 5 && any(active); ++turn) {
     I changed{};
     for (int32_t i = 0; i < n; ++i) {
-      const F w = x[i] * x[i], wx = w * x[i], old = codes[i];
+      const F w = weights[i], wx = w * x[i], old = codes[i];
       const F rest_xl = xl - wx * old, rest_l2 = l2 - w * old * old;
       const F fresh = whole(ratio(x[i] * rest_l2, rest_xl), -half, half - 1.0f);
       const F new_xl = rest_xl + wx * fresh, new_l2 = rest_l2 + w * fresh * fresh;
@@ -225,16 +225,106 @@ inline F refined(const F* x, int32_t n, float half, F* codes) {
   return choose(small, F{}, ratio(xl, l2));
 }
 
-template <F (*Search)(const F*, int32_t, float, F*)>
-void scales_of(const float* x, int64_t groups, int32_t n, int32_t half, float* scales, uint8_t* codes) {
-  F xs[kGroupMax], kept[kGroupMax];
+// A negative number as ggml's bytes hold it.
+inline F as_byte(F x) { return choose(x < 0.0f, x + 256.0f, x); }
+
+inline F best_positive(const F* x, const F* weights, int32_t n, float top, F* codes) {
+  F high{};
+  for (int32_t i = 0; i < n; ++i) high = choose(x[i] > high, x[i], high);
+  const I small = high < kTiny;
+  const F unit = choose(small, splat(1.0f), high);
+  F inverse = top / unit, least{};
+  const F first = 1.0f / inverse;
+  for (int32_t i = 0; i < n; ++i) {
+    const F miss = x[i] - first * as_byte(whole(inverse * x[i], -255.0f, top));
+    least += weights[i] * miss * miss;
+  }
+  for (int32_t step = -4; step <= 4; ++step) {
+    if (step == 0) continue;
+    const F tried = (0.1f * static_cast<float>(step) + top) / unit, scale = 1.0f / tried;
+    F error{};
+    for (int32_t i = 0; i < n; ++i) {
+      const F miss = x[i] - scale * whole(tried * x[i], -255.0f, top);
+      error += weights[i] * miss * miss;
+    }
+    const I better = error < least;
+    least = choose(better, error, least);
+    inverse = choose(better, tried, inverse);
+  }
+  F xl{}, l2{};
+  for (int32_t i = 0; i < n; ++i) {
+    const F code = whole(inverse * x[i], -255.0f, top);
+    xl += weights[i] * x[i] * code;
+    l2 += weights[i] * code * code;
+    codes[i] = as_byte(code);
+  }
+  I active = I{} - 1;
+  for (int32_t turn = 0; turn < 5 && any(active); ++turn) {
+    I changed{};
+    for (int32_t i = 0; i < n; ++i) {
+      const F w = weights[i], old = codes[i];
+      const F rest_xl = xl - w * x[i] * old, rest_l2 = l2 - w * old * old;
+      const F fresh = whole(ratio(x[i] * rest_l2, rest_xl), -255.0f, top);
+      const F new_xl = rest_xl + w * x[i] * fresh, new_l2 = rest_l2 + w * fresh * fresh;
+      const I better = active & (rest_xl > 0.0f) & (rest_l2 > 0.0f) & (fresh != old) &
+                       (new_xl * new_xl * l2 > xl * xl * new_l2);
+      codes[i] = choose(better, as_byte(fresh), old);
+      xl = choose(better, new_xl, xl);
+      l2 = choose(better, new_l2, l2);
+      changed |= better;
+    }
+    active = changed;
+  }
+  for (int32_t i = 0; i < n; ++i) codes[i] = choose(small, F{}, codes[i]);
+  return choose(small, F{}, choose(l2 > 0.0f, ratio(xl, l2), F{}));
+}
+
+// `reach` is half the number of codes, which are stored above zero, or, of Positive ones, the largest code.
+template <F (*Search)(const F*, const F*, int32_t, float, F*), bool Positive = false>
+void scales_of(const float* x, const float* weights, int64_t groups, int32_t n, int32_t reach, float* scales,
+               uint8_t* codes) {
+  F xs[kGroupMax], ws[kGroupMax], kept[kGroupMax];
   for (int64_t at = 0; at < groups; at += LANES) {
     gather(x, at, groups, n, xs);
-    scatter(Search(xs, n, static_cast<float>(half), kept), at, groups, scales);
-    scatter_codes(kept, static_cast<float>(half), at, groups, n, codes);
+    if (weights != nullptr) gather(weights, at, groups, n, ws);
+    for (int32_t i = 0; weights == nullptr && i < n; ++i) ws[i] = xs[i] * xs[i];
+    scatter(Search(xs, ws, n, static_cast<float>(reach), kept), at, groups, scales);
+    scatter_codes(kept, Positive ? 0.0f : static_cast<float>(reach), at, groups, n, codes);
   }
 }
 
-constexpr pacos::search::Kernels kernels{scale_and_minimum, scales_of<best_signed>, scales_of<refined>};
+void level_scale(const float* x, const float* weights, int64_t groups, int32_t n, const float* levels, int32_t count,
+                 int32_t tries, float* scales) {
+  F xs[kGroupMax], ws[kGroupMax];
+  for (int64_t at = 0; at < groups; at += LANES) {
+    gather(x, at, groups, n, xs);
+    gather(weights, at, groups, n, ws);
+    const F peak = peak_of(xs, n);
+    const I small = magnitude(peak) < kTiny;
+    const F unit = choose(small, splat(1.0f), peak);
+    F scale{}, best{};
+    for (int32_t turn = -tries - 1; turn <= tries; ++turn) {
+      const bool first = turn < -tries;
+      const F inverse = first ? 1.0f / (-unit / levels[0]) : (static_cast<float>(turn) + levels[0]) / unit;
+      F match{}, norm{};
+      for (int32_t i = 0; i < n; ++i) {
+        const F wanted = inverse * xs[i];
+        F near = splat(levels[0]);
+        for (int32_t k = 1; k < count; ++k)
+          near = choose(wanted >= (levels[k] + levels[k - 1]) / 2.0f, splat(levels[k]), near);
+        match += ws[i] * near * xs[i];
+        norm += ws[i] * near * near;
+      }
+      const I better = first ? norm > 0.0f : (norm > 0.0f) & (match * match > best * norm);
+      const F found = ratio(match, norm);
+      scale = choose(better, found, scale);
+      best = choose(better, found * match, best);
+    }
+    scatter(choose(small, F{}, scale), at, groups, scales);
+  }
+}
+
+constexpr pacos::search::Kernels kernels{scale_and_minimum, scales_of<best_signed>, scales_of<refined>,
+                                         scales_of<best_positive, true>, level_scale};
 
 }  // namespace

@@ -7,12 +7,14 @@ quarter of d, an f16, lowest bits first.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pacos.lazy import np
 from pacos.quants.block import Parts, integer_format
 from pacos.quants.grids import grid, odd, on_grid
 from pacos.quants.pieces import half_bytes, pack_planes, planes
+from pacos.quants.search import block_weights
+from pacos.quants.weighted_grids import fitted_factor, odd_scales, on_ternary_grid
 
 if TYPE_CHECKING:
     from pacos.quants.block import Bytes, Floats
@@ -38,6 +40,22 @@ def quantize(values: Floats) -> Bytes:
         values, np.concatenate([levels + np.int8(1), levels - np.int8(1)]), groups=16, top=7, unit=8
     )
     down, indices = np.divmod(found, len(levels))
+    return _packed(d, codes, indices, down)
+
+
+def weighted(rows: Floats, importance: Floats) -> Bytes:
+    """Take vectors, scales and shifts that lose least where it counts."""
+    x, weights = block_weights(rows, importance, times=2)
+    found = on_ternary_grid(x, weights, 16, 1e-7, halves=True)
+    d, codes = odd_scales(found.scales, top=7)
+    shifts = np.float32(0.125) - np.float32(0.25) * found.down.astype(np.float32)
+    levels = grid("iq1_s")[found.numbers].astype(np.float32) + shifts[:, :, None]
+    levels = levels.reshape(len(x), 16, 16) * odd(codes)[:, :, None].astype(np.float32)
+    d = np.where(d > 0, fitted_factor(x, weights, levels.reshape(x.shape), d), d)
+    return _packed(d * np.float32(1.1125), codes, found.numbers, found.down)
+
+
+def _packed(d: Floats, codes: Bytes, indices: Any, down: Any) -> Bytes:
     nibbles = (indices >> 8 | down << 3).astype(np.uint8)
     parts = codes.reshape(-1, 4, 4).astype("<u2") << np.arange(0, 12, 3, dtype=np.uint16)
     quarters = half_bytes(d).view("<u2") >> np.arange(0, 16, 4, dtype=np.uint16) << np.uint16(12)
@@ -45,4 +63,4 @@ def quantize(values: Floats) -> Bytes:
     return np.concatenate([indices.astype(np.uint8), pack_planes(nibbles, 4, 1), words.view(np.uint8)], axis=1)
 
 
-FORMAT = integer_format("IQ1_M", 29, 256, 56, split, quantize)
+FORMAT = integer_format("IQ1_M", 29, 256, 56, split, quantize, weighted)

@@ -6,12 +6,14 @@ bits, 3 bits of scale, and a bit that makes the shift -1/8 instead of 1/8.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pacos.lazy import np
 from pacos.quants.block import Parts, integer_format
 from pacos.quants.grids import eighth, grid, odd, on_grid
 from pacos.quants.pieces import half_bytes
+from pacos.quants.search import block_weights
+from pacos.quants.weighted_grids import odd_scales, on_ternary_grid
 
 if TYPE_CHECKING:
     from pacos.quants.block import Bytes, Floats
@@ -30,10 +32,21 @@ def quantize(values: Floats) -> Bytes:
     """Take the nearest vectors of the grid under the best scale of each 32 weights, with the shift that loses less."""
     levels = grid("iq1_s") * np.int8(8)
     d, codes, indices, down = on_grid(values, levels + np.int8(1), levels - np.int8(1), groups=8, top=7, unit=8)
+    return _packed(d, codes, indices, down)
+
+
+def weighted(rows: Floats, importance: Floats) -> Bytes:
+    """Take vectors, scales and shifts that lose least where it counts."""
+    found = on_ternary_grid(*block_weights(rows, importance, times=2), 32, 1e-12, halves=False)
+    d, codes = odd_scales(found.scales, top=7)
+    return _packed(d * np.float32(1.125), codes, found.numbers, found.down)
+
+
+def _packed(d: Floats, codes: Bytes, indices: Any, down: Any) -> Bytes:
     high = (indices >> 8).astype("<u2").reshape(-1, 8, 4) << np.arange(0, 12, 3, dtype=np.uint16)
     words = np.bitwise_or.reduce(high, axis=2) | codes.astype("<u2") << np.uint16(12)
     words |= down.astype("<u2") << np.uint16(15)
     return np.concatenate([half_bytes(d), indices.astype(np.uint8), words.view(np.uint8)], axis=1)
 
 
-FORMAT = integer_format("IQ1_S", 19, 256, 50, split, quantize)
+FORMAT = integer_format("IQ1_S", 19, 256, 50, split, quantize, weighted)

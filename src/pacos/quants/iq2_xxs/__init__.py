@@ -6,12 +6,13 @@ Layout, 66 bytes: d f16, then for each 32 weights 4 bytes of indices into the gr
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pacos.lazy import np
 from pacos.quants.block import Parts, integer_format
 from pacos.quants.grids import eighth, even_signs, grid, magnitudes, odd, on_grid, signs
 from pacos.quants.pieces import half_bytes
+from pacos.quants.weighted_grids import GridRules, on_weighted_grid
 
 if TYPE_CHECKING:
     from pacos.quants.block import Bytes, Floats
@@ -30,10 +31,20 @@ def quantize(values: Floats) -> Bytes:
     """Take the nearest vectors of the grid under the best scale of each 32 weights."""
     size, packed = magnitudes(values, even=True)
     d, codes, indices, _ = on_grid(size, grid("iq2_xxs"), groups=8, top=15, unit=8)
+    return _packed(d, codes, indices, packed)
+
+
+def weighted(rows: Floats, importance: Floats) -> Bytes:
+    """Take vectors and scales that lose least where it counts."""
+    return _packed(*on_weighted_grid(rows, importance, _RULES))
+
+
+def _packed(d: Floats, codes: Bytes, indices: Any, packed: Bytes) -> Bytes:
     seven = (packed & np.uint8(127)).astype(np.uint32).reshape(-1, 8, 4) << np.arange(0, 28, 7, dtype=np.uint32)
     words = np.bitwise_or.reduce(seven, axis=2) | codes.astype(np.uint32) << np.uint32(28)
     groups = [indices.astype(np.uint8).reshape(-1, 8, 4), words[:, :, None].astype("<u4").view(np.uint8)]
     return np.concatenate([half_bytes(d), np.concatenate(groups, axis=2).reshape(-1, 64)], axis=1)
 
 
-FORMAT = integer_format("IQ2_XXS", 16, 256, 66, split, quantize)
+_RULES = GridRules("iq2_xxs", 32, shells=2, tries=6, step=0.1, again=2, even=True, fitted=True)
+FORMAT = integer_format("IQ2_XXS", 16, 256, 66, split, quantize, weighted)

@@ -6,12 +6,13 @@ bytes of a 4-bit scale for each 32 weights, low nibble first.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pacos.lazy import np
 from pacos.quants.block import Parts, integer_format
 from pacos.quants.grids import grid, magnitudes, odd, on_grid, signs
 from pacos.quants.pieces import half, half_bytes, pack_planes, pack_wide, planes, wide
+from pacos.quants.weighted_grids import GridRules, on_weighted_grid
 
 if TYPE_CHECKING:
     from pacos.quants.block import Bytes, Floats
@@ -27,8 +28,18 @@ def quantize(values: Floats) -> Bytes:
     """Take the nearest vectors of the grid under the best scale of each 32 weights."""
     size, packed = magnitudes(values, even=False)
     d, codes, indices, _ = on_grid(size, grid("iq3_s"), groups=8, top=15, unit=1)
+    return _packed(d, codes, indices, packed)
+
+
+def weighted(rows: Floats, importance: Floats) -> Bytes:
+    """Take vectors and scales that lose least where it counts."""
+    return _packed(*on_weighted_grid(rows, importance, _RULES))
+
+
+def _packed(d: Floats, codes: Bytes, indices: Any, packed: Bytes) -> Bytes:
     low, high = pack_wide(indices, 1)
     return np.concatenate([half_bytes(d), low, high, packed, pack_planes(codes, 4, 1)], axis=1)
 
 
-FORMAT = integer_format("IQ3_S", 21, 256, 110, split, quantize)
+_RULES = GridRules("iq3_s", 32, shells=3, tries=9, step=0.2, again=1, times=2, tiny=0, factor=1.033)
+FORMAT = integer_format("IQ3_S", 21, 256, 110, split, quantize, weighted)

@@ -6,12 +6,13 @@ Layout, 98 bytes: d f16, 64 bytes of indices, then for each 32 weights a u32: fo
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pacos.lazy import np
 from pacos.quants.block import Parts, integer_format
 from pacos.quants.grids import even_signs, grid, magnitudes, odd, on_grid, signs
 from pacos.quants.pieces import half, half_bytes
+from pacos.quants.weighted_grids import GridRules, on_weighted_grid
 
 if TYPE_CHECKING:
     from pacos.quants.block import Bytes, Floats
@@ -29,9 +30,19 @@ def quantize(values: Floats) -> Bytes:
     """Take the nearest vectors of the grid under the best scale of each 32 weights."""
     size, packed = magnitudes(values, even=True)
     d, codes, indices, _ = on_grid(size, grid("iq3_xxs"), groups=8, top=15, unit=4)
+    return _packed(d, codes, indices, packed)
+
+
+def weighted(rows: Floats, importance: Floats) -> Bytes:
+    """Take vectors and scales that lose least where it counts."""
+    return _packed(*on_weighted_grid(rows, importance, _RULES))
+
+
+def _packed(d: Floats, codes: Bytes, indices: Any, packed: Bytes) -> Bytes:
     seven = (packed & np.uint8(127)).astype(np.uint32).reshape(-1, 8, 4) << np.arange(0, 28, 7, dtype=np.uint32)
     words = np.bitwise_or.reduce(seven, axis=2) | codes.astype(np.uint32) << np.uint32(28)
     return np.concatenate([half_bytes(d), indices.astype(np.uint8), words.astype("<u4").view(np.uint8)], axis=1)
 
 
-FORMAT = integer_format("IQ3_XXS", 18, 256, 98, split, quantize)
+_RULES = GridRules("iq3_xxs", 32, shells=2, tries=15, step=0.2, again=0, even=True, times=2, tiny=1e-8, factor=1.0125)
+FORMAT = integer_format("IQ3_XXS", 18, 256, 98, split, quantize, weighted)

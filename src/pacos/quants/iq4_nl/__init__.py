@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 from pacos.lazy import np
 from pacos.quants.block import Parts, integer_format
-from pacos.quants.levels import nearest_nonlinear, nonlinear, nonlinear_scale
+from pacos.quants.levels import NONLINEAR, nearest_nonlinear, nonlinear, nonlinear_scale
 from pacos.quants.pieces import half, half_bytes, pack_planes, planes
+from pacos.quants.search import level_scale, total, weights_of
 
 if TYPE_CHECKING:
     from pacos.quants.block import Bytes, Floats
@@ -24,8 +25,20 @@ def split(blocks: Bytes) -> Parts:
 def quantize(values: Floats) -> Bytes:
     """Search the scale, then take the nearest levels."""
     d = nonlinear_scale(values)
-    codes = nearest_nonlinear(np.divide(values, d, out=np.zeros_like(values), where=d != 0))
-    return np.concatenate([half_bytes(d), pack_planes(codes, 4, 16)], axis=1)
+    return _packed(np.divide(values, d, out=np.zeros_like(values), where=d != 0), d)
 
 
-FORMAT = integer_format("IQ4_NL", 20, 32, 18, split, quantize)
+def weighted(rows: Floats, importance: Floats) -> Bytes:
+    """Search the scale that loses least where it counts."""
+    x, importance = rows.reshape(-1, 32), importance.reshape(-1, 32)
+    weights = weights_of(x, importance, total(x * x) * np.float32(2 / 32))
+    d = level_scale(x, weights, NONLINEAR, 7)
+    return _packed(np.divide(np.float32(1), d, out=np.zeros_like(d), where=d != 0) * x, d)
+
+
+def _packed(quotients: Floats, d: Floats) -> Bytes:
+    """Blocks of this scale, with the levels nearest to weights that are divided by it."""
+    return np.concatenate([half_bytes(d), pack_planes(nearest_nonlinear(quotients), 4, 16)], axis=1)
+
+
+FORMAT = integer_format("IQ4_NL", 20, 32, 18, split, quantize, weighted)

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 from pacos.lazy import np
 from pacos.quants.block import Parts, integer_format
-from pacos.quants.levels import nearest_nonlinear, nonlinear, nonlinear_scale
+from pacos.quants.levels import NONLINEAR, nearest_nonlinear, nonlinear, nonlinear_scale
 from pacos.quants.pieces import half, half_bytes, integers, pack_planes, planes, through_half
-from pacos.quants.search import shared_scale
+from pacos.quants.search import level_scale, shared_scale, total, weights_of
 
 if TYPE_CHECKING:
     from pacos.quants.block import Bytes, Floats
@@ -32,10 +32,29 @@ def quantize(values: Floats) -> Bytes:
     coded = integers(scales * factor, -32, 31)
     step = (d * coded).reshape(-1, 1)
     grouped = values.reshape(-1, 32)
-    codes = nearest_nonlinear(np.divide(grouped, step, out=np.zeros_like(grouped), where=step != 0))
+    return _packed(np.divide(grouped, step, out=np.zeros_like(grouped), where=step != 0), d, coded)
+
+
+def weighted(rows: Floats, importance: Floats) -> Bytes:
+    """Search each group's scale, then take the nearest levels, by what loses least where it counts."""
+    x = rows.reshape(-1, 256)
+    weights = weights_of(x, importance.reshape(-1, 256), total(x * x) * np.float32(2 / 256))
+    scales = level_scale(x.reshape(-1, 32), weights.reshape(-1, 32), NONLINEAR, 7).reshape(-1, 8)
+    peak = np.take_along_axis(scales, np.abs(scales).argmax(axis=1)[:, None], axis=1)
+    d = -peak / np.float32(32)
+    inverse = np.divide(np.float32(1), d, out=np.zeros_like(d), where=d != 0)
+    coded = integers(inverse * scales, -32, 31)
+    step = (d * coded).reshape(-1, 1)
+    inverse = np.divide(np.float32(1), step, out=np.zeros_like(step), where=step != 0)
+    return _packed(inverse * x.reshape(-1, 32), d, coded)
+
+
+def _packed(quotients: Floats, d: Floats, coded: Floats) -> Bytes:
+    """Blocks of this factor and these group scales, with the levels nearest to weights that are divided by both."""
+    codes = nearest_nonlinear(quotients)
     six = (coded + np.float32(32)).astype(np.uint8)
     low, high = pack_planes(six & np.uint8(15), 4, 1), pack_planes(six >> np.uint8(4), 2, 1)
     return np.concatenate([half_bytes(d), high, low, pack_planes(codes.reshape(-1, 256), 4, 16)], axis=1)
 
 
-FORMAT = integer_format("IQ4_XS", 23, 256, 136, split, quantize)
+FORMAT = integer_format("IQ4_XS", 23, 256, 136, split, quantize, weighted)

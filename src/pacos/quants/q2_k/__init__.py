@@ -6,12 +6,12 @@ Layout, 84 bytes: 16 bytes of scale (low nibble) and minimum (high nibble) per g
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pacos.lazy import np
 from pacos.quants.block import Parts, integer_format
 from pacos.quants.pieces import half, half_bytes, integers, pack_planes, planes, through_half
-from pacos.quants.search import Grid, scale_and_minimum
+from pacos.quants.search import Grid, block_weights, positive_scale, scale_and_minimum, total
 
 if TYPE_CHECKING:
     from pacos.quants.block import Bytes, Floats
@@ -34,6 +34,21 @@ def quantize(values: Floats) -> Bytes:
     top_scale, top_minimum = scales.max(axis=1, keepdims=True), minimums.max(axis=1, keepdims=True)
     coded = integers(scales * (np.float32(15) / np.where(top_scale > 0, top_scale, np.float32(1))), 0, 15)
     coded_min = integers(minimums * (np.float32(15) / np.where(top_minimum > 0, top_minimum, np.float32(1))), 0, 15)
+    return _packed(values, searched, d, dmin, coded, coded_min)
+
+
+def weighted(rows: Floats, importance: Floats) -> Bytes:
+    """Search each group's scale and minimum, then the factors that all share, by what loses least where it counts."""
+    x, weights = block_weights(rows, importance)
+    groups = weights.reshape(-1, 16)
+    scale, minimum, searched = scale_and_minimum(x.reshape(-1, 16), groups, Grid(3, -0.9, 0.05, 36))
+    shares = total(groups).reshape(-1, 16)
+    (d, coded), (dmin, coded_min) = (positive_scale(one.reshape(-1, 16), shares, top=15) for one in (scale, minimum))
+    return _packed(x, searched, through_half(d), through_half(dmin), coded, coded_min)
+
+
+def _packed(values: Floats, searched: Bytes, d: Floats, dmin: Floats, coded: Any, coded_min: Any) -> Bytes:
+    """Blocks of these factors and group scales, with the codes that are nearest then."""
     step, shift = (d * coded)[:, :, None], (dmin * coded_min)[:, :, None]
     grouped = values.reshape(-1, 16, 16)
     codes = integers((grouped + shift) / np.where(step == 0, np.float32(1), step), 0, 3)
@@ -43,4 +58,4 @@ def quantize(values: Floats) -> Bytes:
     return np.concatenate([packed, low, half_bytes(d), half_bytes(dmin)], axis=1)
 
 
-FORMAT = integer_format("Q2_K", 10, 256, 84, split, quantize)
+FORMAT = integer_format("Q2_K", 10, 256, 84, split, quantize, weighted)

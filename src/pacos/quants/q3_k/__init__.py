@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from pacos.lazy import np
 from pacos.quants.block import Parts, integer_format
 from pacos.quants.pieces import half, half_bytes, integers, pack_planes, planes, through_half
-from pacos.quants.search import refined_scale, shared_scale
+from pacos.quants.search import block_weights, refined_scale, shared_scale, signed_scale, total
 
 if TYPE_CHECKING:
     from pacos.quants.block import Bytes, Floats
@@ -33,14 +33,28 @@ def quantize(values: Floats) -> Bytes:
     factor = shared_scale(scales, 32)
     d = through_half(np.where(factor == 0, np.float32(0), np.float32(1) / np.where(factor == 0, np.float32(1), factor)))
     coded = integers(scales * factor, -32, 31)
-    step = (d * coded)[:, :, None]
+    six = (coded + np.float32(32)).astype(np.uint8) * (factor != 0)  # zeros for a block of zeros, as ggml has it
+    return _packed(values, searched, d, six)
+
+
+def weighted(rows: Floats, importance: Floats) -> Bytes:
+    """Search each group's scale, then the factor that all share, by what loses least where it counts."""
+    x, weights = block_weights(rows, importance, times=2)
+    groups = weights.reshape(-1, 16)
+    scale, searched = signed_scale(x.reshape(-1, 16), groups, half=4)
+    d, six = signed_scale(scale.reshape(-1, 16), total(groups).reshape(-1, 16), half=32)
+    return _packed(x, searched, through_half(d), six)
+
+
+def _packed(values: Floats, searched: Bytes, d: Floats, six: Bytes) -> Bytes:
+    """Blocks of this factor and group scales, with the codes that are nearest then."""
+    step = (d * (six.astype(np.float32) - np.float32(32)))[:, :, None]
     codes = integers(values.reshape(-1, 16, 16) / np.where(step == 0, np.float32(1), step), -4, 3) + np.float32(4)
     codes = np.where(step == 0, searched.reshape(-1, 16, 16), codes)
     flat = codes.astype(np.uint8).reshape(-1, 256)
-    six = (coded + np.float32(32)).astype(np.uint8) * (factor != 0)  # zeros for a block of zeros, as ggml has it
     packed = [pack_planes(six & np.uint8(15), 4, 8), pack_planes(six >> np.uint8(4), 2, 4)]
     third, low = pack_planes(flat >> np.uint8(2), 1, 32), pack_planes(flat & np.uint8(3), 2, 32)
     return np.concatenate([third, low, *packed, half_bytes(d)], axis=1)
 
 
-FORMAT = integer_format("Q3_K", 11, 256, 110, split, quantize)
+FORMAT = integer_format("Q3_K", 11, 256, 110, split, quantize, weighted)

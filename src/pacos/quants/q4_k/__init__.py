@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from pacos.lazy import np
 from pacos.quants.block import Parts, integer_format
 from pacos.quants.pieces import pack_planes, planes
-from pacos.quants.six_bit_groups import headers_and_codes, parts_of
+from pacos.quants.six_bit_groups import headers_and_codes, parts_of, weighted_headers_and_codes
 
 if TYPE_CHECKING:
     from pacos.quants.block import Bytes, Floats
@@ -24,8 +24,16 @@ def split(blocks: Bytes) -> Parts:
 
 def quantize(values: Floats) -> Bytes:
     """Search each group's scale and minimum, then share them in six bits each."""
-    headers, codes = headers_and_codes(values, top=15, first=-1.0, steps=20)
+    return _packed(*headers_and_codes(values, top=15, first=-1.0, steps=20))
+
+
+def weighted(rows: Floats, importance: Floats) -> Bytes:
+    """As `quantize`, by what loses least where it counts."""
+    return _packed(*weighted_headers_and_codes(rows, importance, top=15))
+
+
+def _packed(headers: Bytes, codes: Bytes) -> Bytes:
     return np.concatenate([headers, pack_planes(codes, 4, 32)], axis=1)
 
 
-FORMAT = integer_format("Q4_K", 12, 256, 144, split, quantize)
+FORMAT = integer_format("Q4_K", 12, 256, 144, split, quantize, weighted)

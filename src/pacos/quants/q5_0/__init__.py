@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from pacos.lazy import np
 from pacos.quants.block import Parts, integer_format
 from pacos.quants.pieces import fifth_bits, half, half_bytes, pack_planes, planes, truncated
+from pacos.quants.search import row_groups, signed_scale
 
 if TYPE_CHECKING:
     from pacos.quants.block import Bytes, Floats
@@ -28,8 +29,18 @@ def quantize(values: Floats) -> Bytes:
     d = peak / np.float32(-16)
     inverse = np.where(d == 0, np.float32(0), np.float32(1) / d)
     codes = truncated(values * inverse + np.float32(16.5), 31)
+    return _packed(d, codes)
+
+
+def weighted(rows: Floats, importance: Floats) -> Bytes:
+    """Search the scale that loses least where it counts."""
+    x, weights = row_groups(rows, importance)
+    return _packed(*signed_scale(x, weights, half=16))
+
+
+def _packed(d: Floats, codes: Bytes) -> Bytes:
     high = np.packbits(codes >> np.uint8(4), axis=1, bitorder="little")
     return np.concatenate([half_bytes(d), high, pack_planes(codes & np.uint8(15), 4, 16)], axis=1)
 
 
-FORMAT = integer_format("Q5_0", 6, 32, 22, split, quantize)
+FORMAT = integer_format("Q5_0", 6, 32, 22, split, quantize, weighted)

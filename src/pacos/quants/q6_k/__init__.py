@@ -25,7 +25,17 @@ def split(blocks: Bytes) -> Parts:
 
 def quantize(values: Floats) -> Bytes:
     """Search each group's scale, then share them in eight bits each."""
-    found, searched = signed_scale(values.reshape(-1, 16), half=32)
+    return _packed(values, *signed_scale(values.reshape(-1, 16), half=32))
+
+
+def weighted(rows: Floats, importance: Floats) -> Bytes:
+    """Search each group's scale by what loses least where it counts."""
+    x = rows.reshape(-1, 256)
+    return _packed(x, *signed_scale(x.reshape(-1, 16), importance.reshape(-1, 16), half=32))
+
+
+def _packed(values: Floats, found: Floats, searched: Bytes) -> Bytes:
+    """Blocks of these scales, shared in eight bits each, with the codes that are nearest then."""
     scales = found.reshape(-1, 16)
     factor = shared_scale(scales, 128)
     d = through_half(np.where(factor == 0, np.float32(0), np.float32(1) / np.where(factor == 0, np.float32(1), factor)))
@@ -39,4 +49,4 @@ def quantize(values: Floats) -> Bytes:
     return np.concatenate([low, high, coded.astype(np.int8).view(np.uint8), half_bytes(d)], axis=1)
 
 
-FORMAT = integer_format("Q6_K", 14, 256, 210, split, quantize)
+FORMAT = integer_format("Q6_K", 14, 256, 210, split, quantize, weighted)
