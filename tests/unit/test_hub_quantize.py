@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import json
-from itertools import groupby
 from pathlib import Path
 
 import gguf
@@ -15,38 +13,14 @@ from commands import here
 from pacos import native, quants
 from pacos.errors import UsageError
 from pacos.formats.gguf import read_gguf
+from pacos.formats.gguf_write import write_gguf
+from pacos.formats.imatrix import Entry, ImportanceMatrix, write_imatrix
 from pacos.hub.file_types import FILE_TYPES, file_type_name
-from pacos.hub.mixes import Mix, Wishes
+from pacos.hub.guide import Guide
+from pacos.hub.mixes import Wishes
+from pacos.hub.parts import split_file
 from pacos.hub.quantize import quantize_file
-from pacos.hub.random_model import Form, _entries, _hyper_parameters, write_random_model
-
-DATA = Path(__file__).parents[1] / "data"
-TALL = Form(20, 256, 8, 2, 32, 512, 1024, 2048)
-FLAT = Form(17, 256, 4, 4, 64, 288, 1024, 2048)  # rows of 288 weights are no whole blocks of 256
-
-
-def choices(form: Form, file_type: str) -> dict[str, str]:
-    """For each kind of tensor the types of its layers, as runs: "Q6_K x2 Q4_K x6"."""
-    entries = {entry.name: entry for entry in _entries(form)}
-    mix = Mix.of(file_type, _hyper_parameters(form, "test"), entries)
-    kinds: dict[str, list[str]] = {}
-    for entry in entries.values():
-        kind = entry.name.split(".", 2)[2] if entry.name.startswith("blk.") else entry.name
-        kinds.setdefault(kind, []).append(mix.type_of(entry))
-    return {
-        kind: " ".join(f"{name} x{len(list(run))}" for name, run in groupby(types)) for kind, types in kinds.items()
-    }
-
-
-@pytest.mark.parametrize("file_type", FILE_TYPES)
-@pytest.mark.parametrize(("name", "form"), [("tall", TALL), ("flat", FLAT)])
-def test_mixes_are_those_of_llama_cpp(name: str, form: Form, file_type: str) -> None:
-    """The stored table was compared, tensor by tensor, with files that llama.cpp quantized (python binding 0.3.36).
-
-    It refuses what needs an importance matrix without one, so these were made with one (and IQ3_XXS then differs as its
-    source says); it makes no NVFP4 files.
-    """
-    assert choices(form, file_type) == json.loads((DATA / "mixes.json").read_text())[name][file_type]
+from pacos.hub.random_model import write_random_model
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +30,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.mark.parametrize("file_type", ["F16", "Q8_0", "Q4_K_M", "Q2_K", "IQ2_M", "IQ4_XS", "NVFP4"])
+@pytest.mark.parametrize("file_type", ["F16", "Q8_0", "Q4_K_M", "Q2_K", "IQ3_S", "IQ4_XS", "NVFP4"])
 def test_the_new_file_holds_the_same_model(file_type: str, source: Path, tmp_path: Path) -> None:
     shares: list[float] = []
     target = tmp_path / "target.gguf"
@@ -152,3 +126,132 @@ def test_wishes_on_the_command_line(source: Path, tmp_path: Path) -> None:
         assert done.code == 2
         assert words in done.err
     assert types_of(target) == found
+
+
+@pytest.fixture(scope="module")
+def matrix(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An importance matrix of the source's second layer and what is in no layer."""
+    rng = np.random.default_rng(5)
+    made = ImportanceMatrix({}, ["text.txt"], 3, 512)
+    with read_gguf(source) as archive:
+        for name, entry in archive.tensors.items():
+            if len(entry.shape) == 2 and name != "token_embd.weight":
+                sums = np.square(rng.standard_normal(entry.shape[-1])).astype(np.float32)
+                made.entries[name] = Entry(sums, [1536])
+    path = tmp_path_factory.mktemp("matrix") / "matrix.gguf"
+    write_imatrix(path, made)
+    return path
+
+
+def test_an_importance_matrix_guides(source: Path, matrix: Path, tmp_path: Path) -> None:
+    target = tmp_path / "target.gguf"
+    guide = Guide.read(matrix, exclude=["blk.0.attn_q"])
+    with pytest.raises(UsageError, match="garbage as IQ2_XXS without an importance matrix"):
+        quantize_file(source, target, "IQ2_XXS", guide=guide)
+    assert not target.exists()
+    quantize_file(source, target, "Q4_K_M", guide=guide)
+    with read_gguf(source) as old, read_gguf(target) as new:
+        for name, entry in new.tensors.items():
+            values = quants.dequantize("F32", old.data(name), old.tensors[name].shape)
+            importance = guide.weights_of(entry)
+            assert bytes(new.data(name)) == quants.quantize(
+                entry.type, values, None if importance is None else importance[0]
+            )
+        said = {key: value for key, value in new.metadata.items() if key.startswith("quantize.")}
+    assert said == {
+        "quantize.imatrix.file": str(matrix)[:127],
+        "quantize.imatrix.dataset": "text.txt",
+        "quantize.imatrix.entries_count": 13,
+        "quantize.imatrix.chunks_count": 3,
+    }
+
+
+def test_experts_have_an_importance_each(tmp_path: Path) -> None:
+    rng = np.random.default_rng(6)
+    weights = rng.standard_normal((3, 40, 256), np.float32)
+    name = "blk.0.ffn_up_exps.weight"
+    metadata = {"general.architecture": "llama", "llama.block_count": 1, "llama.expert_count": 3}
+    write_gguf(tmp_path / "source.gguf", metadata, [(name, weights.shape, "F32", weights)])
+    sums = np.square(rng.standard_normal((3, 256))).astype(np.float32)
+    write_imatrix(tmp_path / "m.gguf", ImportanceMatrix({name: Entry(sums.reshape(-1), [4, 0, 8])}, [], 1, 512))
+    quantize_file(tmp_path / "source.gguf", tmp_path / "target.gguf", "IQ2_XS", guide=Guide.read(tmp_path / "m.gguf"))
+    with read_gguf(tmp_path / "target.gguf") as archive:
+        kind, data = archive.tensors[name].type, bytes(archive.data(name))
+    given = (sums[0] / np.float32(4), np.ones(256, np.float32), sums[2] / np.float32(8))
+    assert data == b"".join(quants.quantize(kind, weights[i], given[i]) for i in range(3))
+
+
+def test_a_matrix_of_another_model_is_refused(source: Path, tmp_path: Path) -> None:
+    other = ImportanceMatrix({"blk.0.attn_q.weight": Entry(np.ones(64, np.float32), [1])}, [], 1, 512)
+    write_imatrix(tmp_path / "m.gguf", other)
+    done = here("quantize", source, tmp_path / "x.gguf", "Q4_K_M", "--imatrix", tmp_path / "m.gguf")
+    assert done.code == 2
+    assert "it has 64 columns of blk.0.attn_q.weight, the model has 256" in done.err
+    none = here(
+        "quantize", source, tmp_path / "x.gguf", "Q4_0", "--imatrix", tmp_path / "m.gguf", "--include-weights", "y"
+    )
+    assert "no tensor is left of 1" in none.err
+    assert here(*given, "--include-weights", "a", "--exclude-weights", "b").code == 2
+    assert here(*given[:4], "--exclude-weights", "b").code == 2
+
+
+def test_a_dry_run_tells_sizes(source: Path, matrix: Path, tmp_path: Path) -> None:
+    told = here("quantize", source, "IQ2_M", "--dry-run", "--json")
+    assert told.code == 0, told.err
+    assert "blk.0.attn_q.weight" in told.data["needs_imatrix"]
+    guided = here("quantize", source, tmp_path / "x.gguf", "IQ2_M", "--dry-run", "--json", "--imatrix", matrix).data
+    assert guided["needs_imatrix"] == []
+    assert not (tmp_path / "x.gguf").exists()
+    quantize_file(source, tmp_path / "x.gguf", "IQ2_M", guide=Guide.read(matrix))
+    with read_gguf(tmp_path / "x.gguf") as archive:
+        assert {one["name"]: one["type"] for one in guided["tensors"]} == types_of(tmp_path / "x.gguf")
+        assert guided["bytes"] == sum(entry.nbytes for entry in archive.tensors.values())
+    printed = here("quantize", source, "IQ2_M", "--dry-run")
+    assert "IQ2_M needs an importance matrix" in printed.err
+    assert "bits per weight" in printed.out
+    assert here("quantize", source, tmp_path / "y.gguf").code == 2
+
+
+def test_layers_are_left_out_and_keys_set(source: Path, tmp_path: Path) -> None:
+    target = tmp_path / "target.gguf"
+    done = here(
+        *("quantize", source, target, "Q4_0", "--prune-layers", "0"),
+        *("--override-kv", "general.name=str:half", "--override-kv", "llama.rope.freq_base=float:1e4"),
+    )
+    assert done.code == 0, done.err
+    with read_gguf(source) as old, read_gguf(target) as new:
+        assert new.metadata["llama.block_count"] == 1
+        assert new.metadata["general.name"] == "half"
+        assert new.metadata["llama.rope.freq_base"] == 10000
+        assert {name for name in new.tensors if name.startswith("blk.1.")} == set()
+        kept = quants.dequantize("F32", old.data("blk.1.attn_q.weight"), (256, 256))
+        assert bytes(new.data("blk.0.attn_q.weight")) == quants.quantize("Q4_0", kept)
+    for wrong in (
+        ("--prune-layers", "2"),
+        ("--prune-layers", "0,1"),
+        ("--prune-layers", "x"),
+        ("--override-kv", "a=b"),
+    ):
+        assert here("quantize", source, tmp_path / "x.gguf", "Q4_0", *wrong).code == 2
+
+
+def test_parts_stay_parts(source: Path, tmp_path: Path) -> None:
+    parts = split_file(source, tmp_path / "parts", max_tensors=8)
+    done = here("quantize", parts[0], tmp_path / "small.gguf", "Q8_0", "--keep-split")
+    assert done.code == 0, done.err
+    quantize_file(source, tmp_path / "whole.gguf", "Q8_0")
+    made = sorted(tmp_path.glob("small-*.gguf"))
+    assert [path.name for path in made] == [f"small-{i + 1:05}-of-{len(parts):05}.gguf" for i in range(len(parts))]
+    with read_gguf(made[0]) as found, read_gguf(tmp_path / "whole.gguf") as wanted:
+        assert {name: bytes(found.data(name)) for name in found.tensors} == {
+            name: bytes(wanted.data(name)) for name in wanted.tensors
+        }
+    assert here("quantize", parts[0], tmp_path / "small.gguf", "Q8_0", "--keep-split").code == 2
+
+
+def test_types_of_tensors_from_a_file(source: Path, tmp_path: Path) -> None:
+    (tmp_path / "types.txt").write_text("attn_v=Q8_0\nffn_down=Q6_K attn_q=Q5_0\n")
+    done = here("quantize", source, tmp_path / "x.gguf", "Q4_0", "--tensor-type-file", tmp_path / "types.txt")
+    assert done.code == 0, done.err
+    found = types_of(tmp_path / "x.gguf")
+    assert [found[f"blk.1.{name}.weight"] for name in ("attn_v", "ffn_down", "attn_q")] == ["Q8_0", "Q6_K", "Q5_0"]

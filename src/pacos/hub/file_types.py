@@ -27,6 +27,7 @@ FILE_TYPES: Mapping[str, int] = {
     "Q6_K": 18,
     "IQ2_XXS": 19,
     "IQ2_XS": 20,
+    "Q2_K_S": 21,
     "IQ3_XS": 22,
     "IQ3_XXS": 23,
     "IQ1_S": 24,

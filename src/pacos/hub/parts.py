@@ -6,7 +6,7 @@ Source: llama.cpp's gguf-split: the first part has all metadata, each one its nu
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,24 +40,57 @@ def split_file(
         groups = _groups(list(archive.tensors.values()), max_bytes, max_tensors)
         if len(groups) > MAX_PARTS:
             raise UsageError(f"{len(groups)} parts, at most {MAX_PARTS} can be named", hint="make them larger")
-        given = Path(prefix)
-        paths = [given.with_name(f"{given.name}-{i + 1:05}-of-{len(groups):05}.gguf") for i in range(len(groups))]
-        there = [path for path in paths if path.exists()]
-        if there and not replace:
-            raise UsageError(f"{there[0]} exists", hint="give another prefix, or --force to replace it")
+        paths = part_names(prefix, len(groups))
+        _check_absent(paths, replace=replace)
         whole = {key: value for key, value in archive.typed_metadata().items() if key not in SPLIT_KEYS}
         done = 0
         for i, group in enumerate(groups):
-            marks = {
-                "split.no": TypedValue("U16", i),
-                "split.count": TypedValue("U16", len(groups)),
-                "split.tensors.count": TypedValue("I32", len(archive.tensors)),
-            }
+            marks = _marks(i, len(groups), len(archive.tensors))
             write_gguf(paths[i], {**whole, **marks} if i == 0 else marks, _copied(archive, group), replace=True)
             done += len(group)
             if progress is not None:
                 progress(done / max(1, len(archive.tensors)))
         return paths
+
+
+def write_parts(
+    output: str | os.PathLike[str], metadata: Mapping[str, Any], parts: Sequence[list[TensorData]], *, replace: bool
+) -> int:
+    """Write tensors as parts, named after `output` without its ending, and give their bytes together.
+
+    Errors: UsageError when one of the files is there and shall not be replaced.
+    """
+    given = Path(output)
+    prefix = given.with_suffix("") if given.suffix == ".gguf" else given
+    paths = part_names(prefix, len(parts))
+    _check_absent(paths, replace=replace)
+    total = sum(map(len, parts))
+    nbytes = 0
+    for i, (path, tensors) in enumerate(zip(paths, parts, strict=True)):
+        marks = _marks(i, len(parts), total)
+        nbytes += write_gguf(path, {**metadata, **marks} if i == 0 else marks, tensors, replace=True)
+    return nbytes
+
+
+def part_names(prefix: str | os.PathLike[str], count: int) -> list[Path]:
+    """The names of parts, as llama.cpp writes them."""
+    given = Path(prefix)
+    return [given.with_name(f"{given.name}-{i + 1:05}-of-{count:05}.gguf") for i in range(count)]
+
+
+def _check_absent(paths: Iterable[Path], *, replace: bool) -> None:
+    there = [path for path in paths if path.exists()]
+    if there and not replace:
+        raise UsageError(f"{there[0]} exists", hint="give another prefix, or --force to replace it")
+
+
+def _marks(number: int, count: int, tensors: int) -> dict[str, TypedValue]:
+    """What a part says of its place."""
+    return {
+        "split.no": TypedValue("U16", number),
+        "split.count": TypedValue("U16", count),
+        "split.tensors.count": TypedValue("I32", tensors),
+    }
 
 
 def merge_file(

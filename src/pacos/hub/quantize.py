@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from dataclasses import replace as replace_fields
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +17,68 @@ from pacos.errors import UsageError
 from pacos.formats import open_archive
 from pacos.formats.gguf import GgufArchive
 from pacos.formats.gguf_split import SPLIT_KEYS
-from pacos.formats.gguf_write import TensorData, write_gguf
+from pacos.formats.gguf_types import TypedValue
+from pacos.formats.gguf_write import TensorData, tensor_bytes, write_gguf
 from pacos.hub.file_types import FILE_TYPES, file_type_metadata
+from pacos.hub.guide import Guide
 from pacos.hub.mixes import NO_WISHES, Mix, Wishes
+from pacos.hub.parts import write_parts
 from pacos.native import freed_memory_kept
 from pacos.types import TensorEntry
 
 _PIECE_WEIGHTS = 1 << 20
 _THREADS_MAX = 8
+_LAYER = re.compile(r"^blk\.(\d+)\.")
 
 Progress = Callable[[float], object]
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What else shall differ: layers left out, keys set to other values; `keep_split` writes the source's parts."""
+
+    pruned: frozenset[int] = frozenset()
+    overrides: Mapping[str, TypedValue] = field(default_factory=dict)
+    keep_split: bool = False
+
+
+NO_CHANGES = Changes()
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """A tensor of the source, its name and type in the new file, and the importance of its columns, where known."""
+
+    entry: TensorEntry
+    name: str
+    type: str
+    importance: Any = None
+    missing: bool = False  # it would be garbage without, and there is none
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes in the new file."""
+        return tensor_bytes(self.name, self.entry.shape, self.type)
+
+
+def plan_tensors(
+    archive: GgufArchive,
+    file_type: str,
+    wishes: Wishes = NO_WISHES,
+    guide: Guide | None = None,
+    pruned: Iterable[int] = (),
+) -> list[Planned]:
+    """The tensors of the new file, in order. Errors: UsageError for an unknown type, or a guide of another model."""
+    names = _renumbered(archive.tensors, frozenset(pruned))
+    entries = {name: replace_fields(archive.tensors[old], name=name) for old, name in names.items()}
+    mix = Mix.of(file_type.upper(), archive.metadata, entries, wishes, importance=guide is not None)
+    planned = []
+    for old, name in names.items():
+        entry, kind = archive.tensors[old], mix.type_of(entries[name])
+        weights = guide.weights_of(entry) if guide is not None and entry.type != kind else None
+        missing = weights is None and entry.type != kind and mix.needs_importance(entries[name])
+        planned.append(Planned(entry, name, kind, weights, missing))
+    return planned
 
 
 def quantize_file(
@@ -35,32 +90,81 @@ def quantize_file(
     *,
     replace: bool = True,
     wishes: Wishes = NO_WISHES,
+    guide: Guide | None = None,
+    changes: Changes = NO_CHANGES,
 ) -> int:
     """Quantize a GGUF file and give the new file's size in bytes; `progress` gets the share done, 0 to 1.
 
     `wishes` change the types that the mix would give. A source that is already quantized works too, but its losses stay
     and add up. Without `replace`, an output that is there stays.
-    Errors: UsageError for an unknown type or for output and source being one file; FormatError, UnsupportedModel.
+    Errors: UsageError for an unknown type, for one that needs a guide where there is none, or for output and source
+    being one file; FormatError, UnsupportedModel.
     """
     source, output = Path(source), Path(output)
     if output.exists() and source.exists() and output.samefile(source):
         raise UsageError(f"{output} is the source itself", hint="give another name for the output")
     workers = threads or min(_THREADS_MAX, os.cpu_count() or 1)
-    with freed_memory_kept(), _opened(source) as archive, ThreadPoolExecutor(workers) as pool:
-        mix = Mix.of(file_type.upper(), archive.metadata, archive.tensors, wishes)
+    with freed_memory_kept(), open_gguf(source) as archive, ThreadPoolExecutor(workers) as pool:
+        planned = plan_tensors(archive, file_type, wishes, guide, changes.pruned)
+        for one in planned:
+            if one.missing:
+                raise UsageError(
+                    f"{one.entry.name} would be garbage as {one.type} without an importance matrix",
+                    hint="--imatrix FILE gives one (`pacos imatrix` makes it), or choose a type of more bits",
+                )
         metadata: dict[str, Any] = {k: v for k, v in archive.typed_metadata().items() if k not in SPLIT_KEYS}
-        metadata |= file_type_metadata(FILE_TYPES[mix.file_type])
-        counter = _Counter(sum(entry.nbytes for entry in archive.tensors.values()), progress)
-        tensors = []
-        for entry in archive.tensors.values():
-            target = mix.type_of(entry)
-            tensors.append(
-                TensorData(entry.name, entry.shape, target, _pieces(archive, entry, target, pool, workers, counter))
-            )
-        return write_gguf(output, metadata, tensors, replace=replace)
+        metadata |= file_type_metadata(FILE_TYPES[file_type.upper()])
+        metadata |= _pruned_metadata(metadata, archive.metadata, changes.pruned)
+        metadata |= changes.overrides
+        metadata |= guide.metadata() if guide is not None else {}
+        counter = _Counter(sum(one.entry.nbytes for one in planned), progress)
+        parts: dict[int, list[TensorData]] = {}
+        for one in planned:
+            made = TensorData(one.name, one.entry.shape, one.type, _pieces(archive, one, pool, workers, counter))
+            parts.setdefault(one.entry.part if changes.keep_split else 0, []).append(made)
+        if not changes.keep_split:
+            return write_gguf(output, metadata, parts.get(0, []), replace=replace)
+        return write_parts(output, metadata, [parts[number] for number in sorted(parts)], replace=replace)
 
 
-def _opened(source: Path) -> GgufArchive:
+def _renumbered(names: Iterable[str], pruned: frozenset[int]) -> dict[str, str]:
+    """The names that stay, and what they are called when layers are left out. Errors: UsageError for one not there."""
+    layers = sorted({int(found[1]) for found in map(_LAYER.match, names) if found})
+    if wrong := sorted(pruned - set(layers)):
+        raise UsageError(
+            f"there is no layer {wrong[0]}", hint=f"layers: {layers[0]} to {layers[-1]}" if layers else None
+        )
+    if layers and len(pruned) == len(layers):
+        raise UsageError(f"all {len(layers)} layers would be left out", hint="leave one at least")
+    numbers = {layer: i for i, layer in enumerate(one for one in layers if one not in pruned)}
+    kept = {}
+    for name in names:
+        found = _LAYER.match(name)
+        if found is None:
+            kept[name] = name
+        elif int(found[1]) in numbers:
+            kept[name] = f"blk.{numbers[int(found[1])]}.{name[found.end() :]}"
+    return kept
+
+
+def _pruned_metadata(
+    typed: Mapping[str, TypedValue], plain: Mapping[str, Any], pruned: frozenset[int]
+) -> dict[str, Any]:
+    """The number of layers that stay, and lists of one value a layer without those of the others."""
+    prefix = f"{plain.get('general.architecture')}."
+    count = plain.get(f"{prefix}block_count")
+    if not pruned or not isinstance(count, int):
+        return {}
+    changed = {f"{prefix}block_count": TypedValue("U32", count - len(pruned))}
+    for key, value in plain.items():
+        if key.startswith(prefix) and not isinstance(value, (str, int, float)) and len(value) == count:
+            kept = [one for i, one in enumerate(value) if i not in pruned]
+            changed[key] = TypedValue(typed[key].type, kept)
+    return changed
+
+
+def open_gguf(source: Path) -> GgufArchive:
+    """Open a GGUF file. Errors: UsageError for a model of another kind."""
     archive = open_archive(source)
     if not isinstance(archive, GgufArchive):
         archive.close()
@@ -83,9 +187,10 @@ class _Counter:
 
 
 def _pieces(
-    archive: GgufArchive, entry: TensorEntry, target: str, pool: ThreadPoolExecutor, workers: int, counter: _Counter
+    archive: GgufArchive, planned: Planned, pool: ThreadPoolExecutor, workers: int, counter: _Counter
 ) -> Callable[[], Iterator[Any]]:
     """The tensor's bytes in the new type, in order, a few pieces ahead of the writer."""
+    entry, target = planned.entry, planned.type
 
     def make() -> Iterator[Any]:
         data = archive.data(entry.name)
@@ -93,20 +198,30 @@ def _pieces(
             yield data
             counter.add(entry.nbytes)
             return
-        columns = entry.shape[-1]
-        row_bytes = quants.row_bytes(entry.type, columns)
-        step = max(1, _PIECE_WEIGHTS // columns) * row_bytes
         waiting: deque[tuple[int, Future[bytes]]] = deque()
-        for start in range(0, len(data), step):
-            piece = data[start : start + step]
-            shape = (len(piece) // row_bytes, columns)
-            waiting.append((len(piece), pool.submit(_encode, entry.type, piece, shape, target)))
+        for piece, shape, importance in _cut(data, planned):
+            waiting.append((len(piece), pool.submit(_encode, entry.type, piece, shape, target, importance)))
             if len(waiting) > 2 * workers:
                 yield _next(waiting, counter)
         while waiting:
             yield _next(waiting, counter)
 
     return make
+
+
+def _cut(data: memoryview, planned: Planned) -> Iterator[tuple[memoryview, tuple[int, int], Any]]:
+    """Runs of rows, with the importance of their columns; experts have each their own."""
+    entry = planned.entry
+    columns = entry.shape[-1]
+    row_bytes = quants.row_bytes(entry.type, columns)
+    rows = len(data) // row_bytes if row_bytes else 0
+    together = rows if planned.importance is None else rows // len(planned.importance)
+    step = max(1, _PIECE_WEIGHTS // columns)
+    for first in range(0, rows, together):
+        importance = None if planned.importance is None else planned.importance[first // together]
+        for start in range(first, first + together, step):
+            count = min(step, first + together - start)
+            yield data[start * row_bytes : (start + count) * row_bytes], (count, columns), importance
 
 
 def _next(waiting: deque[tuple[int, Future[bytes]]], counter: _Counter) -> bytes:
@@ -116,5 +231,5 @@ def _next(waiting: deque[tuple[int, Future[bytes]]], counter: _Counter) -> bytes
     return result
 
 
-def _encode(source: str, piece: memoryview, shape: tuple[int, int], target: str) -> bytes:
-    return quants.quantize(target, quants.dequantize(source, piece, shape))
+def _encode(source: str, piece: memoryview, shape: tuple[int, int], target: str, importance: Any) -> bytes:
+    return quants.quantize(target, quants.dequantize(source, piece, shape), importance)
