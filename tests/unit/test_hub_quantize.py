@@ -187,9 +187,8 @@ def test_a_matrix_of_another_model_is_refused(source: Path, tmp_path: Path) -> N
     done = here("quantize", source, tmp_path / "x.gguf", "Q4_K_M", "--imatrix", tmp_path / "m.gguf")
     assert done.code == 2
     assert "it has 64 columns of blk.0.attn_q.weight, the model has 256" in done.err
-    none = here(
-        "quantize", source, tmp_path / "x.gguf", "Q4_0", "--imatrix", tmp_path / "m.gguf", "--include-weights", "y"
-    )
+    given = ("quantize", source, tmp_path / "x.gguf", "Q4_0", "--imatrix", tmp_path / "m.gguf")
+    none = here(*given, "--include-weights", "y")
     assert "no tensor is left of 1" in none.err
     assert here(*given, "--include-weights", "a", "--exclude-weights", "b").code == 2
     assert here(*given[:4], "--exclude-weights", "b").code == 2

@@ -32,36 +32,30 @@ def code(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str
     return str(request.param)
 
 
-@pytest.mark.parametrize("name", ggml_weights.TYPES)
-def test_blocks_are_those_of_ggml(name: str, code: str) -> None:
-    """The bytes were made by ggml (llama-cpp-python 0.3.36) with scripts/ggml-vectors."""
-    x = ggml_weights.weights()
-    found = np.frombuffer(quants.quantize(name, x), np.uint8)
-    with np.load(GGML) as stored:
-        wanted = stored[name]
-    assert np.array_equal(found.reshape(wanted.shape), wanted)
-
-
 NEEDS_NATIVE = ("IQ1_S", "IQ1_M", "IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ3_XXS", "IQ3_S")
 
 
-@pytest.mark.parametrize("name", ggml_weights.WEIGHTED)
-def test_blocks_with_an_importance_matrix_are_those_of_ggml(name: str, code: str) -> None:
-    """As above; row 10 has empty groups, after which ggml's IQ3_S puts what follows into wrong places."""
-    x, importance = ggml_weights.weights(), ggml_weights.importance()
+@pytest.mark.parametrize(
+    ("name", "weighted"),
+    [*((name, False) for name in ggml_weights.TYPES), *((name, True) for name in ggml_weights.WEIGHTED)],
+)
+def test_blocks_are_those_of_ggml(name: str, weighted: bool, code: str) -> None:
+    """The bytes were made by ggml (llama-cpp-python 0.3.36) with scripts/ggml-vectors.
+
+    Row 10 has empty groups, after which ggml's IQ3_S puts what follows into wrong places.
+    """
+    x, importance = ggml_weights.weights(), ggml_weights.importance() if weighted else None
     if code == "numpy" and name in NEEDS_NATIVE:
         with pytest.raises(NativeError):
             quants.quantize(name, x, importance)
         return
     found = np.frombuffer(quants.quantize(name, x, importance), np.uint8)
     with np.load(GGML) as stored:
-        wanted = stored[f"{name} weighted"]
+        wanted = stored[name + " weighted" * weighted]
     found = found.reshape(wanted.shape)
     if name == "IQ3_S":
-        ours, theirs = (
-            importance @ np.square(quants.dequantize(name, one[10].tobytes(), (512,)) - x[10])
-            for one in (found, wanted)
-        )
+        read = (quants.dequantize(name, one[10].tobytes(), (512,)) for one in (found, wanted))
+        ours, theirs = (np.square(values - x[10]) @ ggml_weights.importance() for values in read)
         assert ours < theirs / 2
         found, wanted = np.delete(found, 10, axis=0), np.delete(wanted, 10, axis=0)
     assert np.array_equal(found, wanted)

@@ -6,7 +6,8 @@ Source: llama.cpp, src/llama-quant.cpp (llama_tensor_get_type).
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -163,18 +164,17 @@ class Mix:
 
 def _places(tensors: Mapping[str, TensorEntry], layers: int, *, by_name: bool) -> dict[str, tuple[int, int]]:
     """Number the tensors of each kind; `by_name`: those of feed-forward layers by the layer in their names."""
+    kinds = {name: kind_of(name) for name in sorted(tensors, key=lambda name: (_layer_of(name), name))}
+    counts = Counter(kinds.values())
+    seen: Counter[str] = Counter()
     found: dict[str, tuple[int, int]] = {}
-    ordered = sorted(tensors, key=lambda name: (_layer_of(name), name))
-    for kind in RULES:
-        mine = [name for name in ordered if kind_of(name) == kind and is_quantized(tensors[name])]
-        for i, name in enumerate(mine):
-            feeds = kind.startswith("ffn")
-            found[name] = (_layer_of(name) if feeds and by_name else i, layers if feeds else _count(kind, tensors))
+    for name, kind in kinds.items():
+        if not kind or not is_quantized(tensors[name]):
+            continue
+        feeds = kind.startswith("ffn")
+        found[name] = (_layer_of(name) if feeds and by_name else seen[kind], layers if feeds else counts[kind])
+        seen[kind] += 1
     return found
-
-
-def _count(kind: str, names: Iterable[str]) -> int:
-    return sum(kind_of(name) == kind for name in names)
 
 
 def _layer_of(name: str) -> int:

@@ -201,7 +201,7 @@ PACOS_API int32_t pacos_search_positive_scale(const float* x, const float* weigh
 PACOS_API int32_t pacos_search_level_scale(const float* x, const float* weights, int64_t groups, int32_t n,
                                            const float* levels, int32_t count, int32_t tries, float* scales);
 
-/* Searches on grids, of quants/weighted_grids.py. A grid has `count` vectors of `width` codes below `levels`; null when
+/* Searches on grids, of quants/on_grid.py. A grid has `count` vectors of `width` codes below `levels`; null when
    it makes no sense or memory is short; it stays until the process ends. Of a group that is all zeros, or has no peak, scale and numbers are 0. */
 typedef struct pacos_grid pacos_grid;
 PACOS_API pacos_grid* pacos_grid_create(const uint8_t* codes, int32_t count, int32_t width, int32_t levels,

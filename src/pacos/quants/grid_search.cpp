@@ -1,4 +1,4 @@
-// Searches on the grids of the codebook formats: what each does stands in quants/weighted_grids.py.
+// Searches on the grids of the codebook formats: what each does stands in quants/on_grid.py.
 //
 // Every sum is taken in order of the weights, as in ggml's quantizers, so that the bytes are ggml's too.
 // Shapes: G groups of n weights; a grid holds vectors of `width` codes, which stand for levels 2 * code + 1 (or, of

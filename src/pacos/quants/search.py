@@ -97,10 +97,15 @@ def row_groups(rows: Floats, importance: Floats) -> tuple[Floats, Floats]:
     return rows.reshape(-1, 32), weights_of(rows, importance, mean).reshape(-1, 32)
 
 
-def block_weights(rows: Floats, importance: Floats, times: int = 1) -> tuple[Floats, Floats]:
-    """Blocks of 256, and weights that take `times` the mean square of each. Shapes: [R, K] -> [R K / 256, 256]."""
+def block_weights(rows: Floats, importance: Floats | None, times: int = 1, share: float = 0.0) -> tuple[Floats, Floats]:
+    """Blocks of 256, and weights that take `times` the mean square of each; without importance a `share` of that.
+
+    Shapes: [R, K] -> [R K / 256, 256].
+    """
     x = rows.reshape(-1, 256)
     mean = np.float32(times) * total(x * x) / np.float32(256)
+    if importance is None:
+        return x, np.float32(share) * mean + x * x
     return x, weights_of(x, importance.reshape(-1, 256), mean)
 
 

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from pacos.lazy import np
 from pacos.quants.block import Parts, integer_format
-from pacos.quants.grids import grid, odd, on_grid
+from pacos.quants.grids import grid, odd
+from pacos.quants.on_grid import fitted_factor, odd_scales, on_ternary_grid
 from pacos.quants.pieces import half_bytes, pack_planes, planes
 from pacos.quants.search import block_weights
-from pacos.quants.weighted_grids import fitted_factor, odd_scales, on_ternary_grid
 
 if TYPE_CHECKING:
     from pacos.quants.block import Bytes, Floats
@@ -34,18 +34,16 @@ def split(blocks: Bytes) -> Parts:
 
 
 def quantize(values: Floats) -> Bytes:
-    """Take the nearest vectors of the grid, shifted up or down, under the best scale of each 16 weights."""
-    levels = grid("iq1_s") * np.int8(8)
-    d, codes, found, _ = on_grid(
-        values, np.concatenate([levels + np.int8(1), levels - np.int8(1)]), groups=16, top=7, unit=8
-    )
-    down, indices = np.divmod(found, len(levels))
-    return _packed(d, codes, indices, down)
+    """Take vectors, scales and shifts that lose least."""
+    return _searched(*block_weights(values, None))
 
 
 def weighted(rows: Floats, importance: Floats) -> Bytes:
     """Take vectors, scales and shifts that lose least where it counts."""
-    x, weights = block_weights(rows, importance, times=2)
+    return _searched(*block_weights(rows, importance, times=2))
+
+
+def _searched(x: Floats, weights: Floats) -> Bytes:
     found = on_ternary_grid(x, weights, 16, 1e-7, halves=True)
     d, codes = odd_scales(found.scales, top=7)
     shifts = np.float32(0.125) - np.float32(0.25) * found.down.astype(np.float32)

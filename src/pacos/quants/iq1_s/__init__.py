@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from pacos.lazy import np
 from pacos.quants.block import Parts, integer_format
-from pacos.quants.grids import eighth, grid, odd, on_grid
+from pacos.quants.grids import eighth, grid, odd
+from pacos.quants.on_grid import odd_scales, on_ternary_grid
 from pacos.quants.pieces import half_bytes
 from pacos.quants.search import block_weights
-from pacos.quants.weighted_grids import odd_scales, on_ternary_grid
 
 if TYPE_CHECKING:
     from pacos.quants.block import Bytes, Floats
@@ -29,15 +29,17 @@ def split(blocks: Bytes) -> Parts:
 
 
 def quantize(values: Floats) -> Bytes:
-    """Take the nearest vectors of the grid under the best scale of each 32 weights, with the shift that loses less."""
-    levels = grid("iq1_s") * np.int8(8)
-    d, codes, indices, down = on_grid(values, levels + np.int8(1), levels - np.int8(1), groups=8, top=7, unit=8)
-    return _packed(d, codes, indices, down)
+    """Take vectors, scales and shifts that lose least."""
+    return _searched(*block_weights(values, None))
 
 
 def weighted(rows: Floats, importance: Floats) -> Bytes:
     """Take vectors, scales and shifts that lose least where it counts."""
-    found = on_ternary_grid(*block_weights(rows, importance, times=2), 32, 1e-12, halves=False)
+    return _searched(*block_weights(rows, importance, times=2))
+
+
+def _searched(x: Floats, weights: Floats) -> Bytes:
+    found = on_ternary_grid(x, weights, 32, 1e-12, halves=False)
     d, codes = odd_scales(found.scales, top=7)
     return _packed(d * np.float32(1.125), codes, found.numbers, found.down)
 

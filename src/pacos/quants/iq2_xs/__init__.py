@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from pacos.lazy import np
 from pacos.quants.block import Parts, integer_format
-from pacos.quants.grids import eighth, even_signs, grid, magnitudes, odd, on_grid, signs
+from pacos.quants.grids import eighth, even_signs, grid, odd, signs
+from pacos.quants.on_grid import GridRules, on_grid
 from pacos.quants.pieces import half_bytes, pack_planes, planes
-from pacos.quants.weighted_grids import GridRules, on_weighted_grid
 
 if TYPE_CHECKING:
     from pacos.quants.block import Bytes, Floats
@@ -26,15 +26,13 @@ def split(blocks: Bytes) -> Parts:
 
 
 def quantize(values: Floats) -> Bytes:
-    """Take the nearest vectors of the grid under the best scale of each 16 weights."""
-    size, packed = magnitudes(values, even=True)
-    d, codes, indices, _ = on_grid(size, grid("iq2_xs"), groups=16, top=15, unit=8)
-    return _packed(d, codes, indices, packed)
+    """Take vectors and scales that lose least."""
+    return _packed(*on_grid(values, None, _RULES))
 
 
 def weighted(rows: Floats, importance: Floats) -> Bytes:
     """Take vectors and scales that lose least where it counts."""
-    return _packed(*on_weighted_grid(rows, importance, _RULES))
+    return _packed(*on_grid(rows, importance, _RULES))
 
 
 def _packed(d: Floats, codes: Bytes, indices: Any, packed: Bytes) -> Bytes:
@@ -42,5 +40,5 @@ def _packed(d: Floats, codes: Bytes, indices: Any, packed: Bytes) -> Bytes:
     return np.concatenate([half_bytes(d), words.view(np.uint8), pack_planes(codes, 4, 1)], axis=1)
 
 
-_RULES = GridRules("iq2_xs", 16, shells=2, tries=9, step=0.1, again=0, even=True)
+_RULES = GridRules("iq2_xs", 16, shells=2, tries=9, step=0.1, again=0, even=True, share=0.25)
 FORMAT = integer_format("IQ2_XS", 17, 256, 74, split, quantize, weighted)

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from pacos.lazy import np
 from pacos.quants.block import Parts, integer_format
-from pacos.quants.grids import grid, magnitudes, odd, on_grid, signs
+from pacos.quants.grids import grid, odd, signs
+from pacos.quants.on_grid import GridRules, on_grid
 from pacos.quants.pieces import half, half_bytes, pack_planes, pack_wide, planes, wide
-from pacos.quants.weighted_grids import GridRules, on_weighted_grid
 
 if TYPE_CHECKING:
     from pacos.quants.block import Bytes, Floats
@@ -25,15 +25,13 @@ def split(blocks: Bytes) -> Parts:
 
 
 def quantize(values: Floats) -> Bytes:
-    """Take the nearest vectors of the grid under the best scale of each 32 weights."""
-    size, packed = magnitudes(values, even=False)
-    d, codes, indices, _ = on_grid(size, grid("iq3_s"), groups=8, top=15, unit=1)
-    return _packed(d, codes, indices, packed)
+    """Take vectors and scales that lose least."""
+    return _packed(*on_grid(values, None, _RULES))
 
 
 def weighted(rows: Floats, importance: Floats) -> Bytes:
     """Take vectors and scales that lose least where it counts."""
-    return _packed(*on_weighted_grid(rows, importance, _RULES))
+    return _packed(*on_grid(rows, importance, _RULES))
 
 
 def _packed(d: Floats, codes: Bytes, indices: Any, packed: Bytes) -> Bytes:

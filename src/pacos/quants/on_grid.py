@@ -1,4 +1,4 @@
-"""Search the vectors of a grid that lose least where it counts: IQ1, IQ2 and IQ3 with an importance matrix, natively.
+"""Search the vectors of a grid that lose least, where it counts: how IQ1, IQ2 and IQ3 are quantized, natively.
 
 A group tries scales around the one that makes its peak the largest level; each of its vectors takes the nearest codes,
 or, where these are not on the grid, the best of the neighbours there. Then the scale is fitted and the vectors are
@@ -33,7 +33,8 @@ class GridRules(NamedTuple):
 
     `again`: which vectors are taken anew under the fitted scale: 0 those off the grid, 1 all when one is off it, 2 all.
     `even`: the number of signs of eight weights must be. `fitted`: the peak comes of a first fit, not of the largest
-    weight. `times`: how much of the mean square is added to each. `factor` makes the stored one a little larger.
+    weight. `times`: how much of the mean square weights take up, `share`: how much of that without importance.
+    `factor` makes the stored one a little larger.
     """
 
     folder: str
@@ -45,11 +46,12 @@ class GridRules(NamedTuple):
     even: bool = False
     fitted: bool = False
     times: int = 1
+    share: float = 0.0
     tiny: float = 1e-15
     factor: float = 1.0
 
 
-class Weighted(NamedTuple):
+class OnGrid(NamedTuple):
     """Shapes: d [N, 1] f32, codes of scales [N, 256 / n] u8, numbers of vectors [N, 256 / w], signs [N, 32] u8."""
 
     d: Floats
@@ -69,10 +71,10 @@ def _grid(folder: str, shells: int) -> int:
     return int(made)  # one a format, kept until the end
 
 
-def on_weighted_grid(rows: Floats, importance: Floats, rules: GridRules) -> Weighted:
+def on_grid(rows: Floats, importance: Floats | None, rules: GridRules) -> OnGrid:
     """Scales, vectors and signs of blocks, by what loses least. Shapes: [R, K], [R, K]."""
-    x, weights = block_weights(rows, importance, rules.times)
-    size, signs = magnitudes(x, even=rules.even, weights=weights)
+    x, weights = block_weights(rows, importance, rules.times, rules.share)
+    size, signs = magnitudes(x, weights, even=rules.even)
     groups, counts = size.reshape(-1, rules.n), np.ascontiguousarray(weights.reshape(-1, rules.n))
     levels = len(np.unique(grid(rules.folder)))
     peaks = groups.max(axis=1, keepdims=True)
@@ -92,7 +94,7 @@ def on_weighted_grid(rows: Floats, importance: Floats, rules: GridRules) -> Weig
     signs = np.where(each < 0, ~signs, signs) * (peaks.repeat(rules.n // 8).reshape(signs.shape) > 0)
     found = np.abs(scales).reshape(len(x), -1)
     d, codes = odd_scales(found, top=15)
-    return Weighted(d * np.float32(rules.factor), codes, numbers.reshape(len(x), -1), signs)
+    return OnGrid(d * np.float32(rules.factor), codes, numbers.reshape(len(x), -1), signs)
 
 
 def odd_scales(scales: Floats, top: int) -> tuple[Floats, Bytes]:
