@@ -15,7 +15,7 @@ extern "C" {
 #endif
 
 /* ---- native/ : the library itself ---- */
-#define PACOS_ABI_VERSION 280853151  /* a test says which: the sum of the other lines */
+#define PACOS_ABI_VERSION 1010813985  /* a test says which: the sum of the other lines */
 PACOS_API int32_t pacos_abi_version(void);
 /* Keep what is freed for the next allocation (1), or give it back to the system (0); 0, or -1 where that is not known. */
 PACOS_API int32_t pacos_keep_freed_memory(int32_t keep);
