@@ -1,4 +1,4 @@
-"""docs/coming-from.md, done: every line of other programs on the page, with the program's name changed."""
+"""docs/coming-from.md and docs/sessions.md, done: every line on these pages, those of other programs with our name."""
 
 from __future__ import annotations
 
@@ -18,8 +18,11 @@ from pulling import hub
 
 __all__ = ("hub",)
 
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "coming-from.md"
-BLOCKS = re.findall(r"^```sh\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL)
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+BLOCK = re.compile(r"^```(sh|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+FOUND = [block for page in ("coming-from", "sessions") for block in BLOCK.findall((DOCS / f"{page}.md").read_text())]
+BLOCKS = [text for kind, text in FOUND if kind == "sh"]
+PROGRAMS = [text for kind, text in FOUND if kind == "python"]
 SAID = {  # what the output of some lines has
     "pacos -v": "pacos ",
     "pacos list": "org/tale:Q8_0",
@@ -67,6 +70,13 @@ def test_every_line_of_other_programs_works(block: int, desk: Path) -> None:
         done = call(*words, stdin="One\nTwo\n" if "repl" in line or "-R" in words else "")
         assert done.code == 0, (line, done.err)
         assert SAID.get(line, "") in done.out, (line, done.out)
+
+
+def test_the_program_on_the_page_about_sessions_runs(desk: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for text in PROGRAMS:
+        exec(text, {})
+    assert "another story" in capsys.readouterr().out
+    assert "Tell me a story." in here("sessions", "list").out
 
 
 def served(line: str, words: list[str]) -> None:
