@@ -103,6 +103,7 @@ FAMILIES = {
     "Qwen3.5": Family("Qwen3_5ForCausalLM", "qwen35"),
     "Qwen3.5 MoE": Family("Qwen3_5MoeForCausalLM", "qwen35moe"),
     "Gemma 3": Family("Gemma3ForCausalLM", "gemma3"),
+    "Gemma 3n": Family("Gemma3nForConditionalGeneration", "gemma3n", ("gemma3n",)),
     "Gemma 4": Family("Gemma4ForCausalLM", "gemma4", ("gemma4-small", "gemma4-large")),
     "gpt-oss": Family("GptOssForCausalLM", "gpt-oss"),
     "GLM 4.5, 4.6 MoE": Family("Glm4MoeForCausalLM", "glm4moe"),

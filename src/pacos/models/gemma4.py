@@ -77,7 +77,7 @@ GEMMA4 = HuggingFace(
 def gemma4(inputs: Inputs, weights: WeightTable, hp: Hparams) -> Tensor:
     """Logits [R, V] for the rows wanted."""
     x = ops.scale(ops.embed(inputs.tokens, weights["token_embd"]), factor=hp.width**0.5)  # [T, D]
-    each = _layer_inputs(x, inputs, weights, hp)
+    each = layer_inputs(x, inputs, weights, hp)
     shared = hp.keys.integer("attention.shared_kv_layers", 0, LAYERS_MAX, 0)
     kept: dict[bool, Kept] = {}  # by whether the layer has a window
     for i in range(hp.layers):
@@ -85,8 +85,8 @@ def gemma4(inputs: Inputs, weights: WeightTable, hp: Hparams) -> Tensor:
         h = ops.rms_norm(x, w["attn_norm"], eps=hp.norm_eps)
         windowed = bool(hp.windows[i])
         if i < hp.layers - shared:
-            kept[windowed] = _keys_values(h, w, inputs, weights, hp, i)
-        a = _attend(h, kept[windowed], w, inputs, weights, hp, i)
+            kept[windowed] = keys_values(h, w, inputs, weights, hp, i)
+        a = attend_to(h, kept[windowed], w, inputs, weights, hp, i)
         x = x + ops.rms_norm(a, w["post_attention_norm"], eps=hp.norm_eps)
         h = gelu_feed_forward(ops.rms_norm(x, w["ffn_norm"], eps=hp.norm_eps), w)
         x = x + ops.rms_norm(h, w["post_ffw_norm"], eps=hp.norm_eps)
@@ -101,7 +101,7 @@ def gemma4(inputs: Inputs, weights: WeightTable, hp: Hparams) -> Tensor:
     return ops.softcap(y, cap=hp.final_softcap) if hp.final_softcap else y
 
 
-def _layer_inputs(x: Tensor, inputs: Inputs, weights: WeightTable, hp: Hparams) -> Tensor | None:
+def layer_inputs(x: Tensor, inputs: Inputs, weights: WeightTable, hp: Hparams) -> Tensor | None:
     """What every layer gets of its own for each token. Shapes: x [T, D] -> [T, L * P]."""
     width = hp.keys.integer("embedding_length_per_layer_input", 0, WIDTH_MAX, 0)
     if not width:
@@ -119,7 +119,8 @@ def _turned(x: Tensor, inputs: Inputs, weights: WeightTable, hp: Hparams, layer:
     return y
 
 
-def _keys_values(h: Tensor, w: WeightTable, inputs: Inputs, weights: WeightTable, hp: Hparams, layer: int) -> Kept:
+def keys_values(h: Tensor, w: WeightTable, inputs: Inputs, weights: WeightTable, hp: Hparams, layer: int) -> Kept:
+    """Keys and values of a layer, both normed, for itself and for later layers. Shapes: [T, K, E] each."""
     width = hp.head_width_of(layer)
     raw = ops.heads(project(h, w, "attn_k"), width=width)  # [T, K, E]
     k = _turned(ops.rms_norm(raw, w["attn_k_norm"], eps=hp.norm_eps), inputs, weights, hp, layer)
@@ -127,9 +128,10 @@ def _keys_values(h: Tensor, w: WeightTable, inputs: Inputs, weights: WeightTable
     return layer, k, ops.rms_norm(v, None, eps=hp.norm_eps)
 
 
-def _attend(
+def attend_to(
     h: Tensor, kept: Kept, w: WeightTable, inputs: Inputs, weights: WeightTable, hp: Hparams, layer: int
 ) -> Tensor:
+    """Attention to what this or an earlier layer has kept. Shapes: [T, D] -> [T, D]."""
     source, k, v = kept
     q = ops.heads(project(h, w, "attn_q"), width=hp.head_width_of(layer))  # [T, H, E]
     q = _turned(ops.rms_norm(q, w["attn_q_norm"], eps=hp.norm_eps), inputs, weights, hp, layer)
