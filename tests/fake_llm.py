@@ -133,6 +133,7 @@ class FakeLLM:
     warnings = ()
     context_tokens = CONTEXT_TOKENS
     cache_bytes = 0
+    adapters = ()
 
     def __init__(self, path: str = "fake.gguf", pace_seconds: float = 0.0) -> None:
         self.tokenizer = self.engine = self.texts = self

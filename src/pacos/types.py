@@ -69,7 +69,8 @@ class Step:
 
     Shapes: tokens [T], positions [T], sequence_starts [S + 1] (ranges in T), page_tables S arrays of page
     numbers in order of position (they cover the positions of this step too), outputs [R] indices into T, types [T]
-    or None when all are 0. All are array("i").
+    or None when all are 0. All are array("i"); scales [T * A] array("f"), how strongly each of A adapters acts on each
+    token, None for models without adapters.
     A recurrent model reads the state of each sequence from slot states_from [S] and leaves the next in states_to [S];
     a sequence that begins at position 0 reads nothing. The two may be the same; None for models without states.
     Of a sequence of an encoder-decoder the first positions, sources [S] of them, are what the encoder reads.
@@ -84,6 +85,7 @@ class Step:
     states_from: array[int] | None = None
     states_to: array[int] | None = None
     sources: array[int] | None = None
+    scales: array[float] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,7 +40,7 @@ def test_what_changes_nothing_is_told() -> None:
     assert translated(["-ngl", "99"], {})[1] == ["-ngl has no effect: there is nothing to offload to"]
 
 
-@pytest.mark.parametrize("flag", ["--lora", "-md", "--mmproj", "--tools", "--rpc", "--control-vector"])
+@pytest.mark.parametrize("flag", ["-md", "--mmproj", "--tools", "--rpc", "--control-vector"])
 def test_refused(flag: str) -> None:
     with pytest.raises(UsageError, match=f"{flag} cannot be used"):
         translated([flag, "x"], {})

@@ -148,7 +148,7 @@ REFUSED: dict[str, tuple[dict[str, Any], int, str]] = {
     "unknown field": ({"prompt": "x", "temprature": 1}, 400, "temprature"),
     "number": ({"prompt": 5}, 400, "prompt"),
     "picture": ({"prompt": {"prompt_string": "x", "multimodal_data": ["aa"]}}, 501, "multimodal_data"),
-    "adapter": ({"prompt": "x", "lora": [{"id": 0, "scale": 1}]}, 501, "lora"),
+    "adapter": ({"prompt": "x", "lora": [{"id": 0, "scale": 1}]}, 400, "no adapter 0"),
     "limits that differ": ({"prompt": "x", "n_predict": 1, "max_tokens": 2}, 400, "max_tokens"),
     "bias": ({"prompt": "x", "logit_bias": [[1, True]]}, 400, "logit_bias"),
     "option": ({"prompt": "x", "top_p": 7}, 400, "top_p"),

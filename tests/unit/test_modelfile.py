@@ -8,7 +8,7 @@ import pytest
 from commands import STORYTELLER, here
 from gguf_builder import two_tensors
 
-from pacos.errors import ModelNotFound, UnsupportedModel, UsageError
+from pacos.errors import ModelNotFound, UsageError
 from pacos.hub.entries import Entry, write_entry
 from pacos.hub.modelfile import entry_from, read_modelfile, written
 from pacos.hub.names import find
@@ -127,9 +127,10 @@ def test_what_is_no_modelfile(text: str) -> None:
 
 
 def test_what_a_model_cannot_be_given() -> None:
-    with pytest.raises(UnsupportedModel, match="LoRA"):
-        read_modelfile("FROM a\nADAPTER ./x.gguf")
     for text, said in (
+        ("ADAPTER ./x.gguf", "ADAPTER names a path"),
+        ("PARAMETER lora /x.gguf", "lora names a path"),
+        ("PARAMETER prompt_cache_dir /tmp", "prompt_cache_dir names a path"),
         ("PARAMETER warmth 1", "unknown parameter 'warmth'"),
         ("PARAMETER temperature hot", "temperature"),
         ("PARAMETER temperature -1", "temp is -1"),

@@ -23,6 +23,7 @@ from pacos.hub.download import read_progress
 from pacos.hub.entries import find_entry
 from pacos.hub.names import find
 from pacos.hub.variants import variants
+from pacos.llm.preset import opening_options
 from pacos.settings import places
 
 SECRET = "hf_secret"
@@ -324,10 +325,16 @@ def test_bad_manifests_are_refused(hub: FakeHub, number: int) -> None:
     assert not places.blobs_folder().exists()
 
 
-def test_adapters_and_models_without_weights_are_refused(hub: FakeHub) -> None:
-    hub.add_ollama("lora/latest", {"model": content(1, 10), "adapter": b"x"})
+def test_an_adapter_is_pulled_with_its_model(hub: FakeHub) -> None:
+    adapter = b"adapter"
+    hub.add_ollama("lora/latest", {"model": content(7, 150_000), "adapter": adapter})
+    pulled("ollama:lora")
+    (path,) = opening_options(find("lora").preset)["lora"]
+    assert Path(path).read_bytes() == adapter
+
+
+def test_models_without_weights_are_refused(hub: FakeHub) -> None:
     hub.add_ollama("none/latest", {"system": b"x"})
-    assert "LoRA adapter, which cannot be used yet" in pulled("ollama:lora", code=3)
     assert "0 layers of weights" in pulled("ollama:none", code=3)
 
 

@@ -186,6 +186,9 @@ class ReferenceProgram:
         for number, value in enumerate(self._plan.values):
             if value.kind == "input":
                 given = getattr(step, value.name)
+                if value.name == "scales":
+                    values[number] = np.array(given, np.float32).reshape(len(step.tokens), -1)
+                    continue
                 values[number] = np.zeros(len(step.tokens), np.int64) if given is None else np.array(given, np.int64)
             elif value.kind == "weight":
                 values[number] = self._weights[value.name]

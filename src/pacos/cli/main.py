@@ -140,6 +140,7 @@ def our_line(arguments: list[str]) -> list[str]:
 
 
 def _summary(name: str) -> str:
+    name = name.replace("-", "_")
     found = importlib.util.find_spec(f"pacos.cli.{name}")
     get_source = getattr(found.loader, "get_source", None) if found is not None else None
     source = get_source(f"pacos.cli.{name}") if get_source is not None else ""

@@ -56,8 +56,8 @@ class Batch:
             kept.append((sequence, count))
             rows.append(len(places))
         tables = tuple(sequence.pages for sequence, _ in kept)
-        slots = _slots(kept)
-        step = Step(tokens, positions, starts, tables, outputs, _types(kept), slots[0], slots[1], _sources(kept))
+        more = (_types(kept), *_slots(kept), _sources(kept), _scales(kept))
+        step = Step(tokens, positions, starts, tables, outputs, *more)
         generating = all(count == 1 and sequence.sampler is not None for sequence, count in kept) and all(rows)
         self._step, self._generating = (step, [sequence for sequence, _ in kept]) if generating else (None, [])
         return step, kept, rows
@@ -95,6 +95,16 @@ def _sources(parts: list[Part]) -> array[int] | None:
     """How many tokens of each sequence an encoder reads, None when there is none."""
     lengths = array("i", (sequence.source for sequence, _ in parts))
     return lengths if any(lengths) else None
+
+
+def _scales(parts: list[Part]) -> array[float] | None:
+    """How strongly each adapter acts on each token, None when there are no adapters."""
+    if not any(sequence.adapter_scales for sequence, _ in parts):
+        return None
+    found = array("f")
+    for sequence, count in parts:
+        found.extend(sequence.adapter_scales * count)
+    return found
 
 
 def _types(parts: list[Part]) -> array[int] | None:

@@ -18,6 +18,7 @@ from collections.abc import Callable
 from collections.abc import Sequence as TokenList
 
 from pacos.backends import Pages, Program
+from pacos.engine.adapter_scales import AdapterScales
 from pacos.engine.choosing import SampledRows, choose, chosen_together
 from pacos.engine.context import Window
 from pacos.engine.delivery import Delivery
@@ -62,10 +63,12 @@ class Engine:
         queue_places: int = 0,
         prompt_cache: PromptCache | None = None,
         identity: Callable[[], bytes] | None = None,
+        adapters: AdapterScales | None = None,
         on_close: Callable[[], None] | None = None,
     ) -> None:
         self.program = program
         self.pages = pages
+        self.adapters = adapters or AdapterScales()
         self.context_tokens = context_tokens
         self.vocab_size = vocab_size or program.result_width
         self.causal = causal  # else a sequence is computed in one step, and generates nothing
@@ -90,7 +93,7 @@ class Engine:
         self._wake = threading.Condition()
         self._closed = False
         self._errands = Errands(self._notify)
-        self.texts = SavedTexts(self.pool, pages, self._errands, identity)
+        self.texts = SavedTexts(self.pool, pages, self._errands, identity, self.adapters.salted)
         self._stepping: list[Part] = []  # what a program computes now, and which one; under _wake
         self._running = program
         self._moved, self._asleep = time.monotonic(), True  # when it last did something; whether it has nothing to do
@@ -188,7 +191,6 @@ class Engine:
 
         `second` is where the second of two texts begins for a model that compares them; 0: there is one. So many of the
         first tokens are the `source` of a decoder's logits.
-
         Errors: as `submit`; UsageError for places out of order or range, or a result that the model does not have.
         """
         check_tokens(token_ids, self.vocab_size)
@@ -202,7 +204,8 @@ class Engine:
         request = SequenceRequest(token_ids, generate=generate, queue=queue or QueueOptions())
         window = Window(self.context_tokens, generate)
         decoded = decoded_tokens(self.start_token, len(token_ids), source, result)
-        sequence = Sequence(request, window=window, sink=sink, result=result, second=second, decoded=decoded)
+        acting = self.adapters.acting_on(request, decoded=decoded)
+        sequence = Sequence(request, window=window, sink=sink, result=result, second=second, **acting)
         self._enter([sequence])
         return sequence
 
@@ -248,7 +251,8 @@ class Engine:
             banned = request.banned_ids.union(request.end_ids if generate.ignore_eos else ())
             sampler = Sampler(request.sampling, self._scratch, banned, request.breakers)
         request, decoded = with_start(request, self.start_token)
-        return Sequence(request, window=Window(self.context_tokens, generate), sampler=sampler, decoded=decoded)
+        acting = self.adapters.acting_on(request, decoded=decoded)
+        return Sequence(request, window=Window(self.context_tokens, generate), sampler=sampler, **acting)
 
     def _enter(self, sequences: list[Sequence]) -> None:
         if os.getpid() != self._process:

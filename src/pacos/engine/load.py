@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 from pacos import quants
 from pacos.backends import Backend, Pages, Program
 from pacos.backends import backend as open_backend
+from pacos.engine.adapter_scales import AdapterScales
 from pacos.engine.engine import Engine
 from pacos.engine.lanes import Lanes
 from pacos.engine.room import plan_pages, plan_slots, state_bytes, warn_of_weights
@@ -16,34 +18,48 @@ from pacos.engine.snapshot import PromptCache, fingerprint
 from pacos.errors import UsageError
 from pacos.ir.plan import Plan
 from pacos.log import logger
-from pacos.models import HIDDEN, LOGITS, Hparams, RopeOverrides, build_plan, page_layout
+from pacos.models import HIDDEN, LOGITS, Hparams, RopeOverrides, build_plan, page_layout, plans_of
+from pacos.models.adapters import AdaptedArchive, Adapter, adapted, check_fits
 from pacos.settings import LoadOptions
 from pacos.types import Archive, PageLayout
 
 _LEAST_PART = 4  # weights larger than memory are paged in from the file; pages may still have this part
 
 
-def load_engine(archive: Archive, options: LoadOptions | None = None, backend: Backend | None = None) -> Engine:
-    """Make an engine of a model file. Closing it closes the backend too, unless that was given.
+def load_engine(
+    archive: Archive,
+    options: LoadOptions | None = None,
+    backend: Backend | None = None,
+    adapters: Sequence[Adapter] = (),
+) -> Engine:
+    """Make an engine of a model file and its adapters. Closing it closes the backend too, unless that was given.
 
     Errors: UnsupportedModel, FormatError; CapacityError saying what would fit; UsageError.
     """
     options = options or LoadOptions()
     opened = backend or open_backend(options.backend, threads=options.threads, activations=options.activations)
     try:
-        return _engine(archive, options, opened, owns=backend is None)
+        return _engine(archive, options, opened, adapters, owns=backend is None)
     except BaseException:
         if backend is None:
             opened.close()
         raise
 
 
-def _engine(archive: Archive, options: LoadOptions, backend: Backend, *, owns: bool) -> Engine:
+def _engine(
+    base: Archive, options: LoadOptions, backend: Backend, adapters: Sequence[Adapter], *, owns: bool
+) -> Engine:
+    archive: Archive = AdaptedArchive(base, adapters) if adapters else base
     hp = Hparams.from_metadata(archive.metadata, archive.tensors, _rope_overrides(options))
     main = LOGITS if hp.causal else HIDDEN
     asked = _asked_context(options, hp)
     hp = replace(hp, context_asked=asked)
-    plan = build_plan(archive, hp, main)
+
+    def planned(result: str) -> Plan:
+        return adapted(build_plan(base, hp, result), adapters, base.tensors)
+
+    check_fits(adapters, plans_of(base, hp) if adapters else (), base.tensors)
+    plan = planned(main)
     automatic = _automatic_cache_type(plan)
     type_k, type_v = (_cache_type(one, automatic) for one in (options.cache_type_k, options.cache_type_v))
     layout = page_layout(hp, type_k, type_v, plan)
@@ -64,7 +80,7 @@ def _engine(archive: Archive, options: LoadOptions, backend: Backend, *, owns: b
         return backend.compile(plan, backend.upload(archive, plan.weight_names()), pages, step_tokens)
 
     program = compiled(plan)
-    lanes = Lanes(main, program, lambda result: compiled(build_plan(archive, hp, result)), whole=encodes)
+    lanes = Lanes(main, program, lambda result: compiled(planned(result)), whole=encodes)
     if hp.start_token >= 0:
         lanes.prepare(HIDDEN)
     return Engine(
@@ -76,6 +92,7 @@ def _engine(archive: Archive, options: LoadOptions, backend: Backend, *, owns: b
         queue_places=options.queue_size,
         prompt_cache=_prompt_cache(archive, plan, pages, options) if hp.causal else None,
         identity=None if encodes else partial(_identity, archive, plan, pages, options),
+        adapters=AdapterScales([one.scale for one in adapters]),
         on_close=backend.close if owns else None,
     )
 

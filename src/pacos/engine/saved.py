@@ -45,11 +45,20 @@ class SavedText:
 class SavedTexts:
     """Saves and restores texts of one engine; from any thread but the engine's.
 
-    `identity` names all that the content of a page depends on beside the tokens.
+    `identity` names all that the content of a page depends on beside the tokens. `salted` adds what adapters do to a
+    salt.
     """
 
-    def __init__(self, pool: PagePool, pages: Pages, errands: Errands, identity: Callable[[], bytes] | None) -> None:
+    def __init__(
+        self,
+        pool: PagePool,
+        pages: Pages,
+        errands: Errands,
+        identity: Callable[[], bytes] | None,
+        salted: Callable[[str], str] = str,
+    ) -> None:
         self._pool = pool
+        self._salted = salted
         self._pages = pages
         self._errands = errands
         self._identity = identity
@@ -65,6 +74,7 @@ class SavedTexts:
         `tokens_alone` will do where nothing is known, or nothing can be saved.
         Errors: UsageError when they will not; CapacityError for a full disk.
         """
+        salt = self._salted(salt)
         head = self._head(salt, tokens_alone=tokens_alone)
         pages, count = self._errands.ask(lambda: self._held(tokens, salt)) if self.possible else ([], 0)
         try:
@@ -91,6 +101,7 @@ class SavedTexts:
         Errors: UsageError for no such file; FormatError for one that is damaged, of another model or salt;
         CapacityError when the cache has no room now.
         """
+        salt = self._salted(salt)
         with _reading(path) as stream:
             tokens, computed = self._read_start(stream, path, salt)
             pages = self._errands.ask(lambda: self._allocated(computed)) if computed else []
@@ -106,13 +117,14 @@ class SavedTexts:
     def tokens(self, path: Path, salt: str) -> array[int]:
         """The tokens of a file, whatever its pages are like. Errors: as `restore`, but none for damaged pages."""
         with _reading(path) as stream:
-            return self._read_start(stream, path, salt)[0]
+            return self._read_start(stream, path, self._salted(salt))[0]
 
     def erase(self, tokens: array[int], salt: str, keep: int = 0) -> int:
         """Make a text unknown, but for the pages of its first `keep` tokens; who computes on it goes on.
 
         Gives the number of tokens that were known.
         """
+        salt = self._salted(salt)
 
         def forgotten() -> int:
             known = 0

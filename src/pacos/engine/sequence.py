@@ -109,7 +109,8 @@ class Sequence:
     """
 
     __slots__ = (
-        *("_cancelled", "_first_time", "_last_time", "_queue", "_start_time", "arrival", "cached_tokens"),
+        *("_cancelled", "_first_time", "_last_time", "_queue", "_start_time", "adapter_scales", "arrival"),
+        "cached_tokens",
         *("checkpoint", "leads", "next_state", "state", "chosen_together"),
         *("computed", "constraint", "deadline", "delivery", "end_ids", "finish_reason", "interrupted"),
         *("last_tokens", "leader", "line", "listener", "owner", "page_keys", "pages", "parent", "post_sampling_scores"),
@@ -127,6 +128,8 @@ class Sequence:
         result: str = LOGITS,
         second: int = 0,
         decoded: int | None = None,
+        scales: TokenList[float] = (),
+        salt: str = "",
     ) -> None:
         generate, queue = request.generate, request.queue
         self.window = window
@@ -144,7 +147,8 @@ class Sequence:
         own = frozenset() if generate.ignore_eos else request.end_ids
         self.end_ids: frozenset[int] = own.union(generate.stop_ids)
         # A source is seen whole: what is computed of it serves none that begins alike.
-        self.salt = queue.cache_salt + self.text[: self.source].tobytes().decode("latin-1")
+        self.salt = (salt or queue.cache_salt) + self.text[: self.source].tobytes().decode("latin-1")
+        self.adapter_scales = array("f", scales)
         self.reuse = generate.cache_prompt
         self.scores = generate.scores
         self.post_sampling_scores = generate.post_sampling_scores

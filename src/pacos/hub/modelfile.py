@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pacos.errors import ModelNotFound, UnsupportedModel, UsageError
+from pacos.errors import ModelNotFound, UsageError
 from pacos.formats.wording import shown
 from pacos.hub.bring_in import found_at
 from pacos.hub.entries import Entry
@@ -30,6 +30,7 @@ _INSTRUCTIONS = ("FROM", "PARAMETER", "TEMPLATE", "SYSTEM", "MESSAGE", "LICENSE"
 _LINE = re.compile(r"[ \t]*([A-Za-z]+)[ \t]+", re.ASCII)
 _ROLES = ("system", "user", "assistant")
 _TRIPLE = '"""'
+_PATHS = ("lora", "lora_scaled", "prompt_cache_dir")  # options that name files or folders
 
 
 @dataclass(slots=True)
@@ -42,10 +43,11 @@ class Modelfile:
     system: str = ""
     messages: list[dict[str, str]] = field(default_factory=list)
     licence: str = ""
+    adapters: list[str] = field(default_factory=list)
 
 
 def read_modelfile(text: str) -> Modelfile:
-    """What a Modelfile says. Errors: UsageError naming the line; UnsupportedModel for an adapter."""
+    """What a Modelfile says. Errors: UsageError naming the line."""
     found = Modelfile()
     licences = []
     for number, word, value in _instructions(text):
@@ -65,7 +67,7 @@ def read_modelfile(text: str) -> Modelfile:
                 raise UsageError(f"{where}: a message of {role[:40]!a}", hint=f"use {', '.join(_ROLES)}")
             found.messages.append({"role": role, "content": _unquoted(said.strip())})
         elif word == "ADAPTER":
-            raise no_adapters()
+            found.adapters.append(value)
         elif word == "TEMPLATE":
             found.template = value
         elif word == "SYSTEM":
@@ -76,11 +78,6 @@ def read_modelfile(text: str) -> Modelfile:
     if not found.model:
         raise UsageError("the Modelfile names no model", hint="begin with FROM MODEL")
     return found
-
-
-def no_adapters() -> UnsupportedModel:
-    """The error for whoever asks for an adapter."""
-    return UnsupportedModel("LoRA adapters cannot be used yet", hint="merge it into the model, and import that")
 
 
 def _instructions(text: str) -> Iterator[tuple[int, str, str]]:
@@ -136,10 +133,14 @@ def _unquoted(text: str) -> str:
 def entry_from(name: str, said: Modelfile, folder: Path | None) -> tuple[Entry, list[str]]:
     """The entry that a Modelfile describes, and notes on what of it changes nothing.
 
-    FROM is a name, or a path from `folder` on; without a folder only a name.
+    FROM is a name, or a path from `folder` on; without a folder only a name. Adapters are paths from there on too.
     Errors: UsageError; ModelNotFound when the model is not in the store; FormatError for a file that is none.
     """
     options, notes = ollama_options(said.parameters)
+    if folder is None and (path := next((one for one in _PATHS if one in options), None)):
+        raise UsageError(f"the parameter {path} names a path", hint="`pacos create` may set it, no request")
+    if said.adapters:
+        options["lora"] = [_adapter(path, folder) for path in said.adapters]
     source = _from(said.model, folder)
     entry = Entry(
         checked_name(name),
@@ -154,6 +155,15 @@ def entry_from(name: str, said: Modelfile, folder: Path | None) -> tuple[Entry, 
     if entry.model.lower() == name.lower():
         raise UsageError(f"{name} would stand for itself", hint="choose another name")
     return entry, notes
+
+
+def _adapter(path: str, folder: Path | None) -> str:
+    if folder is None:
+        raise UsageError("ADAPTER names a path", hint="`pacos create` may set it, no request")
+    whole = (folder / path).expanduser()
+    if not whole.exists():
+        raise ModelNotFound(f"no adapter {shown(path)!r}", hint="give a path from the Modelfile's folder on")
+    return str(whole.resolve())
 
 
 def _from(model: str, folder: Path | None) -> Entry:
@@ -176,7 +186,9 @@ def written(model: StoredModel) -> str:
     """The Modelfile that gives a name what it gives now."""
     preset = model.preset
     lines = [f"FROM {model.alias_of or model.name}"]
-    lines += [f"PARAMETER {name} {text}" for name, text in parameter_texts(preset.options)]
+    lines += [f"ADAPTER {path}" for path in preset.options.get("lora", ())]
+    others = {name: value for name, value in preset.options.items() if name != "lora"}
+    lines += [f"PARAMETER {name} {text}" for name, text in parameter_texts(others)]
     texts = (("SYSTEM", preset.system), ("TEMPLATE", preset.template), ("LICENSE", preset.licence))
     lines += [f"{word} {_TRIPLE}{text}{_TRIPLE}" for word, text in texts if text]
     lines += [f"MESSAGE {one['role']} {_TRIPLE}{one['content']}{_TRIPLE}" for one in preset.messages]

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from pacos.errors import FormatError, UnsupportedModel
-from pacos.hub.entries import Entry
+from pacos.hub.entries import Entry, inside
 from pacos.hub.presets import is_jinja, ollama_options, recognise_go
 
 MANIFEST_BYTES_MAX = 4 << 20
@@ -25,7 +25,6 @@ _DIGEST = re.compile(r"sha256:([0-9a-f]{64})")
 _START = "application/vnd.ollama.image."
 _TEXTS = ("template", "params", "system", "license", "messages", "prompt")
 _UNUSABLE = {
-    "adapter": "a LoRA adapter, which cannot be used yet",
     "tensor": "single tensors, which only Ollama reads",
 }
 
@@ -59,7 +58,7 @@ def read_manifest(data: bytes, shown: str) -> list[Layer]:
     for layer in found:
         if layer.kind in _UNUSABLE:
             raise UnsupportedModel(f"{shown} holds {_UNUSABLE[layer.kind]}", hint="choose another tag")
-        if layer.kind not in ("model", "projector", *_TEXTS):
+        if layer.kind not in ("model", "adapter", "projector", *_TEXTS):
             raise UnsupportedModel(f"{shown} holds a layer of the unknown kind {layer.kind!a:.60}")
     if sum(layer.kind == "model" for layer in found) != 1:
         count = sum(layer.kind == "model" for layer in found)
@@ -96,6 +95,8 @@ def entry_of(name: str, layers: list[Layer], blobs: Path, path: str, source: str
         found, said = ollama_options(values.items())
         options |= found
         notes += said
+    if adapters := [inside(blobs / one.file_name) for one in layers if one.kind == "adapter"]:
+        options["lora"] = adapters
     messages = [one for text in texts.get("messages", ()) for one in _json(text, list, name)]
     template, said = _template(texts.get("template", [""])[0])
     entry = Entry(

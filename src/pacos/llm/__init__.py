@@ -28,7 +28,7 @@ from pacos.llm.chat import ChatPlanner, Wish, open_template
 from pacos.llm.choices import best, checked_count, seeded
 from pacos.llm.embed import Embeddings, embed, pooling_of, read_inputs
 from pacos.llm.lines import within_lines
-from pacos.llm.preset import ChatStart, opening_options
+from pacos.llm.preset import ChatStart, opened_adapters, opening_options
 from pacos.llm.prompt import Prompt, seen
 from pacos.llm.prompt import token_ids as to_token_ids
 from pacos.llm.rerank import Ranks, rerank
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from pacos.engine.engine import Engine
     from pacos.engine.sequence import Constraint
     from pacos.hub.store import Preset
+    from pacos.models.adapters import Adapter
     from pacos.text.template import ChatTemplate
     from pacos.text.tokenizer import Tokenizer
 
@@ -137,10 +138,12 @@ class LLM:
         self._template: ChatTemplate | None = None
         self._made_planner: ChatPlanner | None = None
         self._engine: Engine | None = None
+        self.adapters: tuple[Adapter, ...] = ()  # how strongly they act says `engine.adapters`
         if not vocab_only:
             from pacos.engine.load import load_engine
 
-            self._engine = load_engine(archive, options)
+            self.adapters = opened_adapters(archive, options)
+            self._engine = load_engine(archive, options, adapters=self.adapters)
 
     @property
     def path(self) -> Path:

@@ -3,20 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from pacos.settings import GenerateOptions, LoadOptions, SamplingOptions, options_of
+from pacos.settings import GenerateOptions, LoadOptions, SamplingOptions, options_of, places
 
 if TYPE_CHECKING:
     from pacos.hub.store import Preset
+    from pacos.models.adapters import Adapter
+    from pacos.types import Archive
 
 _OF_ANSWERS = {one.name for group in (SamplingOptions, GenerateOptions) for one in options_of(group)}
 _OF_OPENING = {one.name for one in options_of(LoadOptions)}
 
 
 def opening_options(preset: Preset) -> dict[str, Any]:
-    """Those of a preset's options that say how a model is opened."""
-    return {name: value for name, value in preset.options.items() if name in _OF_OPENING}
+    """Those of a preset's options that say how a model is opened; adapters of the store lie below its home."""
+    found = {name: value for name, value in preset.options.items() if name in _OF_OPENING}
+    if found.get("lora"):
+        found["lora"] = tuple(str(places.home() / path) for path in found["lora"])
+    return found
+
+
+def opened_adapters(archive: Archive, options: LoadOptions) -> tuple[Adapter, ...]:
+    """The adapters that options name, in the order of their numbers. Errors: as `hub.adapters.open_adapters`."""
+    if not options.lora and not options.lora_scaled:
+        return ()
+    from pacos.hub.adapters import open_adapters
+
+    found = open_adapters(options.lora, options.lora_scaled, archive)
+    return tuple(replace(one, scale=0.0) for one in found) if options.lora_init_without_apply else found
 
 
 class ChatStart:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pacos.models.build import HIDDEN, LOGITS, RANK, build_plan, page_layout
+from pacos.models.build import HIDDEN, LOGITS, RANK, build_plan, page_layout, plans_of
 from pacos.models.hparams import Hparams, RopeOverrides
 from pacos.models.huggingface import HuggingFace
 from pacos.models.registry import Architecture, architecture, architectures, model_for, model_for_class
@@ -21,4 +21,5 @@ __all__ = [
     "model_for",
     "model_for_class",
     "page_layout",
+    "plans_of",
 ]

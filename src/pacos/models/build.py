@@ -70,6 +70,16 @@ def build_plan(archive: Archive, hp: Hparams, result: str = LOGITS) -> Plan:
     return drop_unused(plan)
 
 
+def plans_of(archive: Archive, hp: Hparams) -> list[Plan]:
+    """The plans that together use all weights: of logits, or hidden states; of an encoder-decoder both.
+
+    Errors: as `build_plan`.
+    """
+    results = [LOGITS] if hp.causal else [HIDDEN]
+    results += [HIDDEN] if hp.start_token >= 0 else []
+    return [build_plan(archive, hp, result) for result in results]
+
+
 def _hidden(model: Model) -> Model:
     def hidden(inputs: Inputs, weights: WeightTable, hp: Hparams) -> Tensor:
         result = model(inputs, weights, hp)

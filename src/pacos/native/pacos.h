@@ -15,7 +15,7 @@ extern "C" {
 #endif
 
 /* ---- native/ : the library itself ---- */
-#define PACOS_ABI_VERSION 1010813985  /* a test says which: the sum of the other lines */
+#define PACOS_ABI_VERSION 567287136  /* a test says which: the sum of the other lines */
 PACOS_API int32_t pacos_abi_version(void);
 /* Keep what is freed for the next allocation (1), or give it back to the system (0); 0, or -1 where that is not known. */
 PACOS_API int32_t pacos_keep_freed_memory(int32_t keep);
@@ -107,7 +107,7 @@ PACOS_API int32_t pacos_cpu_has_type(int32_t type);
 PACOS_API int32_t pacos_cpu_stores_type(int32_t type);
 
 enum { PACOS_VALUE_ARENA = 0, PACOS_VALUE_WEIGHT = 1, PACOS_VALUE_TOKENS = 2, PACOS_VALUE_POSITIONS = 3, PACOS_VALUE_OUTPUTS = 4,
-       PACOS_VALUE_TYPES = 5 };
+       PACOS_VALUE_TYPES = 5, PACOS_VALUE_SCALES = 6 };
 enum { PACOS_ROWS_TOKENS = -1, PACOS_ROWS_OUTPUTS = -2 };
 typedef struct pacos_value {
     int64_t place;               /* arena: offset in bytes; weight: address */
@@ -141,6 +141,7 @@ typedef struct pacos_step {
     const int32_t *tokens, *positions, *sequence_starts, *outputs, *types;   /* types: null when all are 0 */
     const int32_t *states_from, *states_to;                                  /* slots; null when the model has no states */
     const int32_t* sources;            /* positions of each sequence that an encoder reads; null when there is none */
+    const float* scales;                                                     /* [tokens][adapters]; null for none */
     const int32_t* const* page_tables;
     const int32_t* page_table_lengths;
     int32_t tokens_count, sequences_count, outputs_count;
@@ -154,7 +155,7 @@ enum {
     PACOS_STEP_TOKENS_COUNT = -1, PACOS_STEP_SEQUENCES = -2, PACOS_STEP_TOKEN = -3, PACOS_STEP_POSITION = -4,
     PACOS_STEP_ORDER = -5, PACOS_STEP_PAGE_TABLE = -6, PACOS_STEP_PAGE = -7, PACOS_STEP_OUTPUT = -8, PACOS_STEP_ROWS = -9,
     PACOS_STEP_TYPE = -10, PACOS_STEP_SLOT = -11, PACOS_STEP_NO_SLOTS = -13,
-    PACOS_STEP_NO_SOURCES = -14, PACOS_STEP_SOURCE = -15
+    PACOS_STEP_NO_SOURCES = -14, PACOS_STEP_SOURCE = -15, PACOS_STEP_NO_SCALES = -16
 };
 /* Null when memory is short or an index among the weights is out of range; *code says which (-12, or a step code). */
 PACOS_API pacos_program* pacos_program_create(const pacos_plan* plan, pacos_pool* pool, const char* isa, int32_t* code);

@@ -8,6 +8,7 @@ from variables. Long flag names follow llama.cpp's.
 
 from __future__ import annotations
 
+import csv
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,6 +37,8 @@ __all__ = (
 
 CACHE_TYPES = ("auto", "f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl")
 STOP_IDS_MAX = 128
+ADAPTERS_MAX = 64
+ADAPTER_SCALE_MAX = 1e6
 STOP_STRINGS_MAX = 64
 STOP_STRING_BYTES_MAX = 1024
 
@@ -69,6 +72,28 @@ def _stop_id_text(text: str) -> tuple[int, ...]:
         return (int(text),)
     except ValueError:
         raise UsageError(f"stop_ids is {text[:80]!r}", hint="use a token id") from None
+
+
+def _scales(value: Any) -> Any:
+    if isinstance(value, (list, tuple)):
+        for one in value:
+            fits = isinstance(one, (int, float)) and not isinstance(one, bool) and abs(one) <= ADAPTER_SCALE_MAX
+            if not fits:
+                raise UsageError(f"lora_scales has the entry {shown(one)}", hint="use numbers such as 0.5")
+        value = tuple(map(float, value))
+    return value
+
+
+def _listed(text: str) -> tuple[str, ...]:
+    """Texts with commas between them; one in quotes may hold some."""
+    return tuple(part for row in csv.reader([text]) for part in row if part)
+
+
+def _scale_text(text: str) -> tuple[float, ...]:
+    try:
+        return (float(text),)
+    except ValueError:
+        raise UsageError(f"lora_scales is {text[:80]!r}", hint="use a number") from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +161,14 @@ class GenerateOptions:
         help="Tokens of the prompt's start that truncate and shift keep, beside BOS; -1 is all.",
     )
 
+    lora_scales: tuple[float, ...] = option(
+        (),
+        most=ADAPTERS_MAX,
+        parse=_scale_text,
+        normal=_scales,
+        help="How strongly each adapter acts, one number for each, in order; none: as the model was opened.",
+    )
+
     def __post_init__(self) -> None:
         check(self)
 
@@ -170,6 +203,25 @@ class LoadOptions:
         above=0,
         maximum=1e6,
         help="GB that the folder of computed prompts may take; the longest unused go first.",
+    )
+    lora: tuple[str, ...] = option(
+        (),
+        flags=("--lora",),
+        most=ADAPTERS_MAX,
+        metavar="FILE",
+        parse=_listed,
+        help="LoRA adapter: a GGUF file or PEFT's folder; repeatable, or with commas.",
+    )
+    lora_scaled: tuple[str, ...] = option(
+        (),
+        flags=("--lora-scaled",),
+        most=ADAPTERS_MAX,
+        metavar="FILE:SCALE",
+        parse=_listed,
+        help="Adapter and how strongly it acts, as style.gguf:0.5; repeatable. These come after --lora's.",
+    )
+    lora_init_without_apply: bool = option(
+        False, flags=("--lora-init-without-apply",), help="Adapters do nothing until a request or a client sets scales."
     )
     threads: int = option(0, flags=("--threads", "-t"), minimum=0, maximum=1024, help="0 is one per physical core.")
     backend: str = option("cpu", flags=("--backend",), help="What computes: cpu or reference.")

@@ -24,7 +24,7 @@ from pacos.ir.plan import Plan
 
 _ROWS = {"T": -1, "R": -2}
 _ARENA, _WEIGHT = 0, 1
-_INPUTS = {"tokens": 2, "positions": 3, "outputs": 4, "types": 5}
+_INPUTS = {"tokens": 2, "positions": 3, "outputs": 4, "types": 5, "scales": 6}
 _I32 = 26  # ggml type id
 _VIEWS = ("heads", "columns", "flat")
 # By element: a result may take its operand's place.
@@ -37,7 +37,7 @@ _IN_PLACE = frozenset(
 )
 _NUMBERS = (
     *("eps", "factor", "cap", "start", "alpha", "limit", "length", "scale", "rise", "fall", "slope", "most", "offset"),
-    *("row", "deviations"),
+    *("row", "deviations", "column"),
 )
 # Operands that native code counts on, None included.
 _OPERANDS = {
@@ -99,6 +99,7 @@ class Compiled:
     result_rows: int | str
     result_width: int
     logits_bytes: int
+    scales_width: int  # adapters whose scales a step gives for each token
     keep: list[Any] = field(default_factory=list)
 
 
@@ -268,7 +269,8 @@ class _Compilation:
         seen = self._seen[self._result]
         times = [self._time(node) for node in self._nodes]
         keep = [values, instructions, numbers, layers, *self._tables]
-        return Compiled(made, times, seen.rows, seen.row_width, logits, keep)
+        scales = sum(int(value.shape[1]) for value in self._values if value.kind == "input" and value.name == "scales")
+        return Compiled(made, times, seen.rows, seen.row_width, logits, scales, keep)
 
     def _time(self, node: Node) -> OpTime:
         operands = tuple(None if number is None else self._values[number] for number in node.inputs)

@@ -79,7 +79,7 @@ class Operands:
         elif node.op in _ELEMENTWISE:
             fits = other is not None and other.row_width in (output.row_width, output.width)
             _require(fits and other is not None and other.rows in (output.rows, 1), f"{node.op} of unequal rows")
-        elif node.op in ("rotate", "weigh", "join", "temper"):
+        elif node.op in ("rotate", "weigh", "join", "temper", "scale_rows"):
             _require(other is not None and other.rows == output.rows, f"{node.op} by other rows")
         if node.op not in ("take", "linears", "expert_linears"):
             _require(first is not None and first.rows == output.rows, f"{node.op} that changes the number of rows")

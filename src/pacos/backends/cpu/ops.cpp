@@ -120,6 +120,13 @@ void scale_heads(Program& program, const Instruction& instruction, int64_t row, 
     program.rows.scale(x.row(row) + h * x.width, factors[h], instruction.out[0]->row(row) + h * x.width, x.width);
 }
 
+/* The columns of `scales` are adapters. */
+void scale_rows(Program& program, const Instruction& instruction, int64_t row, Columns columns) {
+  const float number = instruction.in[1]->row(row)[static_cast<int64_t>(instruction.attributes[1])] * static_cast<float>(instruction.attributes[0]);
+  program.rows.scale(instruction.in[0]->row(row) + columns.begin, number, instruction.out[0]->row(row) + columns.begin,
+                     columns.end - columns.begin);
+}
+
 void layer_norm(Program& program, const Instruction& instruction, int64_t row, Columns) {
   const Value& x = *instruction.in[0];
   const float eps = static_cast<float>(instruction.attributes[0]);
@@ -606,6 +613,7 @@ const Op kOps[] = {
     rows_op("lerp", 0.15, false, lerp),
     rows_op("head_bonus", 0.2, false, head_bonus),
     rows_op("scale_heads", 0.1, false, scale_heads),
+    rows_op("scale_rows", 0.1, true, scale_rows),
     rows_op("sigmoid", 0.6, true, unary<&RowKernels::sigmoid>),
     rows_op("softplus", 1.0, true, unary<&RowKernels::softplus>),
     rows_op("exp", 0.5, true, unary<&RowKernels::exp>),

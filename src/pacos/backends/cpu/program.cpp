@@ -233,6 +233,8 @@ bool Program::accepts(const pacos_step& given) {
     if (!accepts_sequence(given, s)) return false;
   if (states_of_slots != nullptr && !accepts_slots(given)) return false;
   if (has_source_ && !accepts_sources(given)) return false;
+  for (const auto& value : values_)
+    if (value.kind == PACOS_VALUE_SCALES && given.scales == nullptr) return refuse(PACOS_STEP_NO_SCALES, 0, 0, value.width);
   if (R < 0 || R > max_tokens) return refuse(PACOS_STEP_OUTPUT, R, R, int64_t{max_tokens} + 1);
   const int64_t rows_bound = std::min(T, limits_[2]);
   for (int64_t i = 0; i < R; i++)
@@ -288,7 +290,8 @@ int32_t Program::run(const pacos_step& given) {
                            : value.kind == PACOS_VALUE_OUTPUTS   ? given.outputs
                            : value.kind == PACOS_VALUE_TYPES     ? given.types != nullptr ? given.types : zeros_.data()
                                                                  : nullptr;
-    if (value.kind >= PACOS_VALUE_TOKENS) value.data = reinterpret_cast<uint8_t*>(const_cast<int32_t*>(input));
+    if (value.kind == PACOS_VALUE_SCALES) value.data = reinterpret_cast<uint8_t*>(const_cast<float*>(given.scales));
+    else if (value.kind >= PACOS_VALUE_TOKENS) value.data = reinterpret_cast<uint8_t*>(const_cast<int32_t*>(input));
   }
   at_ = 0;
   phase_ = 0;

@@ -31,6 +31,7 @@ _FAULTS = {
     -13: "the model has states, and the step says no slots for them",
     -14: "the model reads a source first, and the step does not say how long those of its sequences are",
     -15: "sequence {at} has a source of {value} positions, needed: 1 to {bound}, where its part of the step begins",
+    -16: "the model has adapters, and the step says no scales for them",
 }
 
 
@@ -39,7 +40,7 @@ class CStep(ctypes.Structure):
 
     _fields_ = (
         *((name, ctypes.c_void_p) for name in ("tokens", "positions", "sequence_starts", "outputs", "types")),
-        *((name, ctypes.c_void_p) for name in ("states_from", "states_to", "sources")),
+        *((name, ctypes.c_void_p) for name in ("states_from", "states_to", "sources", "scales")),
         *((name, ctypes.c_void_p) for name in ("page_tables", "page_table_lengths")),
         *((name, ctypes.c_int32) for name in ("tokens_count", "sequences_count", "outputs_count")),
     )
@@ -113,13 +114,15 @@ class CpuProgram:
             raise ShapeError(f"a step of {sequences} sequences has slots for {[len(one) for one in slots]}")
         if sources and len(sources[0]) != sequences:
             raise ShapeError(f"a step of {sequences} sequences has {len(sources[0])} sources")
+        scales = self._scales(step)
         tables = (ctypes.c_void_p * sequences)(*(table.buffer_info()[0] for table in step.page_tables))
         c_lengths = (ctypes.c_int32 * sequences)(*lengths)
         addresses = [array.buffer_info()[0] for array in arrays[:4]]
         address = None if step.types is None else types.buffer_info()[0]
         states = [one.buffer_info()[0] for one in slots] or (None, None)
         source = sources[0].buffer_info()[0] if sources else None
-        made = CStep(*addresses, address, *states, source, ctypes.addressof(tables), ctypes.addressof(c_lengths))
+        others = (*states, source, scales, ctypes.addressof(tables), ctypes.addressof(c_lengths))
+        made = CStep(*addresses, address, *others)
         made.tokens_count, made.sequences_count = len(step.tokens), sequences
         made.outputs_count = len(step.outputs)
         fault = CFault()
@@ -134,6 +137,15 @@ class CpuProgram:
         rows = self._compiled.result_rows
         count = rows if isinstance(rows, int) else len(step.outputs) if rows == "R" else len(step.tokens)
         return self._logits[: count * self.result_width]
+
+    def _scales(self, step: Step) -> int | None:
+        """The address of a step's scales. Errors: ShapeError when it has other ones than the program's adapters."""
+        wanted = len(step.tokens) * self._compiled.scales_width
+        if step.scales is None or not wanted:
+            return None
+        if step.scales.typecode != "f" or len(step.scales) != wanted:
+            raise ShapeError(f"a step has {len(step.scales)} scales of adapters, needed are {wanted} f32")
+        return step.scales.buffer_info()[0]
 
     def cancel(self) -> None:
         """End the run that is going on, or the next one, early; from any thread."""

@@ -96,6 +96,27 @@ def scale_heads(x: Array, factors: Array) -> Array:
     return x * factors.reshape(-1, 1)
 
 
+def _scaled_rows(x: Tensor, scales: Tensor, column: int, factor: float) -> Shape:
+    A = scales.shape[-1]
+    require(scales.shape[:1] == x.shape[:1], f"{scales.name} is {scales.shape}, there are {x.shape[0]} rows")
+    require(len(scales.shape) == 2 and isinstance(A, int) and 0 <= column < A, f"{scales.name} has no column {column}")
+    require(factor == factor, "scale_rows by no number")
+    return x.shape
+
+
+@op(
+    shape=_scaled_rows,
+    ulp=2,
+    samples=[sample((3, 64), (3, 2), column=1, factor=0.5), sample((2, 4, 7), (2, 1), column=0, factor=2.0)],
+)
+def scale_rows(x: Array, scales: Array, *, column: int, factor: float) -> Array:
+    """Multiply each row by its own number and by the factor, as adapters do.
+
+    Shapes: x [T, D] or [T, H, E], scales [T, A], of which one column counts -> as x.
+    """
+    return x * (scales[:, column] * np.float32(factor)).reshape(-1, *(1 for _ in x.shape[1:]))
+
+
 @op(shape=lambda x: x.shape, ulp=64, samples=[sample((3, 64)), sample((1, 33))])
 def silu(x: Array) -> Array:
     """x * sigmoid(x). Shapes: any -> the same. Source: arXiv:1702.03118."""

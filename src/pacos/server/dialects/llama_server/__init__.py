@@ -123,13 +123,13 @@ DIALECT = Dialect(
         Operation(
             "GET", "/props", properties.run, "Tell the server's properties.", reply=properties.Properties, light=True
         ),
-        Operation("GET", "/lora-adapters", properties.adapters, "List the adapters: none can be loaded.", light=True),
+        Operation("GET", "/lora-adapters", properties.adapters, "List the adapters of a model and their scales."),
         Operation(
             "POST",
             "/lora-adapters",
             properties.set_adapters,
-            "Set the scales of adapters: there are none.",
-            body=list[properties.Adapter],
+            "Set the scales of a model's adapters.",
+            body=list[shapes.Adapter],
             scope="manage",
         ),
     ),

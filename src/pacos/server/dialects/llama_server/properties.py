@@ -10,17 +10,8 @@ from starlette.types import ASGIApp
 from pacos import __version__
 from pacos.server.call import Call
 from pacos.server.dialects.llama_server import shapes
-from pacos.server.fields import Fields
-from pacos.server.problem import RequestError
 from pacos.server.slots import Slots
 from pacos.server.stream import json_response
-
-
-class Adapter(Fields):
-    """How strongly an adapter acts."""
-
-    id: int
-    scale: float
 
 
 class Properties(msgspec.Struct):
@@ -59,12 +50,19 @@ async def run(call: Call[None]) -> ASGIApp:
 
 
 async def adapters(call: Call[None]) -> ASGIApp:
-    """The adapters that are loaded: none."""
-    return json_response(call, [])
+    """The adapters of the first model, or of the one that the query names, in the order of their numbers."""
+    llm = (await call.resident(call.request.query_params.get("model"))).llm
+    scales = llm.engine.adapters.now
+    return json_response(call, [_adapter(i, one.path.name, scales[i]) for i, one in enumerate(llm.adapters)])
 
 
-async def set_adapters(call: Call[list[Adapter]]) -> ASGIApp:
-    """Set the scales of adapters. Errors: RequestError, as there are none."""
-    for one in call.body:
-        raise RequestError(f"there is no adapter {one.id}", field="id", code="invalid_value", hint="none can be loaded")
+def _adapter(number: int, name: str, scale: float) -> dict[str, Any]:
+    return {"id": number, "path": name, "scale": scale, "task_name": "", "prompt_prefix": ""}
+
+
+async def set_adapters(call: Call[list[shapes.Adapter]]) -> ASGIApp:
+    """Set the scales of adapters for answers to come; those not named get 0. Errors: RequestError for unknown ones."""
+    llm = (await call.resident(call.request.query_params.get("model"))).llm
+    if scales := shapes.scales_of(call.body, llm):
+        llm.engine.adapters.set(scales)
     return json_response(call, {"success": True})

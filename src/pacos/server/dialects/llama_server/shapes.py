@@ -9,7 +9,7 @@ from pacos.llm import LLM
 from pacos.llm.choices import CHOICES_MAX
 from pacos.server.fields import Fields, option_values
 from pacos.server.problem import Problem, RequestError
-from pacos.settings import GenerateOptions, SamplingOptions, options_of
+from pacos.settings import ADAPTER_SCALE_MAX, GenerateOptions, SamplingOptions, options_of
 from pacos.settings.constraint import ConstraintOptions
 
 GROUPS = (SamplingOptions, GenerateOptions, ConstraintOptions)
@@ -37,6 +37,13 @@ def render(problem: Problem) -> dict[str, Any]:
     return {"error": {"code": problem.status, "message": problem.message, "type": kind}}
 
 
+class Adapter(Fields):
+    """How strongly an adapter acts."""
+
+    id: int
+    scale: float
+
+
 class Generating(Fields):
     """Fields of completion and infill.
 
@@ -62,7 +69,20 @@ class Generating(Fields):
     n_discard: int | None = None
     return_progress: bool | None = None
     sse_ping_interval: int | None = None
-    lora: list[dict[str, Any]] | None = None
+    lora: list[Adapter] | None = None
+
+
+def scales_of(wanted: Sequence[Adapter], llm: LLM) -> tuple[float, ...]:
+    """One scale for each adapter of a model, 0 for those not named. Errors: RequestError for an unknown one."""
+    found = [0.0] * len(llm.adapters)
+    for one in wanted:
+        if not 0 <= one.id < len(found):
+            hint = f"there are {len(found)}, numbered from 0" if found else "start the server with --lora FILE"
+            raise RequestError(f"there is no adapter {one.id}", field="id", code="invalid_value", hint=hint)
+        if not abs(one.scale) <= ADAPTER_SCALE_MAX:
+            raise RequestError(f"scale is {one.scale}", field="scale", code="invalid_value", hint="use a number")
+        found[one.id] = one.scale
+    return tuple(found)
 
 
 def run_options(body: Generating, llm: LLM) -> dict[str, Any]:
@@ -70,9 +90,9 @@ def run_options(body: Generating, llm: LLM) -> dict[str, Any]:
 
     Errors: RequestError for fields that contradict each other or mean what is not there.
     """
-    if body.lora:
-        raise RequestError("lora is not supported", field="lora", status=501, code="unsupported", hint="drop it")
     found = option_values(body, GROUPS, NAMES)
+    if body.lora is not None:
+        found["lora_scales"] = scales_of(body.lora, llm)
     if body.n_probs is not None and body.n_probs < 0:
         raise RequestError(f"n_probs is {body.n_probs}", field="n_probs", code="invalid_value", hint="use 0 or more")
     if not found.get("scores"):

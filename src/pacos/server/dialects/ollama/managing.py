@@ -13,7 +13,7 @@ from starlette.types import ASGIApp
 
 from pacos.errors import Cancelled, UsageError
 from pacos.hub import naming, upkeep
-from pacos.hub.modelfile import Modelfile, entry_from, no_adapters, read_modelfile
+from pacos.hub.modelfile import Modelfile, entry_from, read_modelfile
 from pacos.hub.ollama_registry import pull_ollama
 from pacos.hub.pull import HubPull, Progress, Wish
 from pacos.hub.spelling import HUB_STARTS, hub_name
@@ -131,9 +131,7 @@ async def create(call: Call[CreateRequest]) -> ASGIApp:
     """Give a model a name with defaults of its own. Errors: UsageError, ModelNotFound, UnsupportedModel."""
     _checked(call)
     body, name = call.body, _name(call.body).removesuffix(":latest")
-    if body.adapters:
-        raise no_adapters()
-    for field in ("files", "quantize"):
+    for field in ("files", "adapters", "quantize"):
         if getattr(body, field):
             problem = f"{field} cannot be used here"
             raise RequestError(problem, field=field, code="invalid_value", hint="import the file with `pacos import`")

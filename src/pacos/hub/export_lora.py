@@ -1,0 +1,125 @@
+"""Write a GGUF model with adapters merged into its weights, each tensor in the type that it has.
+
+Source: llama.cpp's tools/export-lora for the arithmetic: w + scale * alpha / rank * B A, in f32.
+Shapes: N rows of a tensor, D columns, r rank, X experts.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from pacos import quants
+from pacos.errors import UsageError
+from pacos.formats import open_archive
+from pacos.formats.gguf import GgufArchive
+from pacos.formats.gguf_split import SPLIT_KEYS
+from pacos.formats.gguf_write import TensorData, write_gguf
+from pacos.hub.adapters import open_adapters
+from pacos.lazy import need_numpy, np
+from pacos.models import Hparams, plans_of
+from pacos.models.adapters import EMBEDDING, OUTPUT, Adapter, Factor, Pair, check_fits
+from pacos.types import TensorEntry
+
+_PIECE_WEIGHTS = 1 << 22
+
+Progress = Callable[[float], object]
+
+
+def export_lora(
+    source: str | os.PathLike[str],
+    output: str | os.PathLike[str],
+    lora: Sequence[str] = (),
+    lora_scaled: Sequence[str] = (),
+    outtype: str | None = None,
+    progress: Progress | None = None,
+    *,
+    replace: bool = True,
+) -> int:
+    """Merge adapters into a GGUF file and give the size of the new one in bytes.
+
+    What no adapter changes is copied; the rest keeps its type, or gets `outtype`. Where the embedding is the output too
+    and an adapter changes one of both, the new file has them apart.
+    Errors: UsageError for no adapter, a type that does not exist, or another file than GGUF; as `open_adapter`.
+    """
+    need_numpy("export-lora")
+    if not lora and not lora_scaled:
+        raise UsageError("there is no adapter", hint="give --lora FILE, or --lora-scaled FILE:SCALE")
+    if Path(output).exists() and Path(output).samefile(source):
+        raise UsageError(f"{output} is the source itself", hint="give another name for the output")
+    kind = quants.block_format(outtype).name if outtype else None
+    archive = open_archive(source)
+    try:
+        if not isinstance(archive, GgufArchive):
+            raise UsageError(f"{source} is no GGUF file", hint="`pacos convert` makes one of it; merge into that")
+        adapters = open_adapters(lora, lora_scaled, archive)
+        hp = Hparams.from_metadata(archive.metadata, archive.tensors)
+        check_fits(adapters, plans_of(archive, hp), archive.tensors)
+        metadata = {key: value for key, value in archive.typed_metadata().items() if key not in SPLIT_KEYS}
+        tensors = [_merged(archive, name, entry, adapters, kind) for name, entry in _entries(archive, adapters)]
+        return write_gguf(output, metadata, _counted(tensors, progress), replace=replace)
+    finally:
+        archive.close()
+
+
+def _entries(archive: GgufArchive, adapters: Sequence[Adapter]) -> Iterator[tuple[str, TensorEntry]]:
+    """Names of the new file's tensors, and the tensors that they are made of."""
+    yield from archive.tensors.items()
+    if OUTPUT not in archive.tensors and any({OUTPUT, EMBEDDING} & set(one.pairs) for one in adapters):
+        yield OUTPUT, archive.tensors[EMBEDDING]
+
+
+def _merged(
+    archive: GgufArchive, name: str, entry: TensorEntry, adapters: Sequence[Adapter], wanted: str | None
+) -> TensorData:
+    pairs = [(one.scale * one.pairs[name].factor, one.pairs[name]) for one in adapters if name in one.pairs]
+    if not pairs:
+        return TensorData(name, entry.shape, entry.type, lambda: archive.data(entry.name))
+    kind = wanted if wanted and entry.shape[-1] % quants.block_format(wanted).block == 0 else entry.type
+
+    def make() -> Iterator[bytes]:
+        row_bytes = quants.row_bytes(entry.type, entry.shape[-1])
+        data, at = archive.data(entry.name), 0
+        for deltas in _deltas(pairs, name, entry.shape):
+            piece = data[at : at + len(deltas) * row_bytes]
+            at += len(piece)
+            yield quants.quantize(kind, quants.dequantize(entry.type, piece, deltas.shape) + deltas)
+
+    return TensorData(name, entry.shape, kind, make)
+
+
+def _deltas(pairs: Sequence[tuple[float, Pair]], name: str, shape: tuple[int, ...]) -> Iterator[Any]:
+    """What is added to the rows of a tensor, some rows at a time, all experts one behind the other."""
+    *stack, rows, columns = shape
+    step = max(1, _PIECE_WEIGHTS // columns)
+    factors = [(np.float32(times), _values(pair.a), _values(pair.b)) for times, pair in pairs]
+    if name == EMBEDDING:  # A has a row for each token, B one for each column
+        factors = [(times, b.T, a) for times, a, b in factors]
+    for expert in range(stack[0] if stack else 1):
+        for begin in range(0, rows, step):
+            total: Any = 0
+            for times, a, b in factors:
+                one_a, one_b = (a[expert], b[expert]) if stack else (a, b)
+                total = total + times * (one_b[begin : begin + step] @ one_a)
+            yield np.ascontiguousarray(total, np.float32)
+
+
+def _values(factor: Factor) -> Any:
+    return quants.dequantize(factor.type, factor.data, factor.shape)
+
+
+def _counted(tensors: Sequence[TensorData], progress: Progress | None) -> Iterator[TensorData]:
+    """The same tensors; the share of them that is done is told when the next one's turn comes."""
+
+    def told(tensor: TensorData, share: float) -> Callable[[], Any]:
+        def read() -> Any:
+            if progress is not None:
+                progress(share)
+            return tensor.data() if callable(tensor.data) else tensor.data
+
+        return read
+
+    for number, tensor in enumerate(tensors):
+        yield tensor._replace(data=told(tensor, (number + 1) / len(tensors)))

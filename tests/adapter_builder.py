@@ -1,0 +1,81 @@
+"""Tiny random adapters in PEFT's form, the same on every machine, and models with them merged by hand."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from models import tiny
+from safetensors.numpy import save_file
+
+RANK, ALPHA = 8, 24.0
+LINEARS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj", "c_attn", "c_proj", "c_fc")
+LINEARS += ("qkv_proj", "gate_up_proj", "query_key_value", "W_pack", "wqkv", "wo", "w1", "w2", "w3")
+
+
+def modules(case: str, targets: tuple[str, ...] = LINEARS) -> dict[str, tuple[int, int]]:
+    """Outputs and inputs of the modules of a case that adapters change; GPT-2 keeps matrices the other way round."""
+    found = {}
+    for name, values in tiny.weights(case).items():
+        module = name.removesuffix(".weight")
+        if values.ndim == 2 and module.rpartition(".")[2] in targets and name.endswith(".weight"):
+            found[module] = values.shape[::-1] if ".c_" in name else values.shape
+    return found
+
+
+def factors(module: str, shape: tuple[int, int], rank: int = RANK, seed: str = "") -> tuple[np.ndarray, np.ndarray]:
+    """Random A [r, D] and B [N, r]."""
+    random = np.random.Generator(np.random.PCG64(zlib.crc32(f"{seed}{module}".encode())))
+    a = random.standard_normal((rank, shape[1]), np.float32) / np.float32(shape[1] ** 0.5)
+    return a, random.standard_normal((shape[0], rank), np.float32) * np.float32(0.1)
+
+
+def write(
+    case: str, folder: Path, *, seed: str = "", targets: tuple[str, ...] = LINEARS, embedding: bool = False, **said: Any
+) -> Path:
+    """A folder as PEFT saves it."""
+    folder.mkdir()
+    names = sorted({module.rpartition(".")[2] for module in modules(case, targets)})
+    config = {"peft_type": "LORA", "r": RANK, "lora_alpha": ALPHA, "bias": "none"}
+    config["target_modules"] = [*names, *(["embed_tokens"] if embedding else [])]
+    config |= {"base_model_name_or_path": "", "task_type": "CAUSAL_LM", "fan_in_fan_out": case == "gpt2", **said}
+    (folder / "adapter_config.json").write_text(json.dumps(config))
+    tensors = {}
+    for module, shape in modules(case, targets).items():
+        name = f"base_model.model.{module}"
+        rank = said.get("rank_pattern", {}).get(module.rpartition(".")[2], RANK)
+        tensors[f"{name}.lora_A.weight"], tensors[f"{name}.lora_B.weight"] = factors(module, shape, rank, seed)
+    if embedding:
+        name = "base_model.model.model.embed_tokens"
+        a, b = factors("embed_tokens", (tiny.WIDTH, tiny.VOCAB), RANK, seed)
+        tensors[f"{name}.lora_embedding_A"], tensors[f"{name}.lora_embedding_B"] = a * np.float32(16), b
+    save_file(tensors, folder / "adapter_model.safetensors")
+    return folder
+
+
+def merged(case: str, folder: Path, scales: dict[str, float]) -> Path:
+    """The model with adapters of these seeds added to its weights, each this strongly."""
+    tiny.write_folder(case, folder)
+    tensors = tiny.weights(case)
+    for seed, scale in scales.items():
+        for module, shape in modules(case).items():
+            a, b = factors(module, shape, RANK, seed)
+            delta = (b.astype(np.float64) @ a) * (scale * ALPHA / RANK)
+            weight = tensors[f"{module}.weight"]
+            tensors[f"{module}.weight"] = (weight + (delta.T if ".c_" in module else delta)).astype(np.float32)
+    save_file({name: np.ascontiguousarray(one) for name, one in tensors.items()}, folder / "model.safetensors")
+    return folder
+
+
+# What PEFT and llama.cpp computed, stored by scripts/adapter-vectors: the model, and how its adapter is written.
+STORED: dict[str, tuple[str, dict[str, Any]]] = {
+    "plain": ("llama", {}),
+    "transposed": ("gpt2", {}),
+    "rank-stabilised": ("qwen3", {"use_rslora": True}),
+    "patterns": ("llama", {"rank_pattern": {"q_proj": 4}, "alpha_pattern": {"v_proj": 8}}),
+    "embedding": ("llama", {"embedding": True}),
+}
+STORED_ROWS, STORED_SCALE = 4, 0.75  # last positions; how strongly llama.cpp applied the adapter
