@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -17,8 +18,9 @@ from pacos.cli.options import (
     with_options,
 )
 from pacos.cli.run import DEFAULT_MODEL, default_model, habits_of, preset_options
+from pacos.cli.session_files import SessionFiles, with_session_files
 from pacos.errors import UsageError
-from pacos.settings import GenerateOptions, LoadOptions, SamplingOptions
+from pacos.settings import GenerateOptions, LoadOptions, SamplingOptions, places
 from pacos.settings.constraint import ConstraintOptions, ReasoningOptions
 
 if TYPE_CHECKING:
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 
 _GROUPS = (SamplingOptions, GenerateOptions, ConstraintOptions, ReasoningOptions, LoadOptions)
 _LATEST = ""
+_COMPUTED_GB = 2.0
 
 
 @click.command(cls=Sectioned)
@@ -46,6 +49,7 @@ _LATEST = ""
 @click.option("-q", "--quiet", is_flag=True, help="Print no banner and no speeds.")
 @click.option("--timings", is_flag=True, help="Print speeds after each answer.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object for each answer.")
+@with_session_files
 @with_constraint_files
 @with_options(*_GROUPS)
 def command(**given: Any) -> None:
@@ -64,6 +68,7 @@ def command(**given: Any) -> None:
 
     read_constraint_files(given)
     prompt = _prompt(given["prompt"])
+    files = SessionFiles.given(given)
     keeper = Keeper(Sessions, off=given["no_save"])
     try:
         talk = _begin(given, keeper)
@@ -71,15 +76,17 @@ def command(**given: Any) -> None:
         look = Look(markdown=not given["no_markdown"], thoughts=given["show_thoughts"])
         kinds = {name: given[name] for name in ("as_json", "quiet", "timings")}
         with render.quieted(on=given["quiet"]), talk:
+            files.known(talk.llm)
             room = Room(talk, look, can_edit=can_edit, **kinds)
             if prompt is not None:
                 talk.ask(prompt)
                 room.answer()
-                return
-            room.show_banner()
-            if talk.exchanges:
-                room.show_resumed()
-            room.run(_questions(room))
+            else:
+                room.show_banner()
+                if talk.exchanges:
+                    room.show_resumed()
+                room.run(_questions(room))
+            files.end(talk.llm, talk.tokens)
     finally:
         keeper.close()
 
@@ -106,9 +113,14 @@ def _begin(given: dict[str, Any], keeper: Keeper) -> Talk:
     preset: Mapping[str, Any] = preset_options(model) if kept is None else {**preset_options(model), **kept.parameters}
     *groups, opening = groups_from(_GROUPS, given, preset)
 
+    remembering = opening if given["no_save"] else _remembering(opening)
+
     def opened(model: str, template: str | None) -> LLM:
         with render.waiting(f"loading {model} ..."):
-            return load(model, options=opening, chat_template=template)
+            try:
+                return load(model, options=remembering, chat_template=template)
+            except UsageError:  # perhaps the folder cannot be used, or the model leaves nothing to keep
+                return load(model, options=opening, chat_template=template)
 
     template = given["chat_template"]
     if template is None:
@@ -123,6 +135,15 @@ def _begin(given: dict[str, Any], keeper: Keeper) -> Talk:
         talk.system = given["system"] if given["system"] is not None else habits.system_prompt
     given["quiet"] = given["quiet"] or habits.quiet
     return talk
+
+
+def _remembering(opening: LoadOptions) -> LoadOptions:
+    """Keep what is computed of conversations, so that a long one is gone on with at once."""
+    if opening.prompt_cache_dir:
+        return opening
+    chosen = opening.prompt_cache_size != LoadOptions().prompt_cache_size
+    size = opening.prompt_cache_size if chosen else _COMPUTED_GB
+    return replace(opening, prompt_cache_dir=str(places.computed_folder()), prompt_cache_size=size)
 
 
 def _model(given: Mapping[str, Any]) -> str | None:

@@ -81,6 +81,11 @@ def state_folder() -> Path:
     return home() / "state"
 
 
+def computed_folder() -> Path:
+    """What was computed of the conversations in the terminal."""
+    return state_folder() / "computed"
+
+
 def sessions_file() -> Path:
     """The conversations of terminal and web page."""
     return state_folder() / "sessions.sqlite"

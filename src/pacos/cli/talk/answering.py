@@ -52,7 +52,8 @@ def answer(talk: Talk, view: View, leave: Callable[[], None] = lambda: None) -> 
     finally:
         view.end(failed=failed)
         answered = talk.settle()
-    talk.used_tokens = len(stream.token_ids)
+    talk.tokens = list(stream.token_ids)
+    talk.used_tokens = len(talk.tokens)
     if exchange.timings is not None:
         talk.totals.add(exchange.timings)
     render.tell_context(use)

@@ -75,13 +75,13 @@ class Keeper:
 
     def show_end(self, talk: Talk) -> None:
         """The talk ends with its last answer now: what was undone lies on another branch."""
-        if self.conversation is not None:
+        if self.conversation is not None and not self.off:
             key, last = self.conversation.id, talk.exchanges[-1].answer_id if talk.exchanges else None
             self._safely(lambda: self.sessions.set_active(key, last))
 
     def dropped(self, talk: Talk, exchange: Exchange) -> None:
         """Forget a question that got no answer, unless it has others; an empty conversation goes too."""
-        if self.conversation is None or exchange.question_id is None:
+        if self.off or self.conversation is None or exchange.question_id is None:
             return
         key, question = self.conversation.id, exchange.question_id
 
@@ -96,7 +96,7 @@ class Keeper:
 
     def changed(self, talk: Talk) -> None:
         """Keep the model, the system message and the options."""
-        if self.conversation is not None:
+        if self.conversation is not None and not self.off:
             key, facts = self.conversation.id, _facts(talk)
             self._safely(lambda: self.sessions.update(key, **facts))
 
@@ -108,10 +108,11 @@ class Keeper:
         self.off = False
         if self.conversation is None:
             self.conversation = self.sessions.create(name, **_facts(talk))
-            for number, exchange in enumerate(talk.exchanges):
+        for number, exchange in enumerate(talk.exchanges):
+            if exchange.question_id is None:
                 self._keep_question(talk, number)
-                if exchange.answer:
-                    self._keep_answer(exchange)
+            if exchange.answer and exchange.answer_id is None:
+                self._keep_answer(exchange)
         self.conversation = self.sessions.rename(self.conversation.id, name)
 
     def wanted(self, name: str) -> Conversation:
@@ -123,7 +124,7 @@ class Keeper:
 
     def read(self, conversation: Conversation) -> list[Exchange]:
         """Go on with a conversation; gives its exchanges."""
-        self.conversation, self.off = conversation, False
+        self.conversation = conversation
         exchanges: list[Exchange] = []
         for one in self.sessions.path(conversation.id):
             if one.role == "user":

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from pacos.cli.talk.keeping import Exchange, Keeper
-from pacos.errors import UsageError
+from pacos.errors import PacosError, UsageError
 from pacos.settings import GenerateOptions, SamplingOptions, options_of
 from pacos.settings.constraint import ConstraintOptions, ReasoningOptions
 
@@ -69,8 +70,10 @@ class Talk:
         self.replaced: Exchange | None = None  # what the open exchange stands for, should it fail
         self.unseen = 0  # so many of the first exchanges the model is no longer shown
         self.used_tokens = 0
+        self.tokens: list[int] = []  # of what was computed last
         self.totals = Totals()
         self._opener = opener
+        self._ahead: Stream | None = None
 
     def chosen_options(self) -> dict[str, Any]:
         """Options that differ from the defaults, for a list or a file."""
@@ -138,12 +141,27 @@ class Talk:
 
         Errors: UsageError when there is none, ContextFull when it does not fit; TemplateError.
         """
+        self._stop_ahead()
         more: dict[str, Any] = {}
         if self.last().answer:
             more["template_options"] = {"continue_final_message": True}
         options = {**self.options, "return_progress": progress, **more}
         self._make_room(options)
         return self.llm.stream_chat(self.messages(), **options)
+
+    def compute_ahead(self) -> None:
+        """Have what was said computed while the next question is typed; what hinders that is told when it is asked."""
+        if not any(one.answer for one in self.exchanges):
+            return
+        with suppress(PacosError):
+            tokens = self.llm.chat_tokens(self.messages(), add_generation_prompt=False)
+            self._ahead = self.llm.stream(tokens, n_predict=0)
+
+    def _stop_ahead(self) -> None:
+        """What is computed by now is not computed again."""
+        if self._ahead is not None:
+            self._ahead.close()
+        self._ahead = None
 
     def _make_room(self, options: dict[str, Any]) -> None:
         """No longer show the oldest exchanges to a model whose context is full; half of it is free then."""
@@ -167,10 +185,12 @@ class Talk:
         except BaseException:
             llm.close()
             raise
+        self._stop_ahead()
         self.llm.close()
         self.llm, self.model, self.template = llm, model, template
         self.unseen = self.used_tokens = 0
         self.keeper.changed(self)
+        self.compute_ahead()
 
     def go_on_with(self, kept: Conversation) -> None:
         """Go on with a kept conversation."""
@@ -179,6 +199,7 @@ class Talk:
         self.system = kept.system
         if any(one.answer for one in self.exchanges):
             self.used_tokens = len(self.llm.prompt_tokens(self.messages(), **self.options))
+            self.compute_ahead()
 
     def __enter__(self) -> Talk:
         return self
