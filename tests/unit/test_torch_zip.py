@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from models import running, tiny
+from torch_builder import checkpoint, tensor_of, whole
 
 from pacos import backends
 from pacos.errors import FormatError
@@ -45,48 +46,14 @@ def test_a_view_with_strides_is_refused() -> None:
         open_archive(DATA / "checkpoint_view.pth")
 
 
-def global_of(module: str, name: str) -> bytes:
-    """The operation that names something."""
-    return f"c{module}\n{name}\n".encode()
-
-
-def storage(kind: str, key: str, count: int) -> bytes:
-    """The persistent id of a storage, in the text form of a pickle's operations."""
-    return b"((V" + b"storage\n" + global_of("torch", kind) + f"V{key}\nVcpu\nI{count}\ntQ".encode()
-
-
-def tensor_of(name: str, kind: str, key: str, start: int, shape: tuple[int, ...], strides: tuple[int, ...]) -> bytes:
-    """A name and a tensor, to stand in a dictionary."""
-
-    def listed(numbers: tuple[int, ...]) -> bytes:
-        return b"(" + b"".join(f"I{number}\n".encode() for number in numbers) + b"t"
-
-    head = f"V{name}\n".encode() + global_of("torch._utils", "_rebuild_tensor_v2") + b"("
-    inner = storage(kind, key, 1 << 30)[1:]  # one mark is enough
-    return head + inner + f"I{start}\n".encode() + listed(shape) + listed(strides) + b"I00\n}tR"
-
-
-def checkpoint(path: Path, content: bytes, members: dict[str, bytes], compression: int = zipfile.ZIP_STORED) -> Path:
-    with zipfile.ZipFile(path, "w", compression) as archive:
-        archive.writestr("archive/data.pkl", content)
-        for key, data in members.items():
-            archive.writestr(f"archive/data/{key}", data)
-    return path
-
-
 def test_a_folder_with_a_checkpoint_is_a_model(tmp_path: Path) -> None:
     folder = tiny.write_folder("llama", tmp_path / "safe")
     other = tmp_path / "torch"
     shutil.copytree(folder, other, ignore=shutil.ignore_patterns("*.safetensors"))
     archive = open_archive(folder)
-    pairs, members = b"", {}
-    for i, (name, entry) in enumerate(archive.tensors.items()):
-        strides = tuple(int(np.prod(entry.shape[axis + 1 :])) for axis in range(len(entry.shape)))
-        kind = {"F32": "FloatStorage", "BF16": "BFloat16Storage", "F16": "HalfStorage"}[entry.type]
-        pairs += tensor_of(name, kind, str(i), 0, entry.shape, strides)
-        members[str(i)] = bytes(archive.data(name))
+    tensors = {name: (one.type, one.shape, bytes(archive.data(name))) for name, one in archive.tensors.items()}
     archive.close()
-    checkpoint(other / "pytorch_model.bin", b"}(" + pairs + b"u.", members)
+    whole(other / "pytorch_model.bin", tensors)
     backend, found = backends.backend("cpu"), []
     for path in (folder, other):
         opened = open_model(path)

@@ -243,9 +243,45 @@ class Rounded:
         return np.frombuffer(quants.quantize(kind, self.floats(begin, end)), np.uint8)
 
 
+# ---- parts of a matrix -----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """A matrix of floats whose parts, of one size, hold some rows each (axis 0), or some columns (axis 1)."""
+
+    shape: tuple[int, ...]
+    kind: str
+    parts: tuple[memoryview, ...]
+    axis: int
+
+    def cells(self, begin: int, end: int) -> NDArray[Any]:
+        """Rows as they are stored."""
+        holder = np.dtype("<u4" if self.kind == "F32" else "<u2")
+        rows, columns = self.shape
+        if self.axis:
+            width = columns // len(self.parts)
+            return np.concatenate(
+                [np.frombuffer(one, holder).reshape(rows, width)[begin:end] for one in self.parts], axis=1
+            )
+        height = rows // len(self.parts)
+        found = []
+        for number, one in enumerate(self.parts):
+            first = number * height
+            if begin < first + height and end > first:
+                part = np.frombuffer(one, holder).reshape(height, columns)
+                found.append(part[max(0, begin - first) : end - first])
+        return np.concatenate(found)
+
+    def floats(self, begin: int, end: int) -> Floats:
+        """Rows in f32."""
+        cells = np.ascontiguousarray(self.cells(begin, end))
+        return quants.dequantize(self.kind, cells.view(np.uint8).reshape(-1), cells.shape)
+
+
 # ---- any of them ---------------------------------------------------------------------------------------------------
 
-Packed = Codes | Eights | FourBitFloats | Ternary | Rounded
+Packed = Codes | Eights | FourBitFloats | Joined | Ternary | Rounded
 
 
 def rows_of(packed: Packed, kind: str) -> Iterator[Any]:
@@ -254,7 +290,10 @@ def rows_of(packed: Packed, kind: str) -> Iterator[Any]:
     step = max(1, _PIECE_VALUES // max(1, packed.shape[-1]))
     for begin in range(0, rows, step):
         end = min(rows, begin + step)
-        if kind not in FLOAT_TYPES and not isinstance(packed, Eights):
+        if isinstance(packed, Joined) and kind == packed.kind != "F32":
+            yield np.ascontiguousarray(packed.cells(begin, end)).view(np.uint8)
+            continue
+        if kind not in FLOAT_TYPES and not isinstance(packed, Eights | Joined):
             yield packed.blocks(kind, begin, end)
             continue
         values = packed.floats(begin, end)

@@ -114,11 +114,6 @@ def convert_adapter(
     return write_gguf(output, metadata, tensors, replace=replace)
 
 
-def is_adapter_folder(path: Path) -> bool:
-    """Whether it holds an adapter of PEFT."""
-    return (path / CONFIG_NAME).is_file()
-
-
 def base_named_in(folder: Path) -> str:
     """The base model that a PEFT folder names, "" when it names none."""
     named = _read_config(folder).get("base_model_name_or_path")

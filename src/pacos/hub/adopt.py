@@ -34,6 +34,7 @@ from pacos.native import address_of
 from pacos.types import Archive, TensorEntry
 
 CONFIG_NAME = "config.json"
+PARAMS_NAME = "params.json"  # of the folders that Meta and Mistral publish
 _MATRIX_TYPES = ("F32", "F16", "BF16")
 
 Config = Mapping[str, Any]
@@ -41,12 +42,18 @@ Source = MappedArchive | UnpackedArchive
 
 
 def open_model(path: str | os.PathLike[str]) -> Archive:
-    """Open a GGUF file or a Hugging Face folder with config.json, safetensors and tokenizer.json.
+    """Open a GGUF file, a Hugging Face folder with config.json, or one of Meta's with params.json.
 
     Errors: ModelNotFound, FormatError, UnsupportedModel, CapacityError.
     """
     given = Path(path)
-    return adopt_folder(given) if (given / CONFIG_NAME).is_file() else open_archive(given)
+    if (given / CONFIG_NAME).is_file():
+        return adopt_folder(given)
+    if (given / PARAMS_NAME).is_file():
+        from pacos.hub.meta_folder import adopt_meta
+
+        return adopt_meta(given)
+    return open_archive(given)
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,7 +214,7 @@ def adopt_folder(folder: Path) -> AdoptedArchive:
     try:
         source = unpacked(stored, folder, config)
         metadata |= {key: _numbers(source, name) for key, name in hf.numbers.items()}
-        return AdoptedArchive(source, hf.filled(config), metadata, _origins(source, entry.name, hf, config), vectors)
+        return AdoptedArchive(source, hf.filled(config), metadata, origins_of(source, entry.name, hf, config), vectors)
     except BaseException:
         stored.close()
         raise
@@ -221,7 +228,7 @@ def _numbers(source: Source, name: str) -> list[float]:
     return found
 
 
-def _origins(source: Source, family: str, hf: HuggingFace, config: Config) -> dict[str, Origin]:
+def origins_of(source: Source, family: str, hf: HuggingFace, config: Config) -> dict[str, Origin]:
     """Where every tensor comes from; with tied weights one of the folder stands for both."""
     found: dict[str, dict[int | None, tuple[str, TensorName]]] = {}
     table = hf.table()

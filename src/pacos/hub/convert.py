@@ -19,7 +19,7 @@ from pacos.formats.gguf import GgufArchive
 from pacos.formats.gguf_types import F32, I32, STRING
 from pacos.formats.gguf_write import TensorData, write_gguf
 from pacos.formats.mapped import MADE_IN_MEMORY
-from pacos.hub.adopt import AdoptedArchive, adopt_folder
+from pacos.hub.adopt import AdoptedArchive, open_model
 from pacos.hub.file_types import FILE_TYPES, file_type_metadata
 from pacos.hub.mixes import stays_float
 from pacos.lazy import np
@@ -87,7 +87,7 @@ def convert(
 
 def _opened(source: Path) -> Archive:
     if not source.is_file():
-        return adopt_folder(source)
+        return open_model(source)
     archive = open_archive(source)
     if "general.architecture" in archive.metadata and not isinstance(archive, GgufArchive):
         return archive

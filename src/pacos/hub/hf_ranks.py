@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,19 @@ from pacos.text.encodings.bpe import byte_alphabet
 TIKTOKEN_FILES = {"qwen.tiktoken": "qwen2", "hy.tiktoken": "hunyuan", "tiktoken.model": "kimi-k2"}
 TIKTOKEN_FILES |= {"arcade100k.tiktoken": "stablelm2", "tokenizer.model": "llama-bpe"}
 _QWEN_MARKS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", *(f"<|extra_{number}|>" for number in range(205)))
+_LLAMA_NAMED = {  # of Llama 3's 256 ids after the ranks; the others are reserved
+    **{0: "<|begin_of_text|>", 1: "<|end_of_text|>", 4: "<|finetune_right_pad_id|>"},
+    **{6: "<|start_header_id|>", 7: "<|end_header_id|>", 8: "<|eom_id|>", 9: "<|eot_id|>", 10: "<|python_tag|>"},
+}
+
+
+def _llama_marks() -> Iterator[str]:
+    reserved = count()
+    for number in range(256):
+        yield _LLAMA_NAMED.get(number) or f"<|reserved_special_token_{next(reserved)}|>"
+
+
+_LLAMA_MARKS = tuple(_llama_marks())
 _KIMI_RESERVED = 256  # ids after the ranks
 _LETTERS = dict(enumerate(byte_alphabet()))
 
@@ -63,14 +77,19 @@ def tiktoken_vocabulary(path: Path, config: Mapping[str, Any]) -> Vocabulary:
                 f"{path}: line {number} is {line[:60]!a}, needed: a token in base64 and its rank"
             ) from error
         ranks[token] = rank
-    count = max(ranks.values(), default=-1) + 1
-    vocabulary = numbered(path, ((spelled(token), rank) for token, rank in ranks.items()), count)
+    first = max(ranks.values(), default=-1) + 1
+    vocabulary = numbered(path, ((spelled(token), rank) for token, rank in ranks.items()), first)
     marks: tuple[str, ...] = ()
     if path.name == "qwen.tiktoken":
         marks = _QWEN_MARKS
     elif path.name == "tiktoken.model":
-        marks = tuple(f"<|reserved_token_{count + i}|>" for i in range(_KIMI_RESERVED))
-    vocabulary.place(Added(count + i, mark, special=True) for i, mark in enumerate(marks))
+        marks = tuple(f"<|reserved_token_{first + i}|>" for i in range(_KIMI_RESERVED))
+    elif path.name == "tokenizer.model" and config.get("vocab_size") == first + len(_LLAMA_MARKS):
+        marks = _LLAMA_MARKS
+        ends = {"eot": "<|eot_id|>", "eom": "<|eom_id|>", "bos": marks[0], "eos": marks[1]}
+        vocabulary.more |= {f"{role}_token_id": first + marks.index(mark) for role, mark in ends.items()}
+        vocabulary.more["add_bos_token"] = True
+    vocabulary.place(Added(first + i, mark, special=True) for i, mark in enumerate(marks))
     size = config.get("vocab_size")
     vocabulary.pad(size if isinstance(size, int) else 0)
     vocabulary.merges = merges_of(ranks)

@@ -15,7 +15,10 @@ from pacos.hub.hf_files import read_json_if_there
 from pacos.hub.sentencepiece_model import SentencePieceModel, read_sentencepiece
 from pacos.hub.vocabulary import Added, Vocabulary
 
-FILES = ("tokenizer.model", "spiece.model", "sentencepiece.bpe.model", "spm.model")
+FILES = (
+    *("tokenizer.model", "spiece.model", "sentencepiece.bpe.model", "spm.model"),
+    *("tokenizer.model.v7", "tokenizer.model.v3", "tokenizer.model.v2", "tokenizer.model.v1"),  # Mistral's
+)
 _SHIFTED = "sentencepiece.bpe.model"  # the name that fairseq's models (XLM-R) have
 _UNKNOWN_UNSAID = {"llama": 0, "t5": 2}  # what readers take it to be
 _SHIFTED_HEAD = ("<s>", "<pad>", "</s>", "<unk>")

@@ -59,7 +59,7 @@ def _from_other_files(
 ) -> Vocabulary | None:
     """The vocabulary of a file that says more than tokenizer.json does, or stands alone."""
     for path in (folder / name for name in hf_sentencepiece.FILES):
-        if path.is_file() and not _is_ranks(path) and (spec is None or _is_sentencepiece(spec)):
+        if path.is_file() and not is_ranks(path) and (spec is None or _is_sentencepiece(spec)):
             return hf_sentencepiece.sentencepiece_vocabulary(path, config, added)
     found = None if spec is not None else _from_lists(folder, config)
     if found is not None:
@@ -84,7 +84,7 @@ def _from_lists(folder: Path, config: Mapping[str, Any]) -> Vocabulary | None:
     return None
 
 
-def _is_ranks(path: Path) -> bool:
+def is_ranks(path: Path) -> bool:
     """Whether the file is tiktoken's text; a protocol buffer of SentencePiece begins with a line break."""
     with path.open("rb") as file:
         return not file.read(1).startswith(b"\n")

@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 
 from pacos.errors import FormatError, ModelNotFound
-from pacos.hub.adopt import CONFIG_NAME
+from pacos.hub.adopt import CONFIG_NAME, PARAMS_NAME
 from pacos.hub.hub_cache import repos
 from pacos.hub.spelling import hub_name
 from pacos.hub.store import BUNDLED, Preset, Store, StoredModel, files_of, is_path
@@ -62,7 +62,7 @@ def preset_of(path_or_name: str | os.PathLike[str]) -> Preset:
 
 def _model_folder(folder: Path) -> Path:
     try:
-        if (folder / CONFIG_NAME).exists():
+        if (folder / CONFIG_NAME).exists() or (folder / PARAMS_NAME).exists():
             return folder
         files = sorted(found for found in folder.iterdir() if found.suffix == ".gguf")
         tensors = any(found.suffix == ".safetensors" for found in folder.iterdir())
