@@ -37,6 +37,8 @@ _PARTS = {
     "session-files",
     "other-flags",
     "talk",
+    "perplexity-table",
+    "perplexity-plot",
 }  # modules here that are no commands
 _TEXT_CHARACTERS = 700
 _OTHER_NAMES = {
