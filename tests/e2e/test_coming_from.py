@@ -16,6 +16,8 @@ from commands import PROGRAM, STORYTELLER, environment, here, program
 from fake_hub import FakeHub
 from pulling import hub
 
+from pacos.sessions import Sessions
+
 __all__ = ("hub",)
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
@@ -49,6 +51,8 @@ def desk(hub: FakeHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
     (folder / "examples" / "text.txt").write_text("Once there was a fox. " * 40)
     (folder / "examples" / "alpaca_prompt.txt").write_text("### Instruction:\n{{PROMPT}}\n\n### Response:\n")
     (folder / "yes.gbnf").write_text('root ::= "yes" | "no"')
+    with Sessions() as sessions:
+        sessions.append(sessions.create("mine").id, "user", "Tell me a story.")
     monkeypatch.chdir(folder)
     yield folder
     program("serve", "stop")
@@ -67,7 +71,7 @@ def test_every_line_of_other_programs_works(block: int, desk: Path) -> None:
             served(line, words)
             continue
         call = program if words[0] in ("serve", "server") else here  # the process that starts a server ends before it
-        done = call(*words, stdin="One\nTwo\n" if "repl" in line or "-R" in words else "")
+        done = call(*words, stdin=typed(words))
         assert done.code == 0, (line, done.err)
         assert SAID.get(line, "") in done.out, (line, done.out)
 
@@ -77,6 +81,13 @@ def test_the_program_on_the_page_about_sessions_runs(desk: Path, capsys: pytest.
         exec(text, {})
     assert "another story" in capsys.readouterr().out
     assert "Tell me a story." in here("sessions", "list").out
+
+
+def typed(words: list[str]) -> str:
+    """What is piped into a program that reads lines."""
+    if words[0] == "chat" and "-p" not in words:
+        return "Tell me a story.\n/tokens\n/sessions\n/exit\n"
+    return "One\nTwo\n" if {"repl", "--repl", "-R"} & set(words) else ""
 
 
 def served(line: str, words: list[str]) -> None:

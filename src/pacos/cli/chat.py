@@ -10,13 +10,13 @@ import click
 
 from pacos.cli import render
 from pacos.cli.options import (
-    Sectioned,
     groups_from,
     read_constraint_files,
     read_text_option,
     with_constraint_files,
     with_options,
 )
+from pacos.cli.other_flags import TakesOthers
 from pacos.cli.run import DEFAULT_MODEL, default_model, habits_of, preset_options
 from pacos.cli.session_files import SessionFiles, with_session_files
 from pacos.errors import UsageError
@@ -34,7 +34,7 @@ _LATEST = ""
 _COMPUTED_GB = 2.0
 
 
-@click.command(cls=Sectioned)
+@click.command(cls=TakesOthers)
 @click.argument("model", required=False, metavar="[MODEL]")
 @click.option("-m", "--model", "model_option", metavar="MODEL", help="The model, as an option.")
 @click.option("-p", "--prompt", metavar="TEXT", help="Answer this and end; - reads standard input.")
