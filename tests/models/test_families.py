@@ -60,6 +60,7 @@ FAMILIES = {
     "Qwen 2": Family("Qwen2ForCausalLM", "qwen2", ("qwen2", "qwen2-window")),
     "Qwen 2 MoE": Family("Qwen2MoeForCausalLM", "qwen2moe"),
     "PLaMo": Family("PlamoForCausalLM", "plamo"),
+    "PLaMo 2": Family("Plamo2ForCausalLM", "plamo2"),
     "Phi 1.5, 2": Family("PhiForCausalLM", "phi2", ("phi2", "phi2-norms")),
     "Phi-3": Family("Phi3ForCausalLM", "phi3", ("phi3", "phi3-long", "phi3-short")),
     "Phi-3 MoE": Family("PhimoeForCausalLM", "phimoe", ("phimoe", "phimoe-long")),
