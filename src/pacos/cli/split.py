@@ -29,7 +29,7 @@ def command(source: str, prefix: Path, max_size: str | None, max_tensors: int | 
     from pacos.hub.names import resolve
     from pacos.hub.parts import split_file
 
-    limit = _size(max_size) if max_size else 0
+    limit = size_bytes(max_size, "--max-size") if max_size else 0
     with render.progress("splitting", 1.0) as done:
         paths = split_file(
             resolve(source), prefix, max_bytes=limit, max_tensors=max_tensors or 0, replace=force, progress=done
@@ -38,8 +38,9 @@ def command(source: str, prefix: Path, max_size: str | None, max_tensors: int | 
         click.echo(f"{path}: {render.size_text(path.stat().st_size)}")
 
 
-def _size(text: str) -> int:
+def size_bytes(text: str, option: str) -> int:
+    """The bytes of a text such as 2G. Errors: UsageError naming the option."""
     found = re.fullmatch(r"(\d{1,12})([KMG]?)B?", text.strip().upper())
     if found is None or int(found[1]) == 0:
-        raise UsageError(f"--max-size {text!a} is no size", hint="give bytes, or a number with K, M or G: 2G")
+        raise UsageError(f"{option} {text!a} is no size", hint="give bytes, or a number with K, M or G: 2G")
     return int(found[1]) * _UNITS[found[2]]

@@ -187,8 +187,19 @@ def _made_entry(name: str, shape: tuple[int, ...], kind: str) -> TensorEntry:
     return TensorEntry(name, shape, kind, MADE_IN_MEMORY, 0, nbytes)
 
 
-def adopt_folder(folder: Path) -> AdoptedArchive:
-    """Present a Hugging Face folder as an archive.
+@dataclass(frozen=True, slots=True)
+class Described:
+    """What the files of a folder say beside its weights."""
+
+    architecture: str
+    form: HuggingFace
+    config: Mapping[str, Any]
+    metadata: dict[str, Any]
+    vectors: Mapping[str, list[float]]
+
+
+def described(folder: Path) -> Described:
+    """Read config.json and the tokenizer of a folder.
 
     Errors: ModelNotFound when a file is missing; FormatError; UnsupportedModel for class, activation or tokenizer.
     """
@@ -210,11 +221,22 @@ def adopt_folder(folder: Path) -> AdoptedArchive:
     metadata |= pooling_metadata(folder, entry.name)
     with well_formed(str(folder / "tokenizer.json")):
         metadata |= tokenizer_metadata(folder, hf.filled(config))
+    return Described(entry.name, hf, config, metadata, vectors)
+
+
+def adopt_folder(folder: Path) -> AdoptedArchive:
+    """Present a Hugging Face folder as an archive.
+
+    Errors: as `described`, and for weights that are missing or do not fit.
+    """
+    said = described(folder)
+    config, hf, metadata = said.config, said.form, said.metadata
     stored = read_weights(folder)
     try:
         source = unpacked(stored, folder, config)
         metadata |= {key: _numbers(source, name) for key, name in hf.numbers.items()}
-        return AdoptedArchive(source, hf.filled(config), metadata, origins_of(source, entry.name, hf, config), vectors)
+        origins = origins_of(source, said.architecture, hf, config)
+        return AdoptedArchive(source, hf.filled(config), metadata, origins, said.vectors)
     except BaseException:
         stored.close()
         raise

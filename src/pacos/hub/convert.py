@@ -8,7 +8,9 @@ from __future__ import annotations
 import math
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,18 +19,21 @@ from pacos.errors import UsageError
 from pacos.formats import open_archive
 from pacos.formats.gguf import GgufArchive
 from pacos.formats.gguf_types import F32, I32, STRING
-from pacos.formats.gguf_write import TensorData, write_gguf
+from pacos.formats.gguf_write import TensorData, tensor_bytes, write_gguf
 from pacos.formats.mapped import MADE_IN_MEMORY
-from pacos.hub.adopt import AdoptedArchive, open_model
+from pacos.hub.adopt import CONFIG_NAME, AdoptedArchive, described, open_model
 from pacos.hub.file_types import FILE_TYPES, file_type_metadata
 from pacos.hub.mixes import stays_float
+from pacos.hub.parts import grouped, write_parts
 from pacos.lazy import np
 from pacos.models import Hparams
+from pacos.models.adapters import EMBEDDING, OUTPUT
 from pacos.models.hparams import ROPE_STYLE_KEY
 from pacos.models.tensor_names import QUERIES
 from pacos.types import Archive, TensorEntry
 
-OUTPUT_TYPES = ("F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1")
+OUTPUT_TYPES = ("F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "TQ1_0", "TQ2_0")
+_TERNARY = ("TQ1_0", "TQ2_0")
 
 # The types that readers expect, even of lists that are empty or hold whole numbers by chance.
 _TYPED_LISTS = {
@@ -43,35 +48,79 @@ _PIECE_VALUES = 1 << 24
 Progress = Callable[[float], object]
 
 
+@dataclass(frozen=True, slots=True)
+class Conversion:
+    """What a file is to hold; the tensors' bytes are made when they are written."""
+
+    metadata: Mapping[str, Any]
+    tensors: Sequence[TensorData]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all tensors."""
+        return sum(tensor_bytes(one.name, one.shape, one.type) for one in self.tensors)
+
+
 def convert(
     source: str | os.PathLike[str],
     output: str | os.PathLike[str],
     outtype: str | None = None,
     progress: Progress | None = None,
-    about: Mapping[str, str] | None = None,
+    about: Mapping[str, Any] | None = None,
     *,
     replace: bool = True,
+    vocab_only: bool = False,
+    max_bytes: int = 0,
+    max_tensors: int = 0,
 ) -> int:
-    """Convert and give the size of the file in bytes; `progress` gets the share done, 0 to 1.
+    """Convert and give the bytes of the file, or of its parts; `progress` gets the share done, 0 to 1.
+
+    Parts have at most so many bytes, or so many tensors, and the output's name. For the rest see `conversion`. Without
+    `replace`, an output that is there stays.
+    Errors: as `conversion`; UsageError for an output that is there.
+    """
+    with conversion(source, outtype, progress, about, vocab_only=vocab_only) as made:
+        if not max_bytes and not max_tensors:
+            return write_gguf(output, made.metadata, made.tensors, replace=replace)
+        sizes = [tensor_bytes(one.name, one.shape, one.type) for one in made.tensors]
+        parts = [[made.tensors[i] for i in numbers] for numbers in grouped(sizes, max_bytes, max_tensors)]
+        return write_parts(output, made.metadata, parts, replace=replace)
+
+
+@contextmanager
+def conversion(
+    source: str | os.PathLike[str],
+    outtype: str | None = None,
+    progress: Progress | None = None,
+    about: Mapping[str, Any] | None = None,
+    *,
+    vocab_only: bool = False,
+) -> Iterator[Conversion]:
+    """What converting gives, while the model is open.
 
     Without `outtype`, matrices of a folder become F16; those that are quantized, and those of a file, keep their types.
-    `about` adds metadata, such as `general.license`. Without `replace`, an output that is there stays.
+    "auto" is F16 where the first matrix is, else BF16. `about` adds metadata or replaces it, such as `general.license`.
+    `vocab_only` leaves the tensors out; a folder then needs no weights.
 
     Errors: UsageError for an unknown type or a GGUF file, and what opening the model raises.
     """
-    if outtype is not None and outtype.upper() not in OUTPUT_TYPES:
-        hint = f"types: {', '.join(OUTPUT_TYPES)}; `pacos quantize` makes the others"
+    if outtype is not None and outtype.upper() not in (*OUTPUT_TYPES, "AUTO"):
+        hint = f"types: auto, {', '.join(OUTPUT_TYPES)}; `pacos quantize` makes the others"
         raise UsageError(f"cannot convert to {outtype!a}", hint=hint)
+    if "general.architecture" in (about or {}):
+        raise UsageError("general.architecture says how the tensors are used", hint="it cannot be another one")
+    if vocab_only and (Path(source) / CONFIG_NAME).is_file():
+        metadata = described(Path(source)).metadata
+        yield Conversion(_metadata(metadata) | file_type_metadata(FILE_TYPES["F32"]) | {**(about or {})}, ())
+        return
     archive = _opened(Path(source))
     try:
-        kind = outtype.upper() if outtype is not None else None
+        kind = _kind(archive, outtype)
         dense = "F16" if isinstance(archive, AdoptedArchive) else ""
         types = {name: _target(entry, kind, dense) for name, entry in archive.tensors.items()}
+        found = _metadata(archive.metadata) | file_type_metadata(FILE_TYPES[kind or _commonest(archive, types)])
         hp = Hparams.from_metadata(archive.metadata, archive.tensors)
         total = sum(entry.nbytes for entry in archive.tensors.values()) or 1
-        metadata = {key: value for key, value in archive.metadata.items() if key != ROPE_STYLE_KEY}
-        metadata |= {key: typed(metadata[key]) for key, typed in _TYPED_LISTS.items() if key in metadata}
-        metadata |= {**file_type_metadata(FILE_TYPES[kind or _commonest(archive, types)]), **(about or {})}
         done = 0
         tensors = []
         for name, entry in archive.tensors.items():
@@ -80,9 +129,22 @@ def convert(
             tensors.append(
                 TensorData(name, entry.shape, target, _pieces(archive, hp, name, target, done / total, progress))
             )
-        return write_gguf(output, metadata, tensors, replace=replace)
+        yield Conversion(found | {**(about or {})}, () if vocab_only else tensors)
     finally:
         archive.close()
+
+
+def _metadata(given: Mapping[str, Any]) -> dict[str, Any]:
+    metadata = {key: value for key, value in given.items() if key != ROPE_STYLE_KEY}
+    return metadata | {key: typed(metadata[key]) for key, typed in _TYPED_LISTS.items() if key in metadata}
+
+
+def _kind(archive: Archive, outtype: str | None) -> str | None:
+    """The type that is asked for, None for those that the model has."""
+    if outtype is None or outtype.upper() != "AUTO":
+        return outtype.upper() if outtype is not None else None
+    first = next((entry.type for entry in archive.tensors.values() if len(entry.shape) > 1), "F16")
+    return "F16" if first == "F16" else "BF16"
 
 
 def _opened(source: Path) -> Archive:
@@ -116,6 +178,8 @@ def stored_type(entry: TensorEntry, wanted: str) -> str:
     """The type a tensor gets: what is small stays F32 (see mixes.py), rows that are no whole blocks become F16."""
     if len(entry.shape) == 1 or stays_float(entry.name):
         return "F32"
+    if wanted in _TERNARY and entry.name in (EMBEDDING, OUTPUT):
+        return "F16"
     return wanted if entry.shape[-1] % quants.block_format(wanted).block == 0 else "F16"
 
 

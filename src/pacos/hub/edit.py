@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from pacos.errors import UsageError
-from pacos.formats.gguf import GgufArchive, read_gguf
+from pacos.formats.gguf import read_gguf
 from pacos.formats.gguf_types import VALUE_TYPES, TypedValue
 from pacos.formats.gguf_write import TensorData, write_gguf
 
 _FLOATS = ("F32", "F64")
 _REQUIRED = ("general.architecture",)
+_OTHER_KINDS = {"str": "STRING", "int": "", "float": "F32"}  # llama.cpp's words; whole numbers get what they need
 
 
 def edit_metadata(
@@ -41,7 +42,7 @@ def edit_metadata(
                 raise UsageError(f"key {key!a} {what}", hint="`pacos gguf dump` lists the keys")
             del metadata[key]
         for key, (kind, text) in changed.items():
-            metadata[key] = _typed(archive, key, kind.upper(), text)
+            metadata[key] = typed_value(key, kind, text, archive.metadata.get(key), archive.value_types.get(key, ""))
         tensors = [
             TensorData(entry.name, entry.shape, entry.type, archive.data(entry.name))
             for entry in archive.tensors.values()
@@ -49,10 +50,12 @@ def edit_metadata(
         return write_gguf(output or Path(source), metadata, tensors, replace=output is None or replace)
 
 
-def _typed(archive: GgufArchive, key: str, kind: str, text: str) -> TypedValue:
-    """The value that a text stands for."""
-    old = archive.metadata.get(key)
-    kind = kind or archive.value_types.get(key, "")
+def typed_value(key: str, kind: str, text: str, old: Any = None, old_kind: str = "") -> TypedValue:
+    """The value that a text stands for, where the key may have another one already.
+
+    Errors: UsageError for a type that does not exist, or a value that it cannot hold.
+    """
+    kind = _OTHER_KINDS.get(kind.lower(), kind.upper()) or old_kind
     try:
         value: Any = json.loads(text) if kind != "STRING" or text.startswith("[") else text
     except ValueError:

@@ -34,12 +34,12 @@ def split_file(
     A tensor that is larger alone has a part of its own.
     Errors: UsageError for limits that make no sense, more parts than can be named, or a part that is there already.
     """
-    if max_bytes < 0 or max_tensors < 0 or bool(max_bytes) == bool(max_tensors):
-        raise UsageError("give the size of the parts or the number of their tensors", hint="--max-size 2G")
     with read_gguf(source) as archive:
-        groups = _groups(list(archive.tensors.values()), max_bytes, max_tensors)
-        if len(groups) > MAX_PARTS:
-            raise UsageError(f"{len(groups)} parts, at most {MAX_PARTS} can be named", hint="make them larger")
+        entries = list(archive.tensors.values())
+        groups = [
+            [entries[number] for number in numbers]
+            for numbers in grouped([entry.nbytes for entry in entries], max_bytes, max_tensors)
+        ]
         paths = part_names(prefix, len(groups))
         _check_absent(paths, replace=replace)
         whole = {key: value for key, value in archive.typed_metadata().items() if key not in SPLIT_KEYS}
@@ -113,16 +113,25 @@ def merge_file(
         return write_gguf(output, metadata, _copied(archive, archive.tensors.values(), progress), replace=replace)
 
 
-def _groups(tensors: list[TensorEntry], max_bytes: int, max_tensors: int) -> list[list[TensorEntry]]:
-    groups: list[list[TensorEntry]] = [[]]
+def grouped(sizes: Sequence[int], max_bytes: int, max_tensors: int) -> list[range]:
+    """Which tensors of these sizes each part holds.
+
+    Errors: UsageError for limits that make no sense, or more parts than can be named.
+    """
+    if max_bytes < 0 or max_tensors < 0 or bool(max_bytes) == bool(max_tensors):
+        raise UsageError("give the size of the parts or the number of their tensors", hint="--max-size 2G")
+    groups = [range(0)]
     nbytes = 0
-    for entry in tensors:
-        full = len(groups[-1]) >= max_tensors if max_tensors else nbytes + entry.nbytes > max_bytes
-        if groups[-1] and full:
-            groups.append([])
+    for number, size in enumerate(sizes):
+        last = groups[-1]
+        full = len(last) >= max_tensors if max_tensors else nbytes + size > max_bytes
+        if len(last) and full:
+            groups.append(range(number, number))
             nbytes = 0
-        groups[-1].append(entry)
-        nbytes += entry.nbytes
+        groups[-1] = range(groups[-1].start, number + 1)
+        nbytes += size
+    if len(groups) > MAX_PARTS:
+        raise UsageError(f"{len(groups)} parts, at most {MAX_PARTS} can be named", hint="make them larger")
     return groups
 
 
