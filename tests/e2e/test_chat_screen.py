@@ -116,6 +116,27 @@ def test_nothing_is_lost_when_it_is_killed() -> None:
         assert [one.role for one in sessions.path(latest.id)] == ["user", "assistant"] * 2
 
 
+def test_an_end_from_outside_leaves_the_terminal_as_it_was() -> None:
+    with tmux_screen(*ENDLESS) as screen:
+        screen.until("0/100000 tokens")
+        os.kill(screen.pid, signal.SIGTERM)
+        assert screen.end() == 143
+        assert "Traceback" not in screen.shown(history=True)
+    with tmux_screen(*ENDLESS) as screen:
+        screen.until("0/100000 tokens")
+        screen.type("Tell me a story.")
+        screen.keys("Enter")
+        screen.until(lambda seen: seen.count(" a ") > 5)
+        os.kill(screen.pid, signal.SIGTERM)
+        assert screen.end() == 143
+        screen.type("echoed")
+        screen.until("echoed")
+    with Sessions() as sessions:
+        latest = sessions.latest()
+        assert latest is not None
+        assert [one.role for one in sessions.path(latest.id)] == ["user", "assistant"]
+
+
 def test_the_terminal_changes_its_size_while_an_answer_comes() -> None:
     with tmux_screen(*ENDLESS) as screen:
         screen.until("0/100000 tokens")

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-import click
-
 from pacos.cli import render
 from pacos.cli.run import interruptible
+from pacos.cli.talk.slash import tell
 from pacos.errors import ContextFull, PacosError
 
 if TYPE_CHECKING:
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
 _WARN_AT_PERCENT = (90, 75)
 
 
-def answer(talk: Talk, view: View, leave: Callable[[], None] = lambda: None) -> bool:
+def answer(talk: Talk, view: View, leave: Callable[[], object] = lambda: None) -> bool:
     """Answer the last question, or go on with the answer that it has; whether there is one now.
 
     What was said before Ctrl-C stays. `leave` is called before Ctrl-C, pressed again, ends the program.
@@ -65,7 +64,7 @@ def answer(talk: Talk, view: View, leave: Callable[[], None] = lambda: None) -> 
 def tell_error(error: PacosError) -> None:
     """One line that does not end the talk."""
     text = f"error: {error.message}" + (f"; {error.hint}" if error.hint else "")
-    click.echo(render.printable(text, 700), err=True)
+    tell(render.printable(text, 700))
 
 
 def _tell_hidden(talk: Talk) -> None:

@@ -34,6 +34,8 @@ class Room:
         self._quiet = quiet
         self._timings = timings
         self._console: Console | None = None
+        self._poll: Callable[[], object] = lambda: None  # looks at the keys
+        self._leave: Callable[[], object] = lambda: None  # before a sudden end
 
     def run(self, questions: Iterable[str]) -> None:
         """Answer and obey until the questions end."""
@@ -41,10 +43,13 @@ class Room:
             tell("/help lists the commands, Ctrl-C stops an answer, Ctrl-D ends", dim=True)
         for text in questions:
             try:
-                if text.strip() and self._take(text) is Next.END:
-                    return
+                with self._hands():
+                    if text.strip() and self._take(text) is Next.END:
+                        return
             except PacosError as error:
                 tell_error(error)
+            except KeyboardInterrupt:
+                tell("stopped")
 
     def _take(self, text: str) -> Next:
         edits, self.edits, self.talk.draft = self.edits, False, ""
@@ -64,12 +69,13 @@ class Room:
         talk, question = self.talk, self.talk.last().question
         answered = False
         try:
-            with self._view() as (view, leave):
-                answered = answer(talk, view, leave)
+            answered = answer(talk, self._view(), self._leave)
         finally:
             if not answered and self.can_edit:
                 talk.draft = question
         last = talk.exchanges[-1] if answered else None
+        if last is None and self.can_edit:
+            render.note("no answer came; the question is here again")
         if self._as_json:
             render.as_json(self._data(last))
         elif last is not None and last.timings is not None and not self._quiet:
@@ -79,18 +85,22 @@ class Room:
             elif stopped:
                 render.note("stopped; /continue goes on")
 
-    @contextmanager
-    def _view(self) -> Iterator[tuple[View, Callable[[], None]]]:
-        """What shows the answer, and what to do before a sudden end."""
+    def _view(self) -> View:
+        """What shows an answer."""
         if self._as_json:
-            yield View(), lambda: None
-        elif not self.can_edit:
-            yield PlainView(), lambda: None
-        else:
-            from pacos.cli.talk.keys import listening
+            return View()
+        return AnswerScreen(self.look, self.console, self._poll) if self.can_edit else PlainView()
 
-            with listening(self.look.toggle_thoughts) as (poll, restore):
-                yield AnswerScreen(self.look, self.console, poll), restore
+    @contextmanager
+    def _hands(self) -> Iterator[None]:
+        """Have keys wait that are pressed while something goes on; an answer looks for some of them."""
+        if not self.can_edit:
+            yield
+            return
+        from pacos.cli.talk.keys import listening
+
+        with listening(self.look.toggle_thoughts) as (self._poll, self._leave):
+            yield
 
     @property
     def console(self) -> Console:
@@ -124,7 +134,7 @@ class Room:
         for one in exchanges:
             tell(render.styled("> ", bold=True) + render.harmless(one.question))
             if one.answer:
-                view: View = AnswerScreen(self.look, self.console) if self.can_edit else PlainView()
+                view = AnswerScreen(self.look, self.console) if self.can_edit else PlainView()
                 view.say(one.answer)
                 view.end()
 

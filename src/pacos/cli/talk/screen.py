@@ -152,7 +152,9 @@ class AnswerScreen(View):
         """The next piece of the answer."""
         if not text:
             return
-        self._end_thought()
+        if self._thinking_since is not None:
+            self._end_thought()
+            self._finished.append("")
         self._finished += self._lines.feed(render.harmless(text))
         self.refresh()
 
@@ -194,10 +196,10 @@ class AnswerScreen(View):
         if self._thinking_since is None:
             return
         if self._look.thoughts:
-            self._finished += [*self._dim(self._thought.rstrip()), ""]
+            self._finished += self._dim(self._thought.rstrip())
         else:
             seconds = time.monotonic() - self._thinking_since
-            self._finished += [*self._dim(f"▸ thought for {seconds:.1f} s (/thoughts shows it)"), ""]
+            self._finished += self._dim(f"▸ thought for {seconds:.1f} s (/thoughts shows it)")
         self._thinking_since, self._thought = None, ""
 
     def _dim(self, text: str) -> list[str]:

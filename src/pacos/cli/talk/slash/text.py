@@ -123,7 +123,8 @@ def export(room: Room, rest: str) -> None:
     path = path_of(rest)
     writers = {".md": as_markdown, ".json": as_json}
     if path.suffix.lower() not in writers:
-        raise UsageError(f"{rest[:80]!r} ends in {path.suffix or 'nothing'!r}", hint="name a file .md or .json")
+        ending = f"the ending {path.suffix!r}" if path.suffix else "no ending"
+        raise UsageError(f"{rest[:80]!r} has {ending}", hint="name a file .md or .json")
     room.talk.last()
     try:
         with path.open("x", encoding="utf-8") as file:
