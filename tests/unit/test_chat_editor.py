@@ -83,8 +83,8 @@ def test_the_line_below_tells_what_there_is_room_for(room: Room) -> None:
     talk.exchanges = [Exchange("Hi", answer="Hi", timings=Timings(10, 0, 0.1, 101, 2.0))]
     talk.used_tokens, talk.files = 512, [("notes.txt", "x")]
     talk.keeper.conversation = talk.keeper.sessions.create("A long name of a conversation that was kept")
-    whole = "█████░░░░░ 512/1024 tokens · + notes.txt · 50 tokens/s · storyteller · A long name of a conversation that was …"
-    assert status(room, 200) == whole
+    name = "A long name of a conversation that was …"
+    assert status(room, 200) == f"█████░░░░░ 512/1024 tokens · + notes.txt · 50 tokens/s · storyteller · {name}"
     for columns in range(10, 130):
         assert len(status(room, columns)) < max(columns, 18)
     assert status(room, 30) == "512/1024 tokens · + notes.txt"
