@@ -17,9 +17,8 @@ import zlib
 from array import array
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import Any, BinaryIO
 
 from pacos.backends import Pages
 from pacos.engine.errands import Errands
@@ -28,13 +27,9 @@ from pacos.errors import CapacityError, FormatError, PacosError, UsageError
 from pacos.formats.atomic import atomic_file
 from pacos.formats.wording import shown
 
-if TYPE_CHECKING:
-    from concurrent.futures import Future
-
 _MAGIC = b"PACOSTX2"
 _HEAD_MAX = 4096
 _PAGES_AT_ONCE = 8  # copied between two steps
-_CHECKING_THREADS = 4
 _TOKEN_BYTES = 4
 
 
@@ -183,25 +178,15 @@ class SavedTexts:
         return _swapped(tokens), computed
 
     def _fill(self, stream: BinaryIO, pages: list[int], path: Path) -> None:
-        from concurrent.futures import ThreadPoolExecutor
-
-        # Checksums take longer than reading, and pages are written meanwhile; leaving waits for what is being written.
-        with ThreadPoolExecutor(_CHECKING_THREADS) as pool:
-            writing: Future[None] | None = None
-            for first in range(0, len(pages), _PAGES_AT_ONCE):
-                group = pages[first : first + _PAGES_AT_ONCE]
-                found = [(stream.read(self._pages.page_bytes), stream.read(4)) for _ in group]
-                sums = pool.map(_checksum, (body for body, _ in found), range(first, first + len(group)))
-                for place, ((_, told), right) in enumerate(zip(found, sums, strict=True), first):
-                    if told != right:
-                        problem = f"{shown(path.name)} is damaged: page {place} does not fit its checksum"
-                        raise FormatError(problem, hint="save the text anew")
-                bodies = [(page, body) for page, (body, _) in zip(group, found, strict=True)]
-                if writing is not None:
-                    writing.result()
-                writing = pool.submit(self._errands.ask, partial(self._write, bodies))
-            if writing is not None:
-                writing.result()
+        for first in range(0, len(pages), _PAGES_AT_ONCE):
+            bodies = []
+            for place, page in enumerate(pages[first : first + _PAGES_AT_ONCE], first):
+                body = stream.read(self._pages.page_bytes)
+                if stream.read(4) != _checksum(body, place):
+                    problem = f"{shown(path.name)} is damaged: page {place} does not fit its checksum"
+                    raise FormatError(problem, hint="save the text anew")
+                bodies.append((page, body))
+            self._errands.ask(lambda bodies=bodies: self._write(bodies))  # type: ignore[misc]
 
     # On the engine's thread.
 
