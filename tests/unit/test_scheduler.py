@@ -16,8 +16,8 @@ from pacos.engine.sequence import Sequence
 SIZE = 4
 
 
-def scheduler(pages: int = 100, step_tokens: int = 16) -> Scheduler:
-    return Scheduler(PagePool(pages, SIZE, lambda source, target: None), step_tokens)
+def scheduler(pages: int = 100, step_tokens: int = 16, *, whole: bool = False) -> Scheduler:
+    return Scheduler(PagePool(pages, SIZE, lambda source, target: None), step_tokens, whole=whole)
 
 
 def sequence(length: int, seed: int = 0, last: int = 1000) -> Sequence:
@@ -38,14 +38,34 @@ def run(one: Scheduler) -> list[Part]:
     return parts
 
 
-def test_generation_comes_first_and_prompts_fill_the_budget() -> None:
+def test_generation_comes_first_and_prompts_get_a_part_beside_it() -> None:
     one = scheduler()
     a, b, c = sequence(3, 1), sequence(30, 2), sequence(5, 3)
     one.queue.add((a, b, c))
     assert run(one) == [(a, 3), (b, 13)]
-    assert run(one) == [(a, 1), (b, 15)]
-    assert run(one) == [(a, 1), (b, 2), (c, 5)]
+    assert run(one) == [(a, 1), (b, 7)]  # two prompts: two fifths of sixteen
+    assert run(one) == [(a, 1), (b, 7)]
+    assert run(one) == [(a, 1), (b, 3), (c, 4)]
     assert run(one) == [(a, 1), (b, 1), (c, 1)]
+
+
+@pytest.mark.parametrize(("prompts", "tokens"), [(1, 4), (2, 7), (3, 8), (13, 13)])
+def test_the_more_prompts_wait_the_more_of_a_step_they_get(prompts: int, tokens: int) -> None:
+    one = scheduler(pages=200)
+    reader = sequence(3, 1, last=200)
+    one.queue.add((reader,))
+    run(one)
+    one.queue.add(sequence(40, number) for number in range(2, 2 + prompts))
+    assert sum(count for _, count in run(one)) == 1 + tokens
+
+
+def test_prompts_that_cannot_be_cut_get_all_that_is_left() -> None:
+    one = scheduler(whole=True)
+    reader, prompt = sequence(3, 1), sequence(14, 2)
+    one.queue.add((reader,))
+    run(one)
+    one.queue.add((prompt,))
+    assert run(one) == [(reader, 1), (prompt, 14)]
 
 
 def test_a_sequence_starts_when_its_prompt_has_room() -> None:

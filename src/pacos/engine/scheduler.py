@@ -22,6 +22,7 @@ from pacos.engine.states import StatePool
 Part = tuple[Sequence, int]  # a sequence and how many of its tokens to compute
 
 _RESTORES_PER_STEP = 16  # pages read from disk for one sequence
+_READERS_WEIGHT = 3  # those who read answers count as much as so many who wait for a first token
 _OLDEST_TURN = 16  # of so many starts one is the longest waiting sequence's, whatever its priority
 
 
@@ -77,11 +78,16 @@ class Scheduler:
             if ready and self._reserve(sequence):
                 parts.append((sequence, 1))
                 budget -= 1
-        self._add_prompts(budget, parts)
+        self._add_prompts(min(budget, self._beside_answers()) if parts else budget, parts)
         if self.states is not None:
             for sequence, _ in parts:
                 self.states.prepare(sequence)
         return parts
+
+    def _beside_answers(self) -> int:
+        """Tokens of prompts in a step whose end answers wait for: the more prompts there are, the more of the step."""
+        prompts = sum(one.remaining > 1 for one in self.running) + len(self.queue)
+        return self.step_tokens if self.whole else -(-self.step_tokens * prompts // (prompts + _READERS_WEIGHT))
 
     def computed(self, sequence: Sequence, count: int) -> None:
         """Note that `count` more tokens of a sequence have their keys and values; full pages become known."""
@@ -185,9 +191,8 @@ class Scheduler:
         """Whether there are pages for its prompt, and one more for each running sequence."""
         if not self.running:
             return True
-        if len(self.running) >= self.step_tokens:
-            return False
-        if self.states is not None and len(self.running) >= self.states.sequences:
+        most = self.step_tokens if self.states is None else min(self.step_tokens, self.states.sequences)
+        if len(self.running) >= most:
             return False
         needed = self._pages_of(sequence) + len(self.running)
         if self.pool.available >= needed:
