@@ -12,12 +12,16 @@ constexpr int64_t kAheadBytes = 2048;
 constexpr int kGroupRows = 8;       // rows whose float chains run side by side
 constexpr int kStretchBlocks = 64;  // blocks of a row whose integer sums are kept until the floats are combined
 
-/* Integer sums and scales of 8 rows x a stretch of blocks. */
+constexpr int kAcrossBlocks = 24;   // rows of more lose little in a last group that is not full
+constexpr int kStretchValues = kGroupRows * kStretchBlocks;
+
+/* Integer sums and scales of 8 rows x a stretch of blocks; a row begins kStretchBlocks after the one before, or, of blocks
+   whose groups of eight go on from row to row, where that one ends. */
 template <int columns>
 struct Stretch {
-  alignas(64) int32_t sum[columns][kGroupRows][kStretchBlocks];
-  alignas(64) int32_t min_sum[columns][kGroupRows][kStretchBlocks];   // of 256-weight formats with minimums
-  alignas(64) float d[kGroupRows][kStretchBlocks], m[kGroupRows][kStretchBlocks];
+  alignas(64) int32_t sum[columns][kStretchValues];
+  alignas(64) int32_t min_sum[columns][kStretchValues];   // of 256-weight formats with minimums
+  alignas(64) float d[kStretchValues], m[kStretchValues];
 };
 
 template <int bytes>
@@ -59,9 +63,23 @@ PACOS_INLINE void dot_block256(I32x8 (&parts)[columns][8], I32x8 (&min_parts)[co
   if constexpr (F::has_min) m = h.dmin;
 }
 
-/* The sums of up to 8 blocks from `first` on, of one row against all columns. */
-template <class F, int columns>
-PACOS_INLINE void dot_blocks256(Stretch<columns>& out, int r, int first, int blocks, const uint8_t* weights, const Inputs& in) {
+/* Where a block lies in its row. After the last block of a row follows the first of the next one. */
+struct InRow {
+  int at;
+  int next() { return at++; }
+};
+struct AcrossRows {
+  int at, count;
+  int next() {
+    const int found = at++;
+    if (at == count) at = 0;
+    return found;
+  }
+};
+
+/* The sums of up to 8 blocks against all columns, to `first` and what follows. */
+template <class F, int columns, class Place>
+PACOS_INLINE void dot_blocks256(Stretch<columns>& out, int first, int blocks, const uint8_t* weights, Place& place, const Inputs& in) {
   I32x8 parts[columns][8], min_parts[columns][8];
   if (blocks < 8)
     for (int c = 0; c < columns; c++)
@@ -75,13 +93,14 @@ PACOS_INLINE void dot_blocks256(Stretch<columns>& out, int r, int first, int blo
   for (int j = 0; j < blocks; j++) {
     const uint8_t* block = weights + j * F::bytes;
     if constexpr (!Opens<F>) open[0] = block;
-    dot_block256<F, columns>(parts, min_parts, j, block, open[Opens<F> ? j : 0], in.codes + 256 * (first + j),
-                             in.sum + 32 * (first + j), in.stride, out.d[r][first + j], out.m[r][first + j]);
+    const int at = place.next();
+    dot_block256<F, columns>(parts, min_parts, j, block, open[Opens<F> ? j : 0], in.codes + 256 * at, in.sum + 32 * at, in.stride,
+                             out.d[first + j], out.m[first + j]);
   }
 #pragma GCC unroll 1
   for (int c = 0; c < columns; c++) {
-    store(out.sum[c][r] + first, sums8(parts[c]));
-    if constexpr (F::has_min) store(out.min_sum[c][r] + first, sums8(min_parts[c]));
+    store(out.sum[c] + first, sums8(parts[c]));
+    if constexpr (F::has_min) store(out.min_sum[c] + first, sums8(min_parts[c]));
   }
 }
 
@@ -111,7 +130,7 @@ PACOS_INLINE void dot_blocks32(int32_t* sum, float* d, float* m, const uint8_t* 
   for (int c = 0; c < columns; c++) {
     I32x8 sums = dots8<F>(u, codes + c * stride);
     if constexpr (F::bias != 0 && !kByteCodes<F>) sums -= load<I32x8>(total + c * stride) * F::bias;
-    store(sum + c * (kGroupRows * kStretchBlocks), sums);
+    store(sum + c * kStretchValues, sums);
   }
 }
 
@@ -125,31 +144,29 @@ static __attribute__((noinline)) void dot_rest32(int32_t* sum, float* d, float* 
   dot_blocks32<F, 1>(sum, d, m, blocks8, codes8, total, 0);
 }
 
-typedef const int32_t (*StretchInts)[kGroupRows][kStretchBlocks];
-
 /* Eight rows' values at eight blocks, block by block: lane r of out[j] belongs to row r. */
 template <class T, class V>
-PACOS_INLINE void gather_blocks(V (&out)[8], const T (&rows)[kGroupRows][kStretchBlocks], int first) {
+PACOS_INLINE void gather_blocks(V (&out)[8], const T* rows, int row_stride, int first) {
   I32x8 v[8];
-  for (int r = 0; r < 8; r++) v[r] = load<I32x8>(rows[r] + first);
+  for (int r = 0; r < 8; r++) v[r] = load<I32x8>(rows + r * row_stride + first);
   transpose8(v);
   for (int j = 0; j < 8; j++) out[j] = (V)v[j];
 }
 
 /* The float chains of eight rows over a stretch, in the order that binds; acc[column][row]. */
 template <int block, bool has_min>
-static __attribute__((noinline)) void combine(float (*acc)[8], int columns, StretchInts sum, StretchInts min_sum,
-                                              const float (&all_d)[kGroupRows][kStretchBlocks],
-                                              const float (&all_m)[kGroupRows][kStretchBlocks], int blocks, const Inputs& in) {
+static __attribute__((noinline)) void combine(float (*acc)[8], int columns, const int32_t (*sum)[kStretchValues],
+                                              const int32_t (*min_sum)[kStretchValues], const float* all_d, const float* all_m,
+                                              int blocks, int row_stride, const Inputs& in) {
   for (int first = 0; first < blocks; first += 8) {
     const int count = blocks - first < 8 ? blocks - first : 8;
     F32x8 d[8], m[8];
-    gather_blocks(d, all_d, first);
-    if constexpr (has_min) gather_blocks(m, all_m, first);
+    gather_blocks(d, all_d, row_stride, first);
+    if constexpr (has_min) gather_blocks(m, all_m, row_stride, first);
     for (int c = 0; c < columns; c++) {
       I32x8 sums[8], min_sums[8];
-      gather_blocks(sums, sum[c], first);
-      if constexpr (block == 256 && has_min) gather_blocks(min_sums, min_sum[c], first);
+      gather_blocks(sums, sum[c], row_stride, first);
+      if constexpr (block == 256 && has_min) gather_blocks(min_sums, min_sum[c], row_stride, first);
       F32x8 y = load<F32x8>(acc[c]);
       const auto add = [&](int j) PACOS_INLINED {
         const float scale = load<float>(in.scale + c * in.stride + 4 * (first + j));
@@ -164,7 +181,9 @@ static __attribute__((noinline)) void combine(float (*acc)[8], int columns, Stre
 #pragma GCC unroll 8
         for (int j = 0; j < 8; j++) add(j);
       } else {
-        for (int j = 0; j < count; j++) add(j);
+#pragma GCC unroll 8
+        for (int j = 0; j < 8; j++)
+          if (j < count) add(j);
       }
       store(acc[c], y);
     }
@@ -193,32 +212,48 @@ static void direct_columns(const LinearArgs& args, int64_t row_begin, int64_t ro
                       args.acts + at.sum + (F::block == 256 ? 32 : 4) * start, args.act_stride};
       if constexpr (paired)
         if (row == row_begin || all_blocks > kStretchBlocks) pair_activations(in.codes, blocks * F::block / 256 * 256, pairs);
-      for (int r = 0; r < rows; r++) {
+      const bool across = F::block == 256 && blocks == all_blocks && blocks <= kAcrossBlocks && blocks % 8 != 0;
+      const int row_stride = across ? blocks : kStretchBlocks;
+      if constexpr (F::block == 256)
+        if (across) {
+          AcrossRows place{0, blocks};
+          const uint8_t* weights = args.weights + row * args.row_bytes;
+          for (int b = 0; b < rows * blocks; b += 8, weights += 8 * F::bytes) {
+            ask_ahead<8 * F::bytes>(weights);
+            const int count = (int)smaller(8, rows * blocks - b);
+            if constexpr (paired) dot_paired256<F>(stretch.sum[0] + b, stretch.d + b, weights, count, place, pairs);
+            else dot_blocks256<F, columns>(stretch, b, count, weights, place, in);
+          }
+        }
+      for (int r = 0; r < rows && !across; r++) {
         const uint8_t* weights = args.weights + (row + r) * args.row_bytes + block_offset<F>(start);
+        int32_t* sum = stretch.sum[0] + r * kStretchBlocks;
+        float *d = stretch.d + r * kStretchBlocks, *m = stretch.m + r * kStretchBlocks;
         if constexpr (F::block == 256) {
+          InRow place{0};
           for (int b = 0; b < blocks; b += 8, weights += 8 * F::bytes) {
             ask_ahead<8 * F::bytes>(weights);
             const int count = blocks - b < 8 ? blocks - b : 8;
-            if constexpr (paired) dot_paired256<F>(stretch.sum[0][r] + b, stretch.d[r] + b, weights, count, pairs + 512 * b);
-            else dot_blocks256<F, columns>(stretch, r, b, count, weights, in);
+            if constexpr (paired) dot_paired256<F>(sum + b, d + b, weights, count, place, pairs);
+            else dot_blocks256<F, columns>(stretch, r * kStretchBlocks + b, count, weights, place, in);
           }
         } else {
           int b = 0;
           for (; b + 8 <= blocks; b += 8) {
             ask_ahead<8 / kRuns<F> * F::bytes>(weights + block_offset<F>(b));
             if constexpr (paired)
-              dot_paired32<F>(stretch.sum[0][r] + b, stretch.d[r] + b, weights + block_offset<F>(b), pairs + 64 * b);
+              dot_paired32<F>(sum + b, d + b, weights + block_offset<F>(b), pairs + 64 * b);
             else
-              dot_blocks32<F, columns>(stretch.sum[0][r] + b, stretch.d[r] + b, stretch.m[r] + b, weights + block_offset<F>(b),
-                                       in.codes + 32 * b, in.sum + 4 * b, in.stride);
+              dot_blocks32<F, columns>(sum + b, d + b, m + b, weights + block_offset<F>(b), in.codes + 32 * b, in.sum + 4 * b,
+                                       in.stride);
           }
           if (b < blocks)
             for (int c = 0; c < columns; c++)
-              dot_rest32<F>(stretch.sum[c][r] + b, stretch.d[r] + b, stretch.m[r] + b, weights + block_offset<F>(b),
+              dot_rest32<F>(sum + c * kStretchValues + b, d + b, m + b, weights + block_offset<F>(b),
                             in.codes + c * in.stride + 32 * b, in.sum + c * in.stride + 4 * b, blocks - b);
         }
       }
-      combine<F::block, F::has_min>(acc, columns, stretch.sum, stretch.min_sum, stretch.d, stretch.m, blocks, in);
+      combine<F::block, F::has_min>(acc, columns, stretch.sum, stretch.min_sum, stretch.d, stretch.m, blocks, row_stride, in);
     }
     put_group(args, row, rows, acc);
   }

@@ -49,16 +49,16 @@ PACOS_INLINE I32x8 dot_paired_block(const uint8_t* groups, S16x16 scales, const 
   return (I32x8)acc;
 }
 
-/* The sums of up to 8 blocks of 256 weights. */
-template <class F>
-PACOS_INLINE void dot_paired256(int32_t* sum, float* d, const uint8_t* weights, int blocks, const uint8_t* pairs) {
+/* The sums of up to 8 blocks of 256 weights; `place` tells where they lie in their rows. */
+template <class F, class Place>
+PACOS_INLINE void dot_paired256(int32_t* sum, float* d, const uint8_t* weights, int blocks, Place& place, const uint8_t* pairs) {
   I32x8 parts[8];
   if (blocks < 8)
     for (int j = 0; j < 8; j++) parts[j] = I32x8{};
 #pragma GCC unroll 1
   for (int j = 0; j < blocks; j++, weights += F::bytes) {
     const Header h = F::header(weights);
-    parts[j] = dot_paired_block<F>(weights + F::codes_at, h.scales, pairs + 512 * j);
+    parts[j] = dot_paired_block<F>(weights + F::codes_at, h.scales, pairs + 512 * place.next());
     d[j] = h.d;
   }
   store(sum, sums8(parts));
