@@ -189,14 +189,21 @@ def test_exports(home: Path) -> None:
     )
     assert f"{home / 'talk.md'} is there already" in done.err
     text = (home / "talk.md").read_text()
-    assert text.startswith("# Dragons\n\nModel: storyteller\n")
+    assert text.startswith("# Dragons\n\nstoryteller")
     assert f"## User\n\n{DRAGON}\n\n## Assistant\n\n{done.out.strip()}\n" in text
     data = json.loads((home / "talk.json").read_text())
-    assert data["messages"] == [
-        {"role": "user", "content": DRAGON},
-        {"role": "assistant", "content": done.out.rstrip("\n")},
+    (talk,) = data["conversations"]
+    assert [(one["role"], one["content"]) for one in talk["messages"]] == [
+        ("user", DRAGON),
+        ("assistant", done.out.rstrip("\n")),
     ]
-    assert data["parameters"] == {"temp": 0.0, "n_predict": 6}
+    assert talk["parameters"] == {"temp": 0.0, "n_predict": 6}
+    assert here("sessions", "import", home / "talk.json").code == 0
+    assert len(kept()) == 2
+    assert kept()[0] == kept()[1]
+    unkept = chat(DRAGON, f"/export {home}/other.md", options=(*GREEDY, "--no-save"))
+    assert (home / "other.md").read_text().startswith(f"# {DRAGON}\n")
+    assert "error" not in unkept.err
 
 
 def test_models_and_templates_change_in_the_middle(home: Path) -> None:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import re
+import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pacos.cli import render
 from pacos.cli.options import read_text_option
 from pacos.cli.talk.clipboard import copy
 from pacos.cli.talk.slash import Next, slash, tell
 from pacos.errors import UsageError
+from pacos.sessions import Conversation, Message
+from pacos.sessions.records import new_id, title_from
+from pacos.sessions.transfer import as_markdown, as_text
 
 if TYPE_CHECKING:
     from pacos.cli.talk.room import Room
@@ -119,16 +122,21 @@ def copy_answer(room: Room, rest: str) -> None:
 
 @slash("export", "FILE.md|FILE.json", paths=True)
 def export(room: Room, rest: str) -> None:
-    """Write the conversation to a new file, as Markdown or JSON."""
+    """Write the conversation to a new file, as Markdown or JSON.
+
+    `pacos sessions import` reads the JSON again.
+    """
     path = path_of(rest)
-    writers = {".md": as_markdown, ".json": as_json}
-    if path.suffix.lower() not in writers:
+    if path.suffix.lower() not in (".md", ".json"):
         ending = f"the ending {path.suffix!r}" if path.suffix else "no ending"
         raise UsageError(f"{rest[:80]!r} has {ending}", hint="name a file .md or .json")
     room.talk.last()
+    conversation, messages = _records(room)
+    is_json = path.suffix.lower() == ".json"
+    text = as_text([(conversation, messages)]) if is_json else as_markdown(conversation, messages)
     try:
         with path.open("x", encoding="utf-8") as file:
-            file.write(writers[path.suffix.lower()](room))
+            file.write(text)
     except FileExistsError:
         raise UsageError(f"{path} is there already", hint="choose another name") from None
     except OSError as error:
@@ -136,25 +144,24 @@ def export(room: Room, rest: str) -> None:
     tell(f"wrote {path}")
 
 
-def as_markdown(room: Room) -> str:
-    """The conversation for people."""
-    talk = room.talk
-    parts = [f"# {talk.keeper.title or 'A conversation'}", f"Model: {talk.model}"]
-    parts += [f"## System\n\n{talk.system}"] if talk.system else []
+def _records(room: Room) -> tuple[Conversation, list[Message]]:
+    """The conversation as sessions hold it, kept or not."""
+    talk, now = room.talk, time.time()
+    messages: list[Message] = []
+
+    def add(role: str, content: str, key: str | None, **more: Any) -> None:
+        parent = messages[-1].id if messages else None
+        messages.append(Message(key or new_id(), parent, role, content, created=now, **more))
+
     for one in talk.exchanges:
-        parts.append(f"## User\n\n{one.sent}")
+        files = tuple({"name": name, "text": text} for name, text in one.files)
+        add("user", one.question, one.question_id, attachments=files)
         if one.answer:
-            parts.append(f"## Assistant\n\n{one.answer.strip()}")
-    return "\n\n".join(parts) + "\n"
-
-
-def as_json(room: Room) -> str:
-    """The conversation for programs: messages as every chat API takes them."""
-    talk = room.talk
-    found = {
-        "title": talk.keeper.title,
-        "model": talk.model,
-        "parameters": talk.chosen_options(),
-        "messages": talk.messages(0),
-    }
-    return json.dumps(found, ensure_ascii=False, indent=2) + "\n"
+            add("assistant", one.answer, one.answer_id, reasoning=one.thought, timings=one.timings)
+    kept = talk.keeper.conversation
+    key, began = (kept.id, kept.created) if kept is not None else (new_id(), now)
+    title = talk.keeper.title or title_from(talk.exchanges[0].question)
+    options = talk.chosen_options()
+    return Conversation(
+        key, title, talk.model, talk.system, options, began, now, messages[-1].id, len(messages)
+    ), messages
