@@ -253,6 +253,8 @@ def _damaged(end: str, change: Callable[[tuple[str, np.ndarray]], Any]) -> Calla
         ("qzeros", lambda one: None, "qzeros' is missing"),
         ("qzeros", lambda one: (one[0], one[1][:, :-1]), "qzeros' is"),
         ("qweight", lambda one: (one[0], one[1][:, :-1]), "qweight' is"),
+        ("qzeros", lambda one: (one[0], one[1][:-1]), "qzeros' is"),
+        ("scales", lambda one: (one[0], one[1][:0]), "is no matrix"),
         ("scales", lambda one: ("U8", one[1].view(np.uint8)), "needed: F16 or BF16 or F32"),
         ("g_idx", lambda one: (one[0], one[1] + 99), "names groups beyond"),
         ("g_idx", lambda one: (one[0], one[1][:-1]), "needed: I32"),
@@ -278,6 +280,15 @@ def test_methods_that_are_not_read_say_which_are(said: dict[str, Any], words: st
     write(tmp_path, _damaged("g_idx", lambda one: one), **said)
     with pytest.raises(UnsupportedModel, match=words):
         open_model(tmp_path)
+
+
+def test_what_is_said_wrongly_is_an_error(tmp_path: Path) -> None:
+    weight = {"x.weight_packed": ("I32", np.zeros((32, 8), np.int32)), "x.weight_scale": ("F32", np.ones((32, 2), "f"))}
+    packing.save(tmp_path, {**weight, "x.weight_shape": ("I64", np.array([32, 64]))})
+    for groups in (3, [1], {"0": {"weights": 5}}):
+        said = {"quant_method": "compressed-tensors", "format": "pack-quantized", "config_groups": groups}
+        with closing(read_weights(tmp_path)) as source, pytest.raises(FormatError):
+            unpacked(source, tmp_path, {"quantization_config": said})
 
 
 def test_every_eight_bit_float_has_its_value() -> None:

@@ -100,7 +100,8 @@ def gptq_or_awq(source: MappedArchive, name: str, said: Config) -> Made | None:
     words = part_of(source, name, ("I32",))
     scales = part_of(source, f"{base}.scales", _FLOATS)
     zeros = part_of(source, f"{base}.qzeros", ("I32",))
-    need(words.ndim == scales.ndim == zeros.ndim == 2, source, name, "is no matrix")
+    need(words.ndim == scales.ndim == zeros.ndim == 2 and words.size > 0 < scales.size, source, name, "is no matrix")
+    need(zeros.shape[0] == scales.shape[0], source, f"{base}.qzeros", f"is {zeros.shape}, the scales {scales.shape}")
     rows = scales.shape[1]  # [G, N]
     made = (_awq if method == "awq" else _gptq)(source, base, said, words, zeros, rows)
     columns, centred, (lowest, highest) = made

@@ -17,7 +17,7 @@ from pacos import quants
 from pacos.errors import UnsupportedModel
 from pacos.formats.mapped import MADE_IN_MEMORY, MappedArchive
 from pacos.formats.packed import Eights, FourBitFloats, Packed, Rounded, Ternary, eight_bit_floats, rows_of
-from pacos.hub.hf_files import read_json_if_there
+from pacos.hub.hf_files import read_json_if_there, well_formed
 from pacos.hub.quantized_codes import Made, array_of, compressed, gptq_or_awq, need, part_of, whole_bytes
 from pacos.lazy import need_numpy, np
 from pacos.types import TensorEntry
@@ -90,12 +90,12 @@ def unpacked(source: MappedArchive, folder: Path, config: Config) -> MappedArchi
         hint = f"supported: {', '.join(METHODS)}; or get the unquantized model, or GGUF"
         raise UnsupportedModel(f"{folder}: the weights are quantized by {method!a}", hint=hint)
     found: dict[str, tuple[Packed, list[str]]] = {}
-    for name in source.tensors:
-        for maker in (gptq_or_awq, compressed, _mxfp4, _ternary, _eights, whole_bytes):
-            made = maker(source, name, said)
-            if made is not None:
+    makers = (gptq_or_awq, compressed, _mxfp4, _ternary, _eights, whole_bytes)
+    with well_formed(f"{folder}: what it says of its quantization"):
+        for name, entry in source.tensors.items():
+            made = next((one for maker in makers if (one := maker(source, name, said)) is not None), None)
+            if made is not None and entry.nbytes:
                 found[made[0]] = made[1:]
-                break
     if not found:
         return source
     need_numpy("a folder of quantized weights")
