@@ -72,6 +72,14 @@ def test_finished_blocks_are_not_drawn_again(page: Any) -> None:
     assert found["drawn"] < 270
 
 
+def test_growing_code_is_written_on_in_its_place(page: Any) -> None:
+    text = "A line\n\n    indented = 1\n\n```python\n" + "x = 'y'  # z\n" * 40 + "```\n\nEnd."
+    found = page.evaluate(DRAW, [text, 5])
+    assert found["grown"] == found["whole"]
+    assert found["blocks"] == 4
+    assert found["drawn"] < 30
+
+
 def test_a_link_may_be_explained_later(page: Any) -> None:
     text = "See [the docs][d].\n\nMore.\n\n[d]: https://example.org/\n"
     page.evaluate(DRAW, [text, 3])

@@ -3,6 +3,7 @@
 import { ask, emptyAnswer, Interrupted, readOn, stopStream } from "./answer.js";
 import { withAttachments } from "./attachments.js";
 import { addQuestion, changeOf, conversations, current, keeping, shown } from "./conversations.js";
+import { usedModel } from "./models.js";
 import { branch, newId } from "./tree.js";
 import { postJson, request } from "./server.js";
 import { signal } from "./ui.js";
@@ -28,14 +29,13 @@ export function runningMessage() {
 }
 
 /** Send what the user wrote, and answer it. */
-export async function send(content, attachments = []) {
-  const question = await addQuestion(shown.value.conversation.leaf, content, attachments);
-  return answerTo(question);
+export function send(content, attachments = []) {
+  return answerTo(addQuestion(shown.value.conversation.leaf, content, attachments));
 }
 
 /** Send another version of a message; the old one and what followed stay on their branch. */
-export async function sendInstead(message, content) {
-  return answerTo(await addQuestion(message.parent, content, message.attachments ?? []));
+export function sendInstead(message, content) {
+  return answerTo(addQuestion(message.parent, content, message.attachments ?? []));
 }
 
 /** Answer again; the earlier answer stays as a version. */
@@ -83,7 +83,7 @@ export function body(conversation, leaf) {
     .filter((one) => one.role === "user" || (one.role === "assistant" && (one.content || one.id === leaf)))
     .map(({ role, content, attachments }) => ({ role, content: withAttachments(content, attachments) }));
   if (system) messages.unshift({ role: "system", content: system });
-  return { ...conversation.options, model: conversation.model || "default", messages };
+  return { ...conversation.options, model: usedModel.value?.id ?? (conversation.model || "default"), messages };
 }
 
 async function run(conversation, message, work) {
@@ -94,7 +94,7 @@ async function run(conversation, message, work) {
   current.set(message.id, message);
   runningCount.value += 1;
   const keeper = keepGrowing(conversation, message, begun);
-  await changeOf(conversation, { leaf: message.id, updated: Date.now() }, [message]);
+  const kept = changeOf(conversation, { leaf: message.id, updated: Date.now() }, [message]);
   let end = { state: "done" };
   try {
     await work({ stream: message.stream, answer: begun, changed: drawer(one), abort: abort.signal });
@@ -104,6 +104,7 @@ async function run(conversation, message, work) {
     if (end.state === "stopped") stopStream(message.stream);
   }
   clearInterval(keeper);
+  await kept;
   const final = { ...grown(message, begun), ...end };
   running.delete(message.id);
   current.delete(message.id);

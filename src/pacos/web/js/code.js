@@ -20,7 +20,7 @@ function load() {
  * @param {HTMLElement} code  in its `pre` @param {boolean} open  whether more may come
  */
 export function drawCode(code, open) {
-  const language = [...code.classList].find((name) => name.startsWith("language-"))?.slice(9) ?? "";
+  const language = languageOf(code);
   const frame = document.createElement("div");
   frame.className = "code-frame";
   const head = document.createElement("div");
@@ -34,6 +34,18 @@ export function drawCode(code, open) {
   body.append(code);
   frame.append(head, body);
   if (language && code.textContent.length < (open ? OPEN_CHARACTERS_MAX : CHARACTERS_MAX)) colour(code, language);
+}
+
+/** Write on in a framed block of code, in its place. @param {HTMLElement} element  that holds it @param {string} text */
+export function growCode(element, text) {
+  const code = element.querySelector("code");
+  code.textContent = text;
+  const language = languageOf(code);
+  if (language && text.length < OPEN_CHARACTERS_MAX) colour(code, language);
+}
+
+function languageOf(code) {
+  return [...code.classList].find((name) => name.startsWith("language-"))?.slice(9) ?? "";
 }
 
 function colour(code, language) {

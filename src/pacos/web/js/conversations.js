@@ -100,8 +100,8 @@ function merged(messages, changed) {
   return [...byId.values()];
 }
 
-/** Put a message of the user below a parent and show it. */
-export async function addQuestion(parent, content, attachments) {
+/** Put a message of the user below a parent and show it; it is kept meanwhile. */
+export function addQuestion(parent, content, attachments) {
   const { conversation } = shown.value;
   const message = {
     id: newId(),
@@ -114,7 +114,7 @@ export async function addQuestion(parent, content, attachments) {
     state: "done",
   };
   const title = conversation.title || titleOf(content || attachments[0]?.name || "");
-  await change({ leaf: message.id, title, updated: Date.now() }, [message]);
+  change({ leaf: message.id, title, updated: Date.now() }, [message]);
   return message;
 }
 

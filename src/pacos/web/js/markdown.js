@@ -9,7 +9,7 @@
 import DOMPurify from "../vendor/dompurify-3.4.18/purify.es.mjs";
 import { Lexer, Marked } from "../vendor/marked-18.2.1/marked.esm.js";
 import { drawFormulas, formulas } from "./formulas.js";
-import { drawCode } from "./code.js";
+import { drawCode, growCode } from "./code.js";
 
 const TAGS = (
   "a abbr b blockquote br caption cite code col colgroup dd del details dfn div dl dt em figcaption figure h1 h2 h3 " +
@@ -89,7 +89,7 @@ export class Drawing {
   reset() {
     this.root.replaceChildren();
     this.settled = ""; // the text of the blocks that will not change
-    this.blocks = []; // after those: {raw, open, element}
+    this.blocks = []; // after those: {raw, open, kind, element}
     this.links = {};
   }
 
@@ -120,6 +120,12 @@ export class Drawing {
   draw(token, place, open) {
     const known = this.blocks[place];
     if (known && known.raw === token.raw && known.open === open) return;
+    const kind = token.type === "code" ? `code ${token.lang ?? ""}` : token.type;
+    if (known?.open && open && token.type === "code" && known.kind === kind) {
+      growCode(known.element, token.text);
+      known.raw = token.raw;
+      return;
+    }
     const drawn = token.type === "space" || token.type === "def" ? null : block(token, open);
     if (known?.element) {
       if (drawn) known.element.replaceWith(drawn);
@@ -128,7 +134,7 @@ export class Drawing {
       const after = this.blocks.slice(place + 1).find((one) => one.element);
       this.root.insertBefore(drawn, after?.element ?? null);
     }
-    this.blocks[place] = { raw: token.raw, open, element: drawn };
+    this.blocks[place] = { raw: token.raw, open, kind, element: drawn };
   }
 
   /** All blocks but the last are finished. */

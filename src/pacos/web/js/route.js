@@ -2,10 +2,12 @@
 
 import { signal } from "./ui.js";
 
+const VIEWS = ["chat", "playground", "status"]; // whatever else an address says is the first
+
 /** @returns {{name: string, id: string}} */
 function parsed() {
-  const [name = "", id = ""] = location.hash.replace(/^#\/?/, "").split("/");
-  return { name: name || "chat", id: decodeURIComponent(id) };
+  const [name, id = ""] = location.hash.replace(/^#\/?/, "").split("/");
+  return VIEWS.includes(name) ? { name, id } : { name: VIEWS[0], id: "" };
 }
 
 export const route = signal(parsed());

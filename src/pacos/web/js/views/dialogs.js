@@ -2,7 +2,7 @@
 
 import { apiKey, keyQuestion, setApiKey } from "../server.js";
 import { SHORTCUTS } from "../shortcuts.js";
-import { html, signal, useEffect, useRef, useState } from "../ui.js";
+import { html, signal, useLayoutEffect, useRef, useState } from "../ui.js";
 import { IconButton } from "./icons.js";
 
 const question = signal(null);
@@ -38,8 +38,10 @@ export function changeKey() {
 
 function Dialog({ title, close, children, class: more = "" }) {
   const element = useRef(null);
-  useEffect(() => {
-    element.current.showModal();
+  useLayoutEffect(() => {
+    const dialog = element.current;
+    dialog.showModal();
+    return () => dialog.close(); // which gives the focus back
   }, []);
   const outside = (event) => event.target === element.current && close();
   return html`<dialog ref=${element} class=${more} aria-labelledby="dialog-title" onClick=${outside}

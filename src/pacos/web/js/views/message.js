@@ -4,6 +4,7 @@ import { continueAnswer, liveAnswer, regenerate, sendInstead, stop } from "../an
 import { bytesText } from "../attachments.js";
 import { copyText } from "../clipboard.js";
 import { addVersion, countBelow, removeMessage, showVersion, shown } from "../conversations.js";
+import { models } from "../models.js";
 import { Drawing } from "../markdown.js";
 import { goTo } from "../route.js";
 import { siblings } from "../tree.js";
@@ -152,8 +153,9 @@ function Cost({ timings, model = "" }) {
   if (!timings?.predicted_n) return null;
   const { predicted_n: made, predicted_per_second: rate, prompt_n: read, cache_n: cached, prompt_ms: wait } = timings;
   const whole = `${read + cached} tokens read (${cached} known before) in ${Math.round(wait)} ms, ${made} written`;
+  const several = model && models.value.length > 1;
   return html`<span class="cost" title=${model ? `${model}: ${whole}` : whole}>
-    ${made} tokens${rate ? ` · ${rateText(rate)}` : ""}</span>`;
+    ${several ? `${model} · ` : ""}${made} tokens${rate ? ` · ${rateText(rate)}` : ""}</span>`;
 }
 
 async function removeAsked(message) {
