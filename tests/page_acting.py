@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from playwright.sync_api import expect
 
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+PATIENCE_MS = 15_000  # on machines that do much else
 # Answers that do not end by themselves: the bundled model is too quick to be stopped otherwise.
 ENDLESS = json.dumps({"options": {"ignore_eos": True, "context_policy": "shift"}})
 
@@ -50,7 +55,7 @@ def imported(page: Any, *conversations: dict[str, Any]) -> None:
     text = json.dumps({"format": "pacos.conversations", "version": 1, "conversations": conversations})
     chosen = page.locator("input[aria-label='Conversations']")
     chosen.set_input_files({"name": "some.json", "mimeType": "application/json", "buffer": text.encode()})
-    expect(page.locator(".notice.good")).to_be_visible()
+    page.locator(".notice.good").get_by_role("button", name="Dismiss").click()
 
 
 def conversation(*contents: str, title: str = "Imported", **more: Any) -> dict[str, Any]:
@@ -67,3 +72,43 @@ def conversation(*contents: str, title: str = "Imported", **more: Any) -> dict[s
     ]
     head = {"id": "c", "title": title, "created": 1, "updated": 1, "leaf": str(len(contents) - 1), **more}
     return {"conversation": head, "messages": messages}
+
+
+class Watch:
+    """What a page asked for and complained of. `expected` are words of complaints that a test provokes."""
+
+    def __init__(self, page: Any, origin: str) -> None:
+        self.elsewhere: list[str] = []
+        self.complaints: list[str] = []
+        self.expected: tuple[str, ...] = ()
+        page.on("request", lambda request: self.note(request.url, origin))
+        page.on("console", lambda message: message.type == "error" and self.complaints.append(message.text))
+        page.on("pageerror", lambda error: self.complaints.append(f"uncaught: {error}"))
+
+    def note(self, url: str, origin: str) -> None:
+        if not url.startswith((f"{origin}/", "data:", "blob:")):
+            self.elsewhere.append(url)
+
+    def check(self) -> None:
+        assert self.elsewhere == []
+        assert [one for one in self.complaints if not any(words in one for words in self.expected)] == []
+
+
+@contextmanager
+def opened(browser: Any, url: str, **context: Any) -> Iterator[Any]:
+    """A page of its own context at the server; `page.watch` says what it did."""
+    preferences = context.pop("preferences", "")
+    known = browser.new_context(**{"viewport": {"width": 1280, "height": 800}, "reduced_motion": "reduce", **context})
+    known.set_default_timeout(PATIENCE_MS)
+    expect.set_options(timeout=PATIENCE_MS)
+    page = known.new_page()
+    page.watch = Watch(page, url)
+    if preferences:
+        page.add_init_script(
+            f"localStorage.getItem('pacos.preferences') ?? localStorage.setItem('pacos.preferences', {preferences!r})"
+        )
+    page.goto(f"{url}/")
+    page.locator("#app main").wait_for()
+    yield page
+    page.watch.check()
+    known.close()

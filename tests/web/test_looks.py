@@ -105,7 +105,7 @@ def test_axe_finds_nothing_serious(open_page: Open) -> None:
     thought["messages"][1] |= {"reasoning": "Hm.", "state": "stopped"}
     thought["messages"][0]["attachments"] = [{"name": "a.txt", "size": 1, "text": "x"}]
     page = open_page()
-    assert found_by_axe(page) == []
+    assert found_by_axe(page, ".thread") == []
     for theme in ("light", "dark"):
         page.evaluate("theme => localStorage.setItem('pacos.preferences', JSON.stringify({ theme }))", theme)
         page.reload()
@@ -124,7 +124,7 @@ def test_axe_finds_nothing_serious(open_page: Open) -> None:
         page.keyboard.press("Escape")
         page.get_by_role("link", name="Playground").click()
         expect(page.get_by_role("tab", selected=True)).to_be_visible()
-        assert found_by_axe(page) == [], theme
+        assert found_by_axe(page, ".playground") == [], theme
         page.get_by_role("link", name="Chat").click()
 
 

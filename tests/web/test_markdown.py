@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
-from page_acting import conversation, imported
+import pytest
+from page_acting import conversation, imported, opened
 from playwright.sync_api import expect
+from serving import Server
 
 TEXT = """# Title
 
@@ -30,6 +33,13 @@ $$
 
 Last <b>bold</b> line[^1] and \\(x < y\\).
 """
+
+
+@pytest.fixture(scope="module")
+def page(browser: Any, server: Server) -> Iterator[Any]:
+    with opened(browser, server.url) as one:
+        yield one
+
 
 DRAW = """async ([text, steps]) => {
     const { Drawing } = await import("/js/markdown.js");
@@ -83,7 +93,9 @@ def test_growing_code_is_written_on_in_its_place(page: Any) -> None:
 def test_a_link_may_be_explained_later(page: Any) -> None:
     text = "See [the docs][d].\n\nMore.\n\n[d]: https://example.org/\n"
     page.evaluate(DRAW, [text, 3])
-    expect(page.locator("body > .markdown a")).to_have_attribute("href", "https://example.org/")
+    expect(page.locator("body > .markdown").last.get_by_text("the docs")).to_have_attribute(
+        "href", "https://example.org/"
+    )
 
 
 def test_code_formulas_and_tables_are_drawn(page: Any) -> None:

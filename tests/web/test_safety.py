@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from page_acting import answered, conversation, imported, send
+from page_acting import answered, conversation, imported, opened, send
 from playwright.sync_api import expect
+from serving import Server
 
 ATTEMPTS = [
     "<script>window.broken = 1</script>",
@@ -44,9 +46,14 @@ NOTHING_OF = (
 )
 
 
-@pytest.fixture
-def full(page: Any) -> Any:
+@pytest.fixture(scope="module")
+def full(browser: Any, server: Server) -> Iterator[Any]:
     """A page that shows all attempts, as messages of both sides, as thoughts, a title and names of files."""
+    with opened(browser, server.url) as page:
+        yield shown(page)
+
+
+def shown(page: Any) -> Any:
     found = conversation(*(text for attempt in ATTEMPTS for text in (attempt, attempt)), title=NAME)
     for message in found["messages"]:
         message["reasoning"] = message["content"] if message["role"] == "assistant" else ""
@@ -57,8 +64,8 @@ def full(page: Any) -> Any:
     imported(page, found)
     page.locator(".entry a").click()
     expect(page.locator(".message")).to_have_count(2 * len(ATTEMPTS))
-    for thought in page.locator(".thought summary").all():
-        thought.click()
+    page.evaluate("() => document.querySelectorAll('.thought').forEach((one) => (one.open = true))")
+    expect(page.locator(".thought .markdown")).to_have_count(len(ATTEMPTS))
     page.wait_for_function("() => document.querySelector('.katex')")
     return page
 

@@ -95,7 +95,8 @@ const ENDINGS = {
 };
 
 function Ending({ message, last }) {
-  const words = message.error || ENDINGS[message.state] || (message.finish === "length" ? ENDINGS.length : "");
+  const empty = !message.content && !message.reasoning ? "The answer is empty." : "";
+  const words = message.error || ENDINGS[message.state] || (message.finish === "length" ? ENDINGS.length : empty);
   if (!words) return null;
   const bad = message.state === "failed" || message.state === "interrupted";
   const again = () => (message.content ? continueAnswer(message) : regenerate(message));
