@@ -109,6 +109,10 @@ def _save(tensors: dict[str, np.ndarray], folder: Path) -> None:
     save_file(whole, folder / "model.safetensors", metadata={"format": "pt"})
 
 
+_ADDED = {"special": True, "normalized": False, "single_word": False, "lstrip": False, "rstrip": False}
+_BYTES = {"add_prefix_space": False, "trim_offsets": True, "use_regex": True}
+
+
 def _tokenizer() -> Config:
     """Bytes alone, with two special tokens in the places of two control characters."""
     printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
@@ -116,14 +120,14 @@ def _tokenizer() -> Config:
     rest = [byte for byte in range(256) if byte not in letters]
     letters |= {byte: chr(256 + i) for i, byte in enumerate(rest)}
     vocab = {letters[byte]: byte for byte in range(2, 256)} | {"<s>": 0, "</s>": 1}
-    added = [{"id": i, "content": text, "special": True, "normalized": False} for i, text in enumerate(("<s>", "</s>"))]
+    added = [{"id": i, "content": text, **_ADDED} for i, text in enumerate(("<s>", "</s>"))]
     return {
         "version": "1.0",
         "added_tokens": added,
         "normalizer": None,
-        "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True},
+        "pre_tokenizer": {"type": "ByteLevel", **_BYTES},
         "post_processor": None,
-        "decoder": {"type": "ByteLevel"},
+        "decoder": {"type": "ByteLevel", **_BYTES},
         "model": {"type": "BPE", "vocab": vocab, "merges": []},
     }
 
@@ -137,7 +141,7 @@ def _word_pieces() -> Config:
     step = [{"SpecialToken": {"id": mark, "type_id": 0}} for mark in ("[CLS]", "[SEP]")]
     return {
         "version": "1.0",
-        "added_tokens": [{"id": i, "content": mark, "special": True} for i, mark in enumerate(marks)],
+        "added_tokens": [{"id": i, "content": mark, **_ADDED} for i, mark in enumerate(marks)],
         "normalizer": {"type": "BertNormalizer", "clean_text": True, "handle_chinese_chars": True, "lowercase": True},
         "pre_tokenizer": {"type": "BertPreTokenizer"},
         "post_processor": {

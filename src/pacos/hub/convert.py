@@ -25,6 +25,7 @@ from pacos.hub.adopt import CONFIG_NAME, AdoptedArchive, described, open_model
 from pacos.hub.file_types import FILE_TYPES, file_type_metadata
 from pacos.hub.mixes import stays_float
 from pacos.hub.parts import grouped, write_parts
+from pacos.hub.size_label import size_label
 from pacos.lazy import np
 from pacos.models import Hparams
 from pacos.models.adapters import EMBEDDING, OUTPUT
@@ -119,6 +120,7 @@ def conversion(
         dense = "F16" if isinstance(archive, AdoptedArchive) else ""
         types = {name: _target(entry, kind, dense) for name, entry in archive.tensors.items()}
         found = _metadata(archive.metadata) | file_type_metadata(FILE_TYPES[kind or _commonest(archive, types)])
+        found |= {"general.type": "model", "general.size_label": size_label(archive.tensors)}
         hp = Hparams.from_metadata(archive.metadata, archive.tensors)
         total = sum(entry.nbytes for entry in archive.tensors.values()) or 1
         done = 0

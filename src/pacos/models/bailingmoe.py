@@ -43,6 +43,15 @@ _SHARED = (
     *(*TWO_NORMS, *in_layers(attn_output="attention.dense")),
     *(*GATED, *expert_names(), *shared_names("mlp.shared_experts")),
 )
+
+
+def _read_second(config: Config) -> dict[str, Any]:
+    found = _read(config)
+    width, count = found.get("expert_feed_forward_length"), found.get("expert_shared_count")
+    shared = width * count if isinstance(width, int) and isinstance(count, int) else None
+    return {"expert_shared_feed_forward_length": shared, **{key: one for key, one in found.items() if one is not None}}
+
+
 BAILING_MOE = HuggingFace(
     classes=("BailingMoeForCausalLM",),
     names=(
@@ -52,7 +61,7 @@ BAILING_MOE = HuggingFace(
         *layer_pair("attn_v", _QKV, split_heads(2, _counts)),
     ),
     metadata=_read,
-    defaults={"rms_norm_eps": 1e-6, "norm_topk_prob": True},
+    defaults={"rms_norm_eps": 1e-6, "norm_topk_prob": True, "routed_scaling_factor": 1.0},
     reads=READS,
     refuses=(("norm_head", False),),
 )
@@ -63,7 +72,7 @@ BAILING_MOE_V2 = HuggingFace(
         *in_layers(attn_qkv=_QKV, attn_q_norm="attention.query_layernorm", attn_k_norm="attention.key_layernorm"),
         TensorName("blk.{i}.exp_probs_b.bias", "layers.{i}.mlp.gate.expert_bias"),
     ),
-    metadata=_read,
+    metadata=_read_second,
     defaults={
         **{"rms_norm_eps": 1e-6, "norm_topk_prob": True, "score_function": "sigmoid", "routed_scaling_factor": 2.5},
         **{"partial_rotary_factor": 0.5, "n_group": 8, "topk_group": 4},

@@ -46,7 +46,17 @@ def _read_bert(config: Config) -> Metadata:
         "context_length": context - first_position(config) if isinstance(context, int) else None,
         "attention.layer_norm_epsilon": config.get("layer_norm_eps"),
         "attention.causal": False,
+        "classifier.output_labels": _labels(config),
     }
+
+
+def _labels(config: Config) -> list[str] | None:
+    """What a classifier's numbers are of, where the config names them."""
+    classifies = str((config.get("architectures") or [""])[0]).endswith("ForSequenceClassification")
+    named = config.get("id2label")
+    if not classifies or not isinstance(named, dict):
+        return None
+    return [str(label) for _, label in sorted(named.items(), key=lambda one: int(one[0]))]
 
 
 def _read_nomic(config: Config) -> Metadata:

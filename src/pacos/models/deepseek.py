@@ -17,8 +17,8 @@ from pacos.models.tensor_names import ENDS, GATED, PAIRED_ATTENTION, TWO_NORMS
 DEEPSEEK = HuggingFace(
     classes=("DeepseekForCausalLM",),
     names=(*ENDS, *TWO_NORMS, *PAIRED_ATTENTION, *GATED, *expert_names(), *shared_names("mlp.shared_experts")),
-    metadata=lambda config: decoder(config) | experts(config),
-    defaults={"rms_norm_eps": 1e-6, "norm_topk_prob": False},
+    metadata=lambda config: {"rope.scaling.type": "none", **decoder(config), **experts(config)},
+    defaults={"rms_norm_eps": 1e-6, "norm_topk_prob": False, "routed_scaling_factor": 1.0},
     reads=READS,
 )
 

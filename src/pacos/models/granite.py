@@ -81,16 +81,22 @@ def _attends_alone(config: Config) -> bool:
     return set(config.get("layer_types") or ()) <= {"attention", "full_attention"}
 
 
+def _read_granite_4(config: Config) -> Metadata:
+    found = _read_granite({**config, "intermediate_size": config["shared_intermediate_size"]})
+    return {**found, **experts(config), "rope.scaling.finetuned": True}
+
+
 GRANITE_4_MOE = replace(
     GRANITE_MOE,
     classes=("GraniteMoeHybridForCausalLM",),
+    metadata=lambda config: {**_read_granite(config), **experts(config), "rope.scaling.finetuned": True},
     fits=lambda config: _attends_alone(config) and bool(config["num_local_experts"]),
 )
 GRANITE_4 = replace(
     GRANITE,
     classes=("GraniteMoeHybridForCausalLM",),
     names=(*ENDS, *TWO_NORMS, *PAIRED_ATTENTION, *SHARED_UNIT),
-    metadata=lambda config: _read_granite({**config, "intermediate_size": config["shared_intermediate_size"]}),
+    metadata=_read_granite_4,
     defaults={**GRANITE.defaults, "num_local_experts": 8, "shared_intermediate_size": 1024},
     reads=GRANITE_MOE.reads,
     fits=lambda config: _attends_alone(config) and not config["num_local_experts"],

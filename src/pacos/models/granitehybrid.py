@@ -14,7 +14,7 @@ from pacos.ir import ops
 from pacos.ir.graph import Inputs, Tensor, WeightTable
 from pacos.models.blocks import logits
 from pacos.models.granite import EXPERTS, SHARED_UNIT
-from pacos.models.hf_config import positive, sizes
+from pacos.models.hf_config import decoder, positive
 from pacos.models.hf_experts import experts
 from pacos.models.hparams import Hparams
 from pacos.models.huggingface import HuggingFace
@@ -33,9 +33,8 @@ def _metadata(config: Mapping[str, Any]) -> Mapping[str, Any]:
     attends = _attending(config)
     width = config.get("mamba_d_head")
     inner = positive(config, "mamba_expand") * positive(config, "hidden_size")
-    mixed = bool(config["num_local_experts"])
-    own = {"feed_forward_length": config.get("shared_intermediate_size")}
-    return {**sizes(config), **(experts(config) if mixed else own)} | {
+    own = {} if config["num_local_experts"] else {"feed_forward_length": config.get("shared_intermediate_size")}
+    return {**decoder(config), **experts(config), **own} | {
         "context_length": 1 << 20,
         "attention.head_count_kv": attention_layers(config, attends),
         "attention.scale": config.get("attention_multiplier"),

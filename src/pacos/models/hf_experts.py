@@ -34,7 +34,7 @@ def experts(config: Config) -> dict[str, Any]:
     for key, words in _KEYS.items():
         found[key] = next((config[word] for word in words if config.get(word) is not None), None)
     groups = config.get("n_group")
-    if isinstance(groups, int) and groups > 1 and config.get("topk_method") != "greedy":
+    if isinstance(groups, int) and (groups == 1 or config.get("topk_method") != "greedy"):
         found |= {"expert_group_count": groups, "expert_group_used_count": config.get("topk_group")}
     score = config.get("scoring_func", config.get("score_function"))
     if score is not None:

@@ -46,7 +46,7 @@ HUNYUAN_MOE = HuggingFace(
         *(*expert_names(router="gate.wg"), *shared_names("mlp.shared_mlp")),
     ),
     metadata=_read,
-    defaults={"rms_norm_eps": 1e-5, "num_experts": 1, "moe_topk": 1},
+    defaults={"rms_norm_eps": 1e-5, "num_experts": 1, "moe_topk": 1, "num_shared_expert": 1},
     reads=READS,
 )
 

@@ -63,7 +63,7 @@ def shared_expert(x: Tensor, w: WeightTable) -> Tensor:
     gate = w.get("ffn_gate_inp_shexp")
     if gate is None:
         return y
-    score = ops.project_once(x, gate) if len(gate.shape) == 1 else ops.linear(x, gate)  # [T, 1]
+    score = ops.project_once(x, gate) if len(gate.shape) == 1 else ops.linear(x, gate, None)  # [T, 1]
     share, _ = ops.route(score, None, used=1, score="sigmoid")
     taken: Tensor = ops.weigh(ops.heads(y, width=y.shape[-1]), share)
     return taken

@@ -63,6 +63,8 @@ def _mixed_metadata(config: Mapping[str, Any]) -> Mapping[str, Any]:
         "feed_forward_length": [hidden if kind == "moe" else 0 for kind in kinds],
         "expert_shared_feed_forward_length": config.get("moe_shared_expert_intermediate_size"),
         "moe_latent_size": config.get("moe_latent_size"),
+        "rope.dimension_count": config.get("head_dim"),  # which nobody turns
+        "rope.scaling.finetuned": False,
     }
 
 

@@ -32,7 +32,7 @@ def _read(config: Config) -> Metadata:
             )
         found["rope.scaling.attn_factor"] = magnitude
     original = found.get("rope.scaling.original_context_length", config.get("original_max_position_embeddings"))
-    return {**found, "rope.scaling.original_context_length": original}
+    return {**found, "rope.scaling.original_context_length": original, "attention.sliding_window": 0}
 
 
 PHIMOE = HuggingFace(

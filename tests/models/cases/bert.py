@@ -20,8 +20,10 @@ def _encoder(name: str, kind: str, *, word_pieces: bool = False, **more: Any) ->
 
 ENCODERS = {
     "bert": _encoder("BertModel", "bert", word_pieces=True),
-    "bert-classifier": _encoder("BertForSequenceClassification", "bert", word_pieces=True, num_labels=1),
+    "bert-classifier": _encoder("BertForSequenceClassification", "bert", word_pieces=True, id2label={"0": "LABEL_0"}),
     "roberta": _encoder("XLMRobertaModel", "xlm-roberta", **_ROBERTA, layer_norm_eps=1e-5),
     "nomic-bert": _encoder("NomicBertModel", "nomic_bert", word_pieces=True, **_ROTARY),
-    "roberta-classifier": _encoder("XLMRobertaForSequenceClassification", "xlm-roberta", **_ROBERTA, num_labels=1),
+    "roberta-classifier": _encoder(
+        "XLMRobertaForSequenceClassification", "xlm-roberta", **_ROBERTA, id2label={"0": "LABEL_0"}
+    ),
 }

@@ -33,7 +33,9 @@ CASES = {
     "phi2-norms": Case(
         small("PhiForCausalLM", "phi", **_PHI2, **_PARTIAL, qk_layernorm=True), peer="knows no norms of heads"
     ),
-    "phimoe": Case(small(*_MIXED, **_EXPERTS, head_dim=None, lm_head_bias=True), peer=_SHARES),
+    "phimoe": Case(
+        small(*_MIXED, **_EXPERTS, head_dim=None, lm_head_bias=True, original_max_position_embeddings=512), peer=_SHARES
+    ),
     "phimoe-long": Case(
         small(*_MIXED, **_EXPERTS, head_dim=None, lm_head_bias=True, rope_parameters=_SCALED), peer=_SHARES
     ),

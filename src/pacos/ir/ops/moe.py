@@ -28,7 +28,7 @@ def _route_shape(
     require(1 <= used <= X // groups * groups_used, f"{used} of {X} experts in {groups_used} of {groups} groups")
     require(groups == 1 or 1 <= group_best <= X // groups, f"the best {group_best} of groups of {X // groups} experts")
     if bias is not None:
-        require(bias.shape == (X,), f"{bias.name} is {bias.shape}, there are {X} experts")
+        require(bias.shape in ((X,), (1, X)), f"{bias.name} is {bias.shape}, there are {X} experts")
     return [(scores.shape[0], used), (scores.shape[0], used)]
 
 
@@ -64,6 +64,7 @@ def _best(x: Array, count: int) -> Array:
     samples=[
         sample((5, 8), None, used=2, normalise=True),
         sample((3, 16), (16,), used=4, score="sigmoid", groups=4, groups_used=2, normalise=True, scale=2.5),
+        sample((3, 16), (1, 16), used=4, normalise=True),
         sample((3, 16), None, used=3, groups=4, groups_used=3, group_best=1),
         sample((4, 6), None, used=2, score="softmax of chosen"),
         sample((64, 16), None, used=2, score="sparse mixer"),
@@ -87,7 +88,7 @@ def route(
     alone that come within a fiftieth of the chosen one. The bias is added to choose, not to weigh.
     Of several groups those with the largest sum of their `group_best` members stay. `normalise` makes a row's weights
     add up to one, before the scale.
-    Shapes: scores [T, X], bias [X] or None -> weights [T, U], numbers of experts [T, U] i32; the best first.
+    Shapes: scores [T, X], bias [X] or [1, X] or None -> weights [T, U], numbers of experts [T, U] i32; the best first.
     Source: arXiv:2401.04088 (Mixtral), arXiv:2412.19437 (DeepSeek V3: sigmoid, bias, groups), arXiv:2409.12136 (GRIN:
     the sparse mixer).
     """
