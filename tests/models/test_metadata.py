@@ -77,8 +77,8 @@ def is_same(expected: Any, found: Any) -> bool:
     return bool(expected == found)
 
 
-def test_every_case_is_stored() -> None:
-    assert set(STORED) == {*tiny.CASES, *tiny.ENCODERS}
+def test_what_is_stored_is_of_cases() -> None:
+    assert set(STORED) <= {*tiny.CASES, *tiny.ENCODERS}
     assert {case for case, found in STORED.items() if isinstance(found, str)} == REFUSED
     assert set(DIFFERENT) | LOST <= set(STORED) - REFUSED
 

@@ -120,7 +120,7 @@ def conversion(
         dense = "F16" if isinstance(archive, AdoptedArchive) else ""
         types = {name: _target(entry, kind, dense) for name, entry in archive.tensors.items()}
         found = _metadata(archive.metadata) | file_type_metadata(FILE_TYPES[kind or _commonest(archive, types)])
-        found |= {"general.type": "model", "general.size_label": size_label(archive.tensors)}
+        found |= {"general.size_label": size_label(archive.tensors)}
         hp = Hparams.from_metadata(archive.metadata, archive.tensors)
         total = sum(entry.nbytes for entry in archive.tensors.values()) or 1
         done = 0
@@ -137,7 +137,7 @@ def conversion(
 
 
 def _metadata(given: Mapping[str, Any]) -> dict[str, Any]:
-    metadata = {key: value for key, value in given.items() if key != ROPE_STYLE_KEY}
+    metadata = {key: value for key, value in given.items() if key != ROPE_STYLE_KEY} | {"general.type": "model"}
     return metadata | {key: typed(metadata[key]) for key, typed in _TYPED_LISTS.items() if key in metadata}
 
 
