@@ -109,6 +109,7 @@ FAMILIES = {
     "gpt-oss": Family("GptOssForCausalLM", "gpt-oss"),
     "GLM 4.5, 4.6 MoE": Family("Glm4MoeForCausalLM", "glm4moe"),
     "Kimi-K2": Family("DeepseekV3ForCausalLM", "deepseek2", ("deepseek2",)),
+    "Kimi Linear": Family("KimiLinearForCausalLM", "kimi-linear"),
     "MiniMax-M2": Family("MiniMaxM2ForCausalLM", "minimax-m2"),
     "Hunyuan": Family("HunYuanDenseV1ForCausalLM", "hunyuan-dense"),
     "Hunyuan MoE": Family("HunYuanMoEV1ForCausalLM", "hunyuan-moe"),

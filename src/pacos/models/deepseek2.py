@@ -41,7 +41,7 @@ def _widened(index: int) -> Change:
     return Change(("keys", "values")[index], shape, values)
 
 
-_ATTENTION = in_layers(
+LATENT_NAMES = in_layers(
     attn_q="self_attn.q_proj",
     attn_q_a="self_attn.q_a_proj",
     attn_q_a_norm="self_attn.q_a_layernorm",
@@ -50,7 +50,7 @@ _ATTENTION = in_layers(
     attn_kv_a_norm="self_attn.kv_a_layernorm",
     attn_output="self_attn.o_proj",
 )
-_WIDENING = (
+WIDENING = (
     TensorName("blk.{i}.attn_k_b.weight", "layers.{i}.self_attn.kv_b_proj.weight", (_widened(0), TRANSPOSE)),
     TensorName("blk.{i}.attn_v_b.weight", "layers.{i}.self_attn.kv_b_proj.weight", (_widened(1),)),
 )
@@ -80,7 +80,7 @@ def _read(config: Config) -> dict[str, Any]:
 
 DEEPSEEK_V2 = HuggingFace(
     classes=("DeepseekV2ForCausalLM",),
-    names=(*ENDS, *TWO_NORMS, *_ATTENTION, *_WIDENING, *GATED, *expert_names(), *shared_names("mlp.shared_experts")),
+    names=(*ENDS, *TWO_NORMS, *LATENT_NAMES, *WIDENING, *GATED, *expert_names(), *shared_names("mlp.shared_experts")),
     metadata=_read,
     defaults={"rms_norm_eps": 1e-6, "norm_topk_prob": False, "topk_method": "greedy"},
     reads=READS,

@@ -118,7 +118,7 @@ class Hparams:
             key_heads=key_heads,
             hidden=_hidden(keys, layers, experts, least),
             head_width=head_width,
-            value_width=_head_width(keys, "attention.value_length", width, heads),
+            value_width=_value_width(keys, width, heads, key_heads),
             norm_eps=_norm_eps(keys),
             keys=keys,
             rope=rope,
@@ -187,6 +187,13 @@ def _head_width(keys: Keys, key: str, width: int, heads: tuple[int, ...]) -> int
         raise keys.refuse(key, f"a width, as {keys.name('embedding_length')} {width} does not divide by the heads")
     most = max(heads)
     return keys.integer(key, 1, HEAD_WIDTH_MAX, width // most) if most else 0
+
+
+def _value_width(keys: Keys, width: int, heads: tuple[int, ...], key_heads: tuple[int, ...]) -> int:
+    """The width of cached values; of latent rows, which all heads share, it is the rows' own."""
+    if "attention.key_length_mla" in keys and max(key_heads) == 1:
+        return keys.integer("attention.kv_lora_rank", 1, HEAD_WIDTH_MAX)
+    return _head_width(keys, "attention.value_length", width, heads)
 
 
 def _norm_eps(keys: Keys) -> float:

@@ -28,6 +28,7 @@ class Latent:
     width: int
     rope: RopeSpec
     scale: float
+    turns: bool = True  # else the family knows places otherwise
 
     @classmethod
     def read(cls, hp: Hparams) -> Latent:
@@ -62,8 +63,9 @@ def latent_attention(h: Tensor, w: WeightTable, inputs: Inputs, layer: int, eps:
     end = form.width + form.rope.width
     row = ops.rms_norm(ops.columns(both, start=0, stop=form.width), w["attn_kv_a_norm"], eps=eps)  # [T, L]
     turning = ops.heads(ops.columns(both, start=form.width, stop=end), width=form.rope.width)  # [T, 1, P]
-    turning = ops.rope(turning, inputs.positions, form.rope)
-    q_turning = ops.rope(ops.part(q, start=form.still, stop=form.key_width), inputs.positions, form.rope)  # [T, H, P]
+    turning = ops.rope(turning, inputs.positions, form.rope) if form.turns else turning
+    q_turning = ops.part(q, start=form.still, stop=form.key_width)  # [T, H, P]
+    q_turning = ops.rope(q_turning, inputs.positions, form.rope) if form.turns else q_turning
     q_still = ops.part(q, start=0, stop=form.still)  # [T, H, E - P]
     cache = inputs.cache[layer]
     if "attn_k_b" in w:

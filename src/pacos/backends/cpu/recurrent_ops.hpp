@@ -12,7 +12,7 @@ struct RecurrentForm {
   double cost;
 };
 
-inline RecurrentForm conv_form(const Instruction& one) { return {1, one.in[1]->rows, one.in[1]->width, 1, 0.4}; }
+inline RecurrentForm conv_form(const Instruction& one) { return {1, one.in[1]->rows * one.in[1]->heads, one.in[1]->width, 1, 0.4}; }
 inline RecurrentForm before_form(const Instruction& one) { return {1, one.in[0]->width, 1, 1, 0.1}; }
 inline RecurrentForm selective_form(const Instruction& one) { return {1, one.in[4]->rows, one.in[4]->width, 1, 1.0}; }
 inline RecurrentForm grouped_form(const Instruction& one) {

@@ -21,23 +21,30 @@ TAPS_MAX = 16
 ROW_WIDTH_MAX = 1024  # of a state's row
 
 
+def _channels(w: Tensor) -> int:
+    return math.prod(int(size) for size in w.shape[:-1])
+
+
 def _conv_shape(x: Tensor, w: Tensor, bias: Tensor | None, **_: Any) -> Shape:
-    require(len(w.shape) == 2 and len(x.shape) == 2, f"{w.name} must be [channels, taps], it is {w.shape}")
-    require(x.shape[1] == w.shape[0], f"{w.name} is {w.shape}, its input has {x.shape[1]} channels")
-    require(2 <= int(w.shape[1]) <= TAPS_MAX, f"{w.name} has {w.shape[1]} taps, 2 to {TAPS_MAX} are possible")
-    require(bias is None or bias.shape == w.shape[:1], f"{w.name} is {w.shape}, its bias is of another width")
+    channels, taps = _channels(w), int(w.shape[-1])
+    require(len(w.shape) >= 2 and len(x.shape) == 2, f"{w.name} must be [channels, taps], it is {w.shape}")
+    require(x.shape[1] == channels, f"{w.name} is {w.shape}, its input has {x.shape[1]} channels")
+    require(2 <= taps <= TAPS_MAX, f"{w.name} has {taps} taps, 2 to {TAPS_MAX} are possible")
+    require(bias is None or bias.shape == (channels,), f"{w.name} is {w.shape}, its bias is of another width")
     return x.shape
 
 
-@op(shape=_conv_shape, state=lambda x, w, *_: int(w.shape[0]) * (int(w.shape[1]) - 1), ulp=64)
+@op(shape=_conv_shape, state=lambda x, w, *_: _channels(w) * (int(w.shape[-1]) - 1), ulp=64)
 def short_conv(x: Array, w: Array, bias: Array | None, *, state: Any) -> Array:
     """Convolve each channel with its own taps, the last of which meets the token itself; before the text are zeros.
 
-    Shapes: x [T, C], w [C, L], bias [C] or None -> [T, C]. The state holds the last L - 1 rows.
+    Shapes: x [T, C], w [C, L] (axes of 1 between or before are no matter), bias [C] or None -> [T, C]. The state holds
+    the last L - 1 rows.
     Source: arXiv:2312.00752.
     """
     y = np.empty(x.shape, np.float32)
-    L = w.shape[1]
+    L = w.shape[-1]
+    w = w.reshape(-1, L)
     for rows, before in state.sequences((L - 1, x.shape[1])):
         window = np.concatenate([before, x[rows]])  # [L - 1 + T, C]
         T = x[rows].shape[0]
