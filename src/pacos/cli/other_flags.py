@@ -14,7 +14,7 @@ from pathlib import Path
 import click
 
 from pacos.cli import render
-from pacos.cli.options import Sectioned
+from pacos.cli.options import Sectioned, read_text_option
 from pacos.errors import UsageError
 
 _TABLE = Path(__file__).with_name("other_flags.txt")
@@ -104,6 +104,8 @@ def translated(command: str, arguments: Sequence[str], own: set[str]) -> list[st
 def _ours(one: OtherFlag, flag: str, given: list[str]) -> list[str]:
     if one.kind == "same":
         return [given[0] if word == "{}" else word for word in one.words.split()]
+    if one.kind == "content":
+        return [one.words, read_text_option(given[0], flag)]
     if one.kind == "biases":
         return _biases(given[0])
     if one.kind == "samplers":
