@@ -8,7 +8,7 @@ import { models } from "../models.js";
 import { Drawing } from "../markdown.js";
 import { goTo } from "../route.js";
 import { siblings } from "../tree.js";
-import { html, useEffect, useLayoutEffect, useRef, useState } from "../ui.js";
+import { html, useLayoutEffect, useRef, useState } from "../ui.js";
 import { confirmed } from "./dialogs.js";
 import { Icon, IconButton } from "./icons.js";
 import { rateText } from "./numbers.js";
@@ -171,7 +171,7 @@ function Editor({ message, close }) {
   const [text, setText] = useState(message.content);
   const area = useRef(null);
   const user = message.role === "user";
-  useEffect(() => {
+  useLayoutEffect(() => {
     area.current.focus();
     area.current.setSelectionRange(text.length, text.length);
   }, []);
