@@ -35,6 +35,7 @@ DIFFERENT: dict[str, dict[str, str]] = {
     "codeshell": {"feed_forward_length": _FOUR_TIMES},
     "deepseek2-lite": {"attention.q_lora_rank": "transformers fills in the width that the config leaves out"},
     "ernie4_5-moe": {"expert_shared_feed_forward_length": "it writes the width of one of the shared experts"},
+    "gemma3n-plain": {"feed_forward_length": "one number says that for all layers"},
     "gpt2": {"feed_forward_length": _FOUR_TIMES},
     "granite4": {
         **{f"ssm.{key}": _NO_LAYER for key in ("conv_kernel", "group_count", "inner_size", "state_size")},
@@ -46,6 +47,7 @@ DIFFERENT: dict[str, dict[str, str]] = {
     | dict.fromkeys(("bos_token_id", "eos_token_id", "unknown_token_id", "add_bos_token"), _OTHER_VOCABULARY),
     "phi2": {"feed_forward_length": _FOUR_TIMES},
     "phimoe-long": {"rope.scaling.attn_factor": "it computes one of the contexts; the config has its own"},
+    "plamo2": {"attention.head_count": "one number; layers without attention have no key heads"},
     "rwkv6": {"rescale_every_n_layers": "rows are 32-bit floats here, so weights stay as the folder has them"},
     "starcoder-heads": {"attention.head_count_kv": "it writes 1 for all StarCoders"},
     "xverse": dict.fromkeys(("model", "pre"), _OTHER_VOCABULARY),
@@ -60,7 +62,7 @@ REFUSED = {
 # Cases with windows, chunks, scales or heads that its files do not hold (see above): they compute something else.
 LOST = {
     *("gemma2", "gemma3", "gemma3-plain", "llama4", "mistral", "phimoe-long", "qwen2-window", "starcoder-heads"),
-    "starcoder2",
+    *("gemma3n", "starcoder2"),
 }
 
 
