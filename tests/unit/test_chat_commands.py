@@ -183,6 +183,17 @@ def test_files_go_with_the_next_question(home: Path) -> None:
     assert done.out.startswith(bare.rstrip("\n"))
 
 
+def test_a_pattern_means_several_files(home: Path) -> None:
+    for name in ("b.txt", "a.txt", "c.md"):
+        (home / name).write_text(f"This is {name}.\n")
+    done = chat(f"/glob {home}/*.txt", f"/file {home}/*.rst", DRAGON)
+    assert "means 0 files" in done.err
+    with Sessions() as sessions:
+        (talk,) = sessions.list()
+        first = sessions.path(talk.id)[0]
+    assert [one["name"] for one in first.attachments] == ["a.txt", "b.txt"]
+
+
 def test_exports(home: Path) -> None:
     done = chat(
         DRAGON, "/save Dragons", f"/export {home}/talk.md", f"/export {home}/talk.json", f"/export {home}/talk.md"

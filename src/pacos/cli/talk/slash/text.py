@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 _CODE = re.compile(r"^ {0,3}(`{3,}|~{3,})[^\n]*\n(.*?)^ {0,3}\1[ \t]*$", re.MULTILINE | re.DOTALL)
 
+_FILES_MAX = 50  # of one pattern
+
 
 def path_of(text: str) -> Path:
     """The path that was typed: quotes and ~ mean what they mean in a shell."""
@@ -89,21 +91,35 @@ def go_on(room: Room, rest: str) -> Next:
     return Next.ANSWER
 
 
-@slash("file", "PATH", other_names=("read",), paths=True)
+@slash("file", "PATH", other_names=("read", "glob"), paths=True)
 def add_file(room: Room, rest: str) -> None:
-    """Send a text file along with the next question; - drops those chosen so far."""
+    """Send a text file along with the next question, or all that a pattern such as src/*.py means; - drops them."""
     talk = room.talk
     if rest == "-":
         talk.files = []
         tell("no file goes with the next question")
         return
-    path = path_of(rest)
-    text = read_text_option(str(path), "/file")
-    talk.files.append((path.name, text))
-    tokens = len(talk.llm.tokenize(text, add_special=False))
-    tell(f"{render.printable(path.name)}: {tokens} tokens go with the next question")
-    if tokens > talk.llm.context_tokens:
+    for path in _meant(path_of(rest)):
+        text = read_text_option(str(path), "/file")
+        talk.files.append((path.name, text))
+        tokens = len(talk.llm.tokenize(text, add_special=False))
+        tell(f"{render.printable(path.name)}: {tokens} tokens go with the next question")
+    total = sum(len(talk.llm.tokenize(text, add_special=False)) for _, text in talk.files)
+    if total > talk.llm.context_tokens:
         render.warn(f"the context holds {talk.llm.context_tokens} tokens: that is too much; /file - drops it")
+
+
+def _meant(path: Path) -> list[Path]:
+    """The file of a path, or those that a pattern means, in order. Errors: UsageError for none, or too many."""
+    import glob
+
+    if path.exists() or not glob.has_magic(str(path)):
+        return [path]
+    found = [Path(name) for name in sorted(glob.glob(str(path), recursive=True)) if Path(name).is_file()]
+    if not 0 < len(found) <= _FILES_MAX:
+        hint = f"give a pattern that means 1 to {_FILES_MAX}"
+        raise UsageError(f"{str(path)!a:.100} means {len(found)} files", hint=hint)
+    return found
 
 
 @slash("copy", "[code]", values=lambda room, begun: [("code", "the last code block alone")])
