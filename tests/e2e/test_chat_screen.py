@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -195,9 +196,9 @@ def test_what_was_typed_is_remembered_by_the_next_talk(home: Path) -> None:
     assert (home / "state" / "chat_history").stat().st_mode & 0o077 == 0
 
 
-def test_commands_and_values_are_completed(tmp_path: Path) -> None:
-    (tmp_path / "notes.txt").write_text("It was dark.")
-    with tmux_screen(*SHORT) as screen:
+def test_commands_and_values_are_completed() -> None:
+    with tempfile.TemporaryDirectory() as folder, tmux_screen(*SHORT) as screen:  # a short path, that fits the menu
+        Path(folder, "notes.txt").write_text("It was dark.")
         screen.until(READY)
         screen.type("/se")
         seen = screen.until("/sessions")
@@ -211,7 +212,7 @@ def test_commands_and_values_are_completed(tmp_path: Path) -> None:
         screen.until("> /set reasoning_effort high")
         screen.keys("Enter")
         screen.until("reasoning_effort is 'high'")
-        screen.type(f"/file {tmp_path}/no")
+        screen.type(f"/file {folder}/no")
         screen.until("notes.txt")
         screen.keys("Tab", "Enter")
         screen.until(r"tokens go with the next question")

@@ -32,8 +32,11 @@ async def together(llm: LLM) -> list[Completion]:
 
 def test_the_same_text_alone_and_beside_fifteen_others() -> None:
     """With shared beginnings, and with so few pages that sequences give way and are computed again."""
-    with pacos.load("storyteller", threads=2, ctx_size=256, parallel=5, batch_size=100) as llm:
-        found = asyncio.run(together(llm))
+    with pacos.load("storyteller", threads=2, ctx_size=256, parallel=3, batch_size=100) as llm:
+        for _ in range(5):  # how many run at once, and so give way, depends on when each call arrives
+            found = asyncio.run(together(llm))
+            if llm.engine._scheduler.preemptions:
+                break
         assert llm.engine._scheduler.preemptions > 0
         assert sum(one.timings.cached_tokens for one in found) > 300
         llm.engine.pool.check([])

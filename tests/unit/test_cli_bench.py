@@ -136,7 +136,8 @@ def test_wrong_values_are_errors(arguments: tuple[str, ...], said: str) -> None:
 
 
 def test_a_picture_needs_matplotlib(tmp_path: Path) -> None:
-    with patch.dict(sys.modules, {"matplotlib": None, "matplotlib.backends": None}):
+    loaded = [name for name in sys.modules if name.startswith("matplotlib.")]  # by another test of this process
+    with patch.dict(sys.modules, dict.fromkeys(["matplotlib", "matplotlib.backends", *loaded])):
         done = here("bench", *SMALL, "--plot", tmp_path / "x.png")
     assert (done.code, done.out) == (2, "")
     assert done.err == "error: --plot needs matplotlib; pip install 'pacos[plot]'\n"
