@@ -48,6 +48,16 @@ def test_work_of_matrices() -> None:
     assert norm == Work(bytes=256)
 
 
+def test_work_of_experts_is_that_of_those_chosen() -> None:
+    def experts(count: int) -> Work:
+        operands = [rows("T", 64), rows("T", 2), weight((count, 10, 64), "Q8_0"), weight((count, 10), "F32")]
+        return op_work("expert_linear", operands, [rows("T", 2, 10)], {}, FORM, LAYOUT)
+
+    slots = 6 * 2
+    for count, read in ((128, slots), (4, 4)):
+        assert experts(count) == Work(int8_operations=2 * 10 * 64 * slots, bytes=read * (10 * 68 + 40))
+
+
 @pytest.mark.parametrize(("window", "positions", "pairs"), [(0, 13, 11 + 12 + 13), (5, 7, 15)])
 def test_work_of_attention(window: int, positions: int, pairs: int) -> None:
     operands = [rows("T", 8, 16), rows("T", 2, 64), rows("T", 2, 32)]

@@ -18,6 +18,7 @@ from pacos.types import PageLayout
 
 _FLOATS = ("F32", "F16", "BF16")
 _MATRIX_OPS = ("linear", "linears")
+_EXPERT_OPS = ("expert_linear", "expert_linears")
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +90,9 @@ def op_work(
     total = Work()
     inputs = [value for value in operands if value is not None]
     for value in inputs:
-        if value.kind == "weight":
+        if value.kind == "weight" and op in _EXPERT_OPS:
+            total += _expert_work(value, rows * int(next(iter(results)).shape[1]))
+        elif value.kind == "weight":
             total += _weight_work(op, value, rows)
     if op == "attention":
         total += _attention_work(inputs, attributes, form, layout)
@@ -104,7 +107,17 @@ def _weight_work(op: str, weight: Value, rows: int) -> Work:
     nbytes = float(row * math.prod(sizes[:-1]))
     if op not in _MATRIX_OPS or len(sizes) != 2:
         return Work(bytes=nbytes)
-    operations = 2.0 * sizes[0] * sizes[1] * rows
+    return _products(weight, 2.0 * sizes[0] * sizes[1] * rows, nbytes)
+
+
+def _expert_work(weight: Value, slots: int) -> Work:
+    """At most each slot reads an expert of its own; which ones share is not known before."""
+    experts, *sizes = [int(dim) for dim in weight.shape]
+    nbytes = float(quants.row_bytes(weight.dtype, sizes[-1]) * math.prod(sizes[:-1]) * min(experts, slots))
+    return _products(weight, 2.0 * math.prod(sizes) * slots, nbytes) if len(sizes) == 2 else Work(bytes=nbytes)
+
+
+def _products(weight: Value, operations: float, nbytes: float) -> Work:
     if weight.dtype in _FLOATS:
         return Work(float_operations=operations, bytes=nbytes)
     return Work(int8_operations=operations, bytes=nbytes)
