@@ -40,13 +40,16 @@ function useFollowing(scroller, id, count, setAway) {
     const element = scroller.current;
     let following = true;
     let height = 0;
+    let top = 0;
     const atEnd = () => element.scrollHeight - element.scrollTop - element.clientHeight < NEAR_PIXELS;
     const follow = () => {
       if (following && element.scrollHeight !== height) element.scrollTop = element.scrollHeight;
       height = element.scrollHeight;
     };
     const scrolled = () => {
-      following = atEnd();
+      // The event comes a frame after `follow`; the answer may have grown since. Only the reader scrolls up.
+      following = atEnd() || (following && element.scrollTop >= top);
+      top = element.scrollTop;
       setAway(!following);
     };
     const sizes = new ResizeObserver(follow);
