@@ -29,10 +29,11 @@ export function Chart({ title, lines, times, seconds, text, least = 1 }) {
   const [at, setAt] = useState(null);
   const drawn = theme.value;
   useEffect(() => {
-    const made = new uPlot(optionsOf({ lines, seconds, text, least, width: root.current.clientWidth }, setAt), [[]], root.current);
+    const frame = root.current; // the reference is empty before the observer is told to stop
+    const made = new uPlot(optionsOf({ lines, seconds, text, least, width: frame.clientWidth }, setAt), [[]], frame);
     plot.current = made;
-    const sizes = new ResizeObserver(() => made.setSize({ width: root.current.clientWidth, height: HEIGHT }));
-    sizes.observe(root.current);
+    const sizes = new ResizeObserver(() => made.setSize({ width: frame.clientWidth, height: HEIGHT }));
+    sizes.observe(frame);
     return () => {
       sizes.disconnect();
       made.destroy();
