@@ -46,7 +46,8 @@ def answer(talk: Talk, view: View, leave: Callable[[], object] = lambda: None) -
             exchange.finish, use = event.finish_reason or exchange.finish, event.context
         failed = False
     except ContextFull as error:
-        hint = f"{error.hint or 'use a larger --ctx-size'}; /clear starts anew"
+        way_out = "/file - leaves the files out" if talk.last().files else "/clear starts anew"
+        hint = f"{error.hint or 'use a larger --ctx-size'}; {way_out}"
         raise ContextFull(error.message, hint=hint) from None
     finally:
         view.end(failed=failed)

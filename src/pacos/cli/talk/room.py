@@ -65,14 +65,14 @@ class Room:
         return Next.QUESTION
 
     def answer(self) -> None:
-        """Have the last question answered. Errors: those of the model; the question then comes back as a draft."""
-        talk, question = self.talk, self.talk.last().question
+        """Have the last question answered. Errors: those of the model; it then comes back as a draft, with its files."""
+        talk, asked = self.talk, self.talk.last()
         answered = False
         try:
             answered = answer(talk, self._view(), self._leave)
         finally:
             if not answered and self.can_edit:
-                talk.draft = question
+                talk.draft, talk.files = asked.question, [*asked.files, *talk.files]
         last = talk.exchanges[-1] if answered else None
         if last is None and self.can_edit:
             render.note("no answer came; the question is here again")
