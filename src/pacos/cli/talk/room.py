@@ -65,7 +65,7 @@ class Room:
         return Next.QUESTION
 
     def answer(self) -> None:
-        """Have the last question answered. Errors: those of the model; it then comes back as a draft, with its files."""
+        """Have the last question answered. Errors: those of the model; the question and its files then come back."""
         talk, asked = self.talk, self.talk.last()
         answered = False
         try:
