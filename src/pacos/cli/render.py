@@ -204,14 +204,24 @@ def timings_data(timings: Timings) -> dict[str, Any]:
 def table(headers: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     """Aligned columns on standard output; numbers to the right."""
     cells = [[str(cell) for cell in row] for row in rows]
-    widths = [max([len(headers[i]), *(len(row[i]) for row in cells)]) for i in range(len(headers))]
+    widths = [max([len(headers[i]), *(_columns_of(row[i]) for row in cells)]) for i in range(len(headers))]
     right = [
         any(row[i] for row in cells) and all(_NUMBER.fullmatch(row[i]) for row in cells) for i in range(len(headers))
     ]
     for line in ([list(headers)], cells):
         for row in line:
-            padded = (c.rjust(w) if r else c.ljust(w) for c, w, r in zip(row, widths, right, strict=True))
+            gaps = [" " * (w - _columns_of(c)) for c, w in zip(row, widths, strict=True)]
+            padded = (gap + c if r else c + gap for c, gap, r in zip(row, gaps, right, strict=True))
             write("  ".join(padded).rstrip() + "\n")
+
+
+def _columns_of(text: str) -> int:
+    """What a text takes of a terminal's line: ideographs take two places each."""
+    if text.isascii():
+        return len(text)
+    from rich.cells import cell_len
+
+    return cell_len(text)
 
 
 def size_text(count: float) -> str:
