@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pacos.cli import render
-from pacos.errors import CapacityError, FormatError
+from pacos.errors import CapacityError, FormatError, UsageError
 
 if TYPE_CHECKING:
     from pacos.llm import LLM
@@ -39,11 +39,16 @@ class SessionFiles:
     def given(cls, options: dict[str, Any]) -> SessionFiles:
         """What the three options say: a persistent file that is there wins over the one to load, the one to save wins
         over the persistent one. They are taken out of the options.
+
+        Errors: UsageError where the text could not be kept at the end.
         """
         load, save, persist = (options.pop(f"{name}_session") for name in ("load", "save", "persist"))
         source = persist if persist is not None and Path(persist).exists() else load
         target = save if save is not None else persist
-        return cls(*(None if one is None else Path(one).expanduser() for one in (source, target)))
+        files = cls(*(None if one is None else Path(one).expanduser() for one in (source, target)))
+        if files.target is not None and not files.target.parent.is_dir():
+            raise UsageError(f"{files.target}: there is no folder {files.target.parent}", hint="make it first")
+        return files
 
     def begin(self, llm: LLM) -> list[int]:
         """The tokens that the file holds; the engine knows what was computed of them, unless a warning says otherwise.
