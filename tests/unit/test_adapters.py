@@ -235,11 +235,13 @@ def test_files_that_are_no_adapters_of_the_model_are_refused(
     with read_gguf(made / "x.gguf") as archive:
         tensors = [(one.name, one.shape, one.type, archive.data(one.name)) for one in archive.tensors.values()]
         write_gguf(tmp_path / "bad.gguf", {**archive.metadata, key: value}, tensors)
+        plain = {name: one for name, one in archive.metadata.items() if name != "general.type"}
+        write_gguf(tmp_path / "model.gguf", plain, tensors)
         write_gguf(tmp_path / "half.gguf", archive.metadata, tensors[1:])
         write_gguf(tmp_path / "odd.gguf", archive.metadata, [*tensors, ("odd", (2,), "F32", bytes(8))])
     with pytest.raises((FormatError, UnsupportedModel), match=words):
         opened(made / "base.gguf", lora=(str(tmp_path / "bad.gguf"),))
-    for name, text in (("half", "alone"), ("odd", "neither .lora_a nor .lora_b")):
+    for name, text in (("half", "alone"), ("odd", "neither .lora_a nor"), ("model", "it is a model")):
         with pytest.raises(FormatError, match=text):
             opened(made / "base.gguf", lora=(str(tmp_path / f"{name}.gguf"),))
     with pytest.raises(ModelNotFound):

@@ -162,7 +162,7 @@ def test_grammars_and_schemas(home: Path) -> None:
     assert said[0] in {"yes", "no"}
     assert json.loads(said[1]) in {"up", "down"}
     assert "answers are free" in done.err
-    assert "answers obey the json_schema" in done.err
+    assert "answers obey a JSON schema" in done.err
     after = chat(f"/grammar {home}/bad.gbnf", DRAGON)
     assert "error: " in after.err
     assert after.out == free

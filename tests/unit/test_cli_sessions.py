@@ -36,6 +36,11 @@ def test_they_are_listed(talks: dict[str, str]) -> None:
     assert [(row["title"], row["message_count"]) for row in rows] == [("Numbers", 1)]
 
 
+def test_a_search_needs_words(talks: dict[str, str]) -> None:
+    done = here("sessions", "search", " ")
+    assert done.code == 2 and "nothing to search for" in done.err
+
+
 def test_one_is_shown_safely(talks: dict[str, str]) -> None:
     done = here("sessions", "show", "dragons")
     assert done.code == 0 and "Another tale?" in done.out and "Once" not in done.out and "Be brief." in done.out

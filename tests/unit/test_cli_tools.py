@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from commands import STORYTELLER, Outcome, environment, here
+from commands import STORYTELLER, Outcome, environment, here, program
 from models.tiny import CASES, write_folder
 from shared_files import shared
 
@@ -237,6 +237,13 @@ def test_versions_and_help() -> None:
     assert "no command 'frob'; `pacos help` lists them" in here("help", "frob").err
     assert "did you mean show" in here("shwo").err.lower()
     assert here("help", "nothing").code == 2
+
+
+def test_versions_are_told_without_a_native_library(tmp_path: Path) -> None:
+    found = program("version", "--json", PACOS_NATIVE_LIBRARY=str(tmp_path / "none.so"))
+    assert found.code == 0
+    assert found.data["pacos"]
+    assert "cannot load the native library" in found.data["fault"]
 
 
 @pytest.mark.parametrize(

@@ -88,6 +88,8 @@ def search(text: tuple[str, ...], limit: int, as_json: bool) -> None:
 
     from pacos.sessions import Sessions
 
+    if not "".join(text).strip():
+        raise UsageError("there is nothing to search for", hint="give words, such as `pacos sessions search dragon`")
     with Sessions() as sessions:
         hits = sessions.search(" ".join(text), limit)
     if as_json:

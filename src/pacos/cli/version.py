@@ -13,17 +13,20 @@ def facts() -> dict[str, Any]:
     """What the command prints, as data."""
     import pacos
     from pacos.backends import backend, names
+    from pacos.errors import NativeError
 
-    cpu = backend("cpu")
+    found = {
+        "pacos": pacos.__version__,
+        "python": platform.python_version(),
+        "platform": f"{platform.system().lower()}-{platform.machine()}",
+        "backends": names(),
+    }
     try:
-        return {
-            "pacos": pacos.__version__,
-            "python": platform.python_version(),
-            "platform": f"{platform.system().lower()}-{platform.machine()}",
-            "backends": names(),
-            "instruction_set": getattr(cpu, "isa", "unknown"),
-            "threads": getattr(cpu, "threads", 0),
-        }
+        cpu = backend("cpu")
+    except NativeError as error:  # versions are what helps then
+        return {**found, "fault": f"{error.message}; {error.hint}"}
+    try:
+        return {**found, "instruction_set": getattr(cpu, "isa", "unknown"), "threads": getattr(cpu, "threads", 0)}
     finally:
         cpu.close()
 

@@ -126,7 +126,9 @@ def base_named_in(folder: Path) -> str:
 def _gguf_pairs(archive: MappedArchive, architecture: str) -> dict[str, Pair]:
     metadata, where = archive.metadata, shown(archive.path)
     if metadata.get("general.type") != "adapter":
-        raise FormatError(f"{where} is no adapter: general.type is {shown(metadata.get('general.type'))}")
+        found = metadata.get("general.type")
+        what = f"general.type is {shown(found)}" if found is not None else "it is a model"
+        raise FormatError(f"{where} is no adapter: {what}", hint="give an adapter's GGUF file or PEFT folder")
     if metadata.get("adapter.type") != "lora":
         raise UnsupportedModel(f"{where}: an adapter of type {shown(metadata.get('adapter.type'))}, supported: lora")
     if metadata.get("general.architecture") != architecture:

@@ -143,6 +143,9 @@ def _change(room: Room, cleared: Mapping[str, Any], chosen: Mapping[str, Any]) -
     talk.keeper.changed(talk)
 
 
+_CALLED = {"grammar": "a grammar", "json_schema": "a JSON schema", "regex": "a regular expression"}
+
+
 def _tell_constraint(room: Room) -> None:
     names = [name for name in _NO_CONSTRAINT if room.talk.options[name]]
-    tell(f"answers obey the {names[0]}" if names else "answers are free")
+    tell(f"answers obey {_CALLED.get(names[0], names[0])}" if names else "answers are free")
