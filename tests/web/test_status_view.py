@@ -145,3 +145,11 @@ def test_rows_are_joined_and_layers_are_told_as_ranges(page: Any) -> None:
     ranges = "async (numbers) => (await import(new URL('./status/plan.js', document.baseURI))).rangesText(numbers)"
     assert page.evaluate(ranges, [0, 1, 2, 4, 6, 7]) == "0–2, 4, 6–7"
     assert page.evaluate(ranges, [5]) == "5"
+
+
+def test_leaving_the_view_leaves_nothing_behind(page: Any) -> None:
+    look(page)
+    page.get_by_role("img", name="Tokens a second").first.wait_for()
+    page.locator(".views a", has_text="Playground").click()
+    page.locator("main").get_by_role("textbox").first.wait_for()
+    page.wait_for_timeout(200)  # what was observed is told a frame later; the page's fixture fails for an error
