@@ -218,3 +218,9 @@ def test_a_question_too_long_for_the_context_is_not_the_end() -> None:
 
 def test_bytes_that_are_no_text_do_not_end_a_conversation() -> None:
     assert here("chat", "-n", "3", stdin=b"a \xff b\nHi\n").out.count("\n") == 2
+
+
+def test_a_text_that_cannot_be_kept_is_refused_before_it_is_made(tmp_path: Path) -> None:
+    done = here("run", "-p", "Once", "--save-session", tmp_path / "none" / "x")
+    assert (done.code, done.out) == (2, "")
+    assert "there is no folder" in done.err

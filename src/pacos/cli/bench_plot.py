@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pacos.cli.bench_rows import Measured
+from pacos.cli.options import need_folder_of
 from pacos.errors import UsageError
 
 _PANELS = (("prompt", "Prompt"), ("generate", "Generation"))
@@ -29,8 +30,7 @@ def check_plot(path: Path) -> None:
         raise UsageError(
             f"--plot {path}: no kind of picture", hint=f"end the name in .png, or {', '.join(sorted(kinds))}"
         )
-    if not path.absolute().parent.is_dir():
-        raise UsageError(f"--plot {path}: there is no folder {path.parent}", hint="make it first")
+    need_folder_of(path, f"--plot {path}: ")
 
 
 def plot(path: Path, title: str, measured: Sequence[Measured]) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pacos.cli import render
-from pacos.cli.options import only_these
+from pacos.cli.options import need_folder_of, only_these
 from pacos.cli.split import size_bytes
 from pacos.errors import UsageError
 
@@ -128,5 +128,4 @@ def check_output(output: Path, force: bool) -> None:
     """Refuse to overwrite. Errors: UsageError when the output exists, or its folder does not."""
     if output.exists() and not force:
         raise UsageError(f"{output} exists", hint="give another name, or --force to replace it")
-    if not output.parent.is_dir():
-        raise UsageError(f"there is no folder {output.parent}", hint="make it first")
+    need_folder_of(output)

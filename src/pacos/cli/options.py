@@ -9,6 +9,7 @@ import difflib
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import click
@@ -161,6 +162,12 @@ def only_these(allowed: set[str], reason: str) -> None:
         if name not in allowed and context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
             said = max(one.opts, key=len) if isinstance(one, click.Option) else name.upper()
             raise UsageError(f"{said} has no effect {reason}", hint=f"`{context.command_path} --help` says more")
+
+
+def need_folder_of(path: Path, before: str = "") -> None:
+    """Check, before anything is computed, that a file can be made. Errors: UsageError when its folder is not there."""
+    if not path.absolute().parent.is_dir():
+        raise UsageError(f"{before}there is no folder {path.parent}", hint="make it first")
 
 
 def read_text_option(path: str, option: str) -> str:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pacos.cli import render
-from pacos.errors import CapacityError, FormatError, UsageError
+from pacos.cli.options import need_folder_of
+from pacos.errors import CapacityError, FormatError
 
 if TYPE_CHECKING:
     from pacos.llm import LLM
@@ -46,8 +47,8 @@ class SessionFiles:
         source = persist if persist is not None and Path(persist).exists() else load
         target = save if save is not None else persist
         files = cls(*(None if one is None else Path(one).expanduser() for one in (source, target)))
-        if files.target is not None and not files.target.parent.is_dir():
-            raise UsageError(f"{files.target}: there is no folder {files.target.parent}", hint="make it first")
+        if files.target is not None:
+            need_folder_of(files.target, f"{files.target}: ")
         return files
 
     def begin(self, llm: LLM) -> list[int]:

@@ -99,12 +99,13 @@ def add_file(room: Room, rest: str) -> None:
         talk.files = []
         tell("no file goes with the next question")
         return
+    total = sum(len(talk.llm.tokenize(text, add_special=False)) for _, text in talk.files)
     for path in _meant(path_of(rest)):
         text = read_text_option(str(path), "/file")
         talk.files.append((path.name, text))
         tokens = len(talk.llm.tokenize(text, add_special=False))
+        total += tokens
         tell(f"{render.printable(path.name)}: {tokens} tokens go with the next question")
-    total = sum(len(talk.llm.tokenize(text, add_special=False)) for _, text in talk.files)
     if total > talk.llm.context_tokens:
         render.warn(f"the context holds {talk.llm.context_tokens} tokens: that is too much; /file - drops it")
 
