@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from holding import held
 from models import running, tiny
 
 import pacos
@@ -82,7 +83,8 @@ def test_who_gives_way_reads_again_and_answers_the_same(path: Path, llm: pacos.L
     sources = [tiny.prompt(tokens) for tokens in (100, 110, 120, 90)]
     options = {"temp": 0, "n_predict": 60, "ignore_eos": True}
     with pacos.load(path, ctx_size=192, parallel=2, threads=1) as small:
-        streams = [small.stream(source, **options) for source in sources]
+        with held(small.engine):
+            streams = [small.stream(source, **options) for source in sources]
         found = [[token for event in stream for token in event.token_ids] for stream in streams]
         preemptions = small.engine.statistics().preemptions
     assert preemptions > 0

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 from fake_program import GREEDY, Toy, V, expected, mix, prompt_of, request, toy_logits
+from holding import held
 
 import pacos
 from pacos.engine.sequence import SequenceRequest
@@ -109,7 +110,9 @@ def test_a_constraint_decides_what_may_come(toy: Toy) -> None:
         SequenceRequest(prompt, SamplingOptions(seed=n), GenerateOptions(), frozenset({47}), constraint=one)
         for n, (prompt, one) in enumerate(zip(prompts, constraints, strict=True))
     ]
-    found = [list(sequence.events()) for sequence in [few.engine.submit(one) for one in requests]]
+    with held(few.engine):
+        running = [few.engine.submit(one) for one in requests]
+    found = [list(sequence.events()) for sequence in running]
     for events, constraint in zip(found, constraints, strict=True):
         tokens = [token for event in events for token in event.tokens]
         assert [*tokens, 47] == constraint.accepted

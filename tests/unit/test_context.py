@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 from fake_program import CONTEXT, GREEDY, PAGE_TOKENS, Toy, V, expected, mix, prompt_of, toy_logits
+from holding import held
 
 import pacos
 from pacos.engine.sampler import Sampler, SamplerScratch
@@ -60,7 +61,10 @@ def test_a_shifted_answer_goes_on(toy: Toy, keep: int) -> None:
 def test_shifting_with_few_pages_beside_others() -> None:
     toy, chance = Toy(pages=15), random.Random(2)
     jobs = [(prompt_of(chance.randrange(1, 90), seed=n), chance.randrange(80, 200)) for n in range(12)]
-    running = [toy.submit(prompt, SEEDED, n_predict=count, context_policy="shift", keep=5) for prompt, count in jobs]
+    with held(toy.engine):
+        running = [
+            toy.submit(prompt, SEEDED, n_predict=count, context_policy="shift", keep=5) for prompt, count in jobs
+        ]
     for sequence, (prompt, count) in zip(running, jobs, strict=True):
         assert sequence.wait() == shifting(prompt, 5, count)[0]
     found = toy.engine.statistics()

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from fake_program import CONTEXT, GREEDY, PAGE_TOKENS, FakePages, Toy, V, expected, null_program, prompt_of
+from holding import held
 
 from pacos.engine.engine import Engine
 from pacos.engine.sequence import SequenceRequest
@@ -53,7 +54,8 @@ def test_many_at_once_equal_each_alone(pages: int) -> None:
         )
         options = SamplingOptions(seed=number, repeat_penalty=1.1)
         jobs.append((prompt, options, chance.randrange(1, CONTEXT - len(prompt))))
-    running = [toy.submit(prompt, options, n_predict=count) for prompt, options, count in jobs]
+    with held(toy.engine):
+        running = [toy.submit(prompt, options, n_predict=count) for prompt, options, count in jobs]
     for sequence, (prompt, options, count) in zip(running, jobs, strict=True):
         assert sequence.wait() == expected(prompt, options, count)
         assert sequence.seed == options.seed

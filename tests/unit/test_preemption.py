@@ -6,6 +6,7 @@ from array import array
 
 import pytest
 from fake_program import Toy, V, expected, mix, prompt_of, toy_logits
+from holding import held
 
 from pacos.engine.sampler import Sampler, SamplerScratch
 from pacos.native import address_of
@@ -40,7 +41,8 @@ def test_sampler_goes_on_bit_for_bit(how: dict[str, float]) -> None:
     """Six sequences of 70 tokens on pages for two: most are preempted, some several times."""
     toy = Toy(pages=20)
     jobs = [(prompt_of(20 + number, seed=number), SamplingOptions(seed=number, temp=1.0, **how)) for number in range(6)]
-    running = [toy.submit(prompt, options, n_predict=50) for prompt, options in jobs]
+    with held(toy.engine):
+        running = [toy.submit(prompt, options, n_predict=50) for prompt, options in jobs]
     for sequence, (prompt, options) in zip(running, jobs, strict=True):
         assert sequence.wait() == expected(prompt, options, 50)
         assert sequence.sampler is not None

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from fake_program import CONTEXT, GREEDY, PAGE_TOKENS, Toy, expected, prompt_of, request
+from holding import held
 
 from pacos.engine import states
 from pacos.engine.room import plan_slots
@@ -46,7 +47,8 @@ def test_many_at_once_equal_each_alone(pages: int, slots: int) -> None:
         begin = prompt_of(chance.choice([3, 16, 30]), seed=number % 3)
         prompt = begin + prompt_of(chance.randrange(1, 20), seed=number)
         jobs.append((prompt, SamplingOptions(seed=number), chance.randrange(1, CONTEXT - len(prompt))))
-    running = [toy.submit(prompt, options, n_predict=count) for prompt, options, count in jobs]
+    with held(toy.engine):
+        running = [toy.submit(prompt, options, n_predict=count) for prompt, options, count in jobs]
     for sequence in running[::9]:
         sequence.cancel()
     for sequence, (prompt, options, count) in zip(running, jobs, strict=True):
