@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from commands import PROGRAM, environment
+from commands import PROGRAM, STORYTELLER, environment
 
 pytestmark = [pytest.mark.e2e, pytest.mark.skipif(os.name != "posix", reason="terminals are another matter elsewhere")]
 SECONDS_MAX = 30.0
@@ -183,6 +183,35 @@ def test_tokens_are_listed_with_their_pieces() -> None:
     with terminal("tokenize", "storyteller", "Once upon") as screen:
         assert screen.end() == 0
     assert "b' upon'" in screen.seen
+
+
+def test_a_model_that_is_not_here_is_pulled_when_the_user_says_so(tmp_path: Path) -> None:
+    from fake_hub import fake_hub
+
+    with fake_hub() as hub:
+        weights = STORYTELLER.read_bytes()
+        hub.repos["org/tale"] = {"tale-Q8_0.gguf": weights, "tale-Q4_0.gguf": weights + b"."}
+        variables = {"HF_ENDPOINT": hub.url, "HF_HUB_OFFLINE": "0", "PACOS_HOME": str(tmp_path)}
+        with terminal("run", "org/tale:q8_0", "-p", "Hi", "-n", "4", **variables) as screen:
+            screen.until("org/tale:q8_0 is not here\npull it now? (org/tale:Q8_0, 3.97 MB) [Y/n]: ")
+            screen.type("n\n")
+            assert screen.end() == 3
+        assert "`pacos pull org/tale:q8_0` downloads it" in screen.seen
+        with terminal("chat", "--simple-io", "org/tale", "-n", "4", **variables) as screen:
+            screen.until("* Q4_0                        3.97 MB\n  Q8_0                        3.97 MB\npull it now?")
+            screen.type("\n")
+            screen.until("context 1024 tokens")
+            screen.type("/exit\n")
+            assert screen.end() == 0
+        with terminal("run", "org/tale", "-p", "Hi", "-n", "4", **variables) as screen:
+            assert screen.end() == 0
+        assert "is not here" not in screen.seen
+        with terminal("run", "org/nosuch", "-p", "Hi", **variables) as screen:
+            assert screen.end() == 3
+        assert "it cannot be pulled: org/nosuch: it is private, or does not exist" in screen.seen
+        with terminal("run", "org/more", "-p", "Hi", "--offline", **variables) as screen:
+            assert screen.end() == 3
+        assert "`pacos pull org/more` downloads it" in screen.seen
 
 
 def test_a_pull_shows_how_far_and_how_fast_it_is(tmp_path: Path) -> None:

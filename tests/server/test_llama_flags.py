@@ -24,6 +24,11 @@ TRANSLATED = {
     ),
     "a value that looks like an argument": (["-m", "-c"], ["--model", "-c"]),
     "answers": (["--reasoning-budget", "0", "-j", "{}"], ["--reasoning-budget", "0", "--json-schema", "{}"]),
+    "a repository": (
+        ["-hf", "org/tale:Q8_0", "-hff", "tale.gguf", "--offline"],
+        ["--model", "org/tale:Q8_0", "--pull", "--hf-file", "tale.gguf", "--offline"],
+    ),
+    "an address": (["-mu", "https://host/x.gguf"], ["--model", "https://host/x.gguf", "--pull"]),
     "ours": (["storyteller", "--memory-limit", "8"], ["storyteller", "--memory-limit", "8"]),
     "what follows two dashes": (["--", "-ngl"], ["--", "-ngl"]),
     "another form of log": (["--log-jsonl"], ["--log-format=json"]),
@@ -66,9 +71,9 @@ def test_switches_in_variables() -> None:
 def test_every_argument_that_is_ours_exists() -> None:
     run = command.commands["run"]
     known = {flag for one in run.params for flag in (*one.opts, *one.secondary_opts)}
-    words = {one.word.partition("=")[0] for one in llama_flags() if one.kind == "same"}
+    words = {one.word.partition("=")[0] for one in llama_flags() if one.kind in ("same", "pull")} | {"--pull"}
     assert words <= known, words - known
-    assert {one.kind for one in llama_flags()} == {"same", "none", "refuse"}
+    assert {one.kind for one in llama_flags()} == {"same", "pull", "none", "refuse"}
 
 
 def test_no_argument_is_there_twice() -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pacos.cli import render
+from pacos.cli.missing import brought, fetch_options
 from pacos.cli.options import (
     groups_from,
     read_constraint_files,
@@ -22,6 +23,7 @@ from pacos.cli.session_files import SessionFiles, with_session_files
 from pacos.errors import UsageError
 from pacos.settings import GenerateOptions, LoadOptions, SamplingOptions, places
 from pacos.settings.constraint import ConstraintOptions, ReasoningOptions
+from pacos.settings.fetch import FetchOptions
 
 if TYPE_CHECKING:
     from pacos.cli.talk.keeping import Keeper
@@ -51,7 +53,7 @@ _COMPUTED_GB = 2.0
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object for each answer.")
 @with_session_files
 @with_constraint_files
-@with_options(*_GROUPS)
+@with_options(*_GROUPS, FetchOptions)
 def command(**given: Any) -> None:
     """Talk with a model.
 
@@ -109,6 +111,7 @@ def _begin(given: dict[str, Any], keeper: Keeper) -> Talk:
     name = _LATEST if given["go_on"] else given["resume"]
     kept = None if name is None else keeper.wanted(name)
     model = _model(given) or (kept.model if kept is not None else "") or default_model()
+    model = brought(model, fetch_options(given), quiet=given["quiet"])
     habits = habits_of(model)
     preset: Mapping[str, Any] = preset_options(model) if kept is None else {**preset_options(model), **kept.parameters}
     *groups, opening = groups_from(_GROUPS, given, preset)

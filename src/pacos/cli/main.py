@@ -32,6 +32,7 @@ _PARTS = {
     "bench-rows",
     "bench-plot",
     "asking",
+    "missing",
     "growing",
     "repl",
     "session-files",

@@ -28,6 +28,7 @@ from pacos.settings import (
 )
 from pacos.settings.constraint import ConstraintOptions, ReasoningOptions
 from pacos.settings.embed import EmbedOptions, InputOptions
+from pacos.settings.fetch import FetchOptions
 from pacos.settings.serve import ServeOptions
 
 OTHER_VARIABLES = {
@@ -109,14 +110,22 @@ def groups_from(
     _warn_of_unknown_variables()
     names = {one.name for group in groups for one in options_of(group)}
     values = {name: value for name, value in (preset or {}).items() if name in names}
-    values |= from_environment(groups)
+    return read(groups, values | said(groups, given))
+
+
+def said(groups: Sequence[type], given: dict[str, Any]) -> dict[str, Any]:
+    """What the environment and a command's values say of the groups' options; those values are taken out.
+
+    Errors: UsageError naming the option, the value seen and the values allowed.
+    """
+    values = from_environment(groups)
     for group in groups:
         for one in options_of(group):
             value = given.pop(one.name, None)
             if value is None or value == ():
                 continue
             values[one.name] = _from_flag(one, value)
-    return read(groups, values)
+    return values
 
 
 def _warn_of_unknown_variables() -> None:
@@ -131,6 +140,7 @@ def _warn_of_unknown_variables() -> None:
         ServeOptions,
         EmbedOptions,
         InputOptions,
+        FetchOptions,
     )
     known = {one.env for group in groups for one in options_of(group)}
     for name in sorted(set(ours) - known):

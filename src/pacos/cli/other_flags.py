@@ -123,7 +123,7 @@ def _of_llama(word: str, waiting: list[str], own: set[str]) -> list[str]:
 
     flag = word.partition("=")[0] if word.startswith("--") else word
     one = next((one for one in llama_flags() if flag in one.flags), None)
-    if one is None or (one.kind == "same" and one.word.partition("=")[0] not in own):
+    if one is None or (one.kind in ("same", "pull") and one.word.partition("=")[0] not in own):
         return [word]
     count = 0 if flag != word or one.optional else one.arguments
     values = [waiting.pop(0) for _ in range(min(count, len(waiting)))]

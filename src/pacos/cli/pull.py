@@ -35,10 +35,11 @@ def command(name: str, **given: Any) -> None:
     Example:  pacos pull org/name:Q4_K_M
     """
     from pacos.hub.pull import pull_address
+    from pacos.hub.spelling import OLLAMA_START
 
-    if name.startswith("ollama:"):
+    if name.startswith(OLLAMA_START):
         _none_of(given, "ollama:NAME", "file", "revision", "everything", "mmproj")
-        pulled = _from_ollama(name.removeprefix("ollama:"), given)
+        pulled = _from_ollama(name.removeprefix(OLLAMA_START), given)
     elif (found := _of_hub(name, given)) is not None:
         pulled = found
     else:
@@ -77,7 +78,7 @@ def _of_hub(text: str, given: dict[str, Any]) -> Pulled | None:
     revision = given["revision"] or (at[1] if at is not None else "main")
     pull = HubPull(name, Wish(revision, given["force"], given["everything"], given["mmproj"]))
     if not given["quiet"] and not name.file and not name.quant and len(pull.variants) > 1:
-        _tell_variants(pull, everything=given["everything"])
+        tell_variants(pull, everything=given["everything"])
     pulled = _shown(given, pull.run)
     if given["alias"]:
         alias(given["alias"], pulled.name)
@@ -85,12 +86,9 @@ def _of_hub(text: str, given: dict[str, Any]) -> Pulled | None:
 
 
 def _from_ollama(text: str, given: dict[str, Any]) -> Pulled:
-    from pacos.hub.ollama_registry import pull_ollama
+    from pacos.hub.ollama_registry import OllamaPull
 
-    pulled, notes = _shown(
-        given,
-        lambda progress: pull_ollama(text, progress, alias=given["alias"] or "", force=given["force"]),
-    )
+    pulled, notes = _shown(given, OllamaPull(text, alias=given["alias"] or "", force=given["force"]).run)
     for note in () if given["quiet"] else notes:
         render.warn(note)
     return pulled
@@ -103,7 +101,7 @@ def _none_of(given: dict[str, Any], what: str, *options: str) -> None:
             raise UsageError(f"{flag} has no meaning for {what}", hint="drop it")
 
 
-def _tell_variants(pull: HubPull, *, everything: bool) -> None:
+def tell_variants(pull: HubPull, *, everything: bool) -> None:
     """List what a repository offers, with the chosen one marked, on standard error."""
     for one in pull.variants:
         mark = "*" if everything or one is pull.chosen else " "

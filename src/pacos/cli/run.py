@@ -18,12 +18,14 @@ import click
 from pacos.cli import render
 from pacos.cli.asking import read_prompt, read_template
 from pacos.cli.growing import Growing
+from pacos.cli.missing import brought, fetch_options
 from pacos.cli.options import groups_from, read_constraint_files, with_constraint_files, with_options
 from pacos.cli.other_flags import TakesOthers
 from pacos.cli.session_files import SessionFiles, with_session_files
 from pacos.errors import ModelError, ModelNotFound, PacosError, UsageError
 from pacos.settings import GenerateOptions, LoadOptions, SamplingOptions
 from pacos.settings.constraint import ConstraintOptions, ReasoningOptions
+from pacos.settings.fetch import FetchOptions
 
 if TYPE_CHECKING:
     from pacos.llm import LLM, Stream
@@ -62,7 +64,7 @@ _GROUPS = (SamplingOptions, GenerateOptions, ConstraintOptions, ReasoningOptions
 @click.option("-q", "--quiet", is_flag=True, help="Print no notes and no speeds.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object at the end instead of streaming text.")
 @with_constraint_files
-@with_options(SamplingOptions, GenerateOptions, ConstraintOptions, ReasoningOptions, LoadOptions)
+@with_options(*_GROUPS, FetchOptions)
 def command(**given: Any) -> None:
     """Generate text from a prompt.
 
@@ -74,6 +76,7 @@ def command(**given: Any) -> None:
     """
     read_constraint_files(given)
     name, words = _model_and_words(given)
+    name = brought(name, fetch_options(given), quiet=given["quiet"])
     *groups, reasoning, opening = groups_from(_GROUPS, given, preset_options(name))
     _check(given, reasoning)
     habits = habits_of(name)
@@ -130,7 +133,7 @@ def _opened(name: str, given: Mapping[str, Any], prompt: str | None, opening: Lo
         with render.waiting(f"loading {name} ..."):
             return load(name, options=opening, chat_template=template)
     except ModelNotFound as error:
-        if given["model"] != name or prompt is not None:
+        if given["model"] != name or prompt is not None or "/" in name:
             raise
         raise ModelNotFound(error.message, hint=f"{error.hint}; a prompt of one word needs -p") from None
 

@@ -12,13 +12,23 @@ from pacos.cli.options import Sectioned, groups_from, read_constraint_files, wit
 from pacos.errors import UsageError
 from pacos.settings import GenerateOptions, LoadOptions, SamplingOptions, options_of
 from pacos.settings.constraint import ConstraintOptions, ReasoningOptions
+from pacos.settings.fetch import FetchOptions
 from pacos.settings.serve import ServeOptions
 
 if TYPE_CHECKING:
     from pacos.server.model_file import ModelSpec
 
 DEFAULT_MODEL = "storyteller"
-GROUPS = (ServeOptions, LoadOptions, SamplingOptions, GenerateOptions, ConstraintOptions, ReasoningOptions)
+GROUPS = (
+    ServeOptions,
+    FetchOptions,
+    LoadOptions,
+    SamplingOptions,
+    GenerateOptions,
+    ConstraintOptions,
+    ReasoningOptions,
+)
+START = "start"
 RUN = "run"  # the subcommand that has no name on the command line
 
 
@@ -29,6 +39,8 @@ class _Serve(click.Group):
         """Send everything that is no subcommand to `run`, in our own words."""
         if not arguments or arguments[0] not in set(self.commands) - {RUN}:
             arguments = [RUN, *ours(arguments)]
+        elif arguments[0] == START:
+            arguments = [START, *ours(arguments[1:])]
         return super().parse_args(context, arguments)
 
     def get_help(self, context: click.Context) -> str:
@@ -87,10 +99,9 @@ def run(**given: Any) -> None:
 
     Example:  pacos serve storyteller --port 8080
     """
-    serving, opening, defaults = groups_of(given)
-    names = [*given["models"], *([given["model_option"]] if given["model_option"] is not None else [])]
+    serving, fetch, opening, defaults = groups_of(given)
     run_server(
-        names,
+        brought_models(_names(given), fetch),
         serving,
         opening,
         given["chat_template"],
@@ -99,13 +110,13 @@ def run(**given: Any) -> None:
     )
 
 
-def groups_of(given: dict[str, Any]) -> tuple[ServeOptions, LoadOptions, dict[str, Any]]:
-    """How to serve and to open models, and what was said of answers, for requests that say nothing of them.
+def groups_of(given: dict[str, Any]) -> tuple[ServeOptions, FetchOptions, LoadOptions, dict[str, Any]]:
+    """How to serve, to get and to open models, and what was said of answers, for requests that say nothing of them.
 
     Errors: UsageError.
     """
     read_constraint_files(given)
-    serving, opening, *answering = groups_from(GROUPS, given)
+    serving, fetch, opening, *answering = groups_from(GROUPS, given)
     found = {
         one.name: value
         for group in answering
@@ -114,7 +125,25 @@ def groups_of(given: dict[str, Any]) -> tuple[ServeOptions, LoadOptions, dict[st
     }
     if given["chat_template_kwargs"] is not None:
         found["template_options"] = _object(given["chat_template_kwargs"])
-    return serving, opening, found
+    return serving, fetch, opening, found
+
+
+def _names(given: dict[str, Any]) -> list[str]:
+    return [*given["models"], *([given["model_option"]] if given["model_option"] is not None else [])]
+
+
+def brought_models(names: list[str], fetch: FetchOptions) -> list[str]:
+    """The models as they can be opened; those that are not here are pulled if that is wanted. Errors: as `brought`."""
+    from pacos.cli.missing import brought
+    from pacos.server.model_file import name_and_place
+
+    if fetch.hf_file and len(names) != 1:
+        raise UsageError("--hf-file is given, and not exactly one model", hint="give --hf-repo org/name too")
+    found = []
+    for one in names:
+        name, place = name_and_place(one)
+        found.append(f"{name}={brought(place, fetch)}" if name else brought(place, fetch))
+    return found
 
 
 def _object(text: str) -> dict[str, Any]:
@@ -188,7 +217,7 @@ def specs_of(
     return specs
 
 
-@command.command("start", context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
+@command.command(START, context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
 @click.option("--wait", default=60.0, show_default=True, metavar="SECONDS", help="How long it may take to listen.")
 @click.pass_context
 def start(context: click.Context, wait: float) -> None:
@@ -198,9 +227,10 @@ def start(context: click.Context, wait: float) -> None:
     """
     from pacos.server import background
 
-    arguments = ours(list(context.args))
+    arguments = list(context.args)
     given = run.make_context(RUN, list(arguments)).params  # what cannot be read is said here, not in a log
-    groups_of(given)
+    _, fetch, _, _ = groups_of(given)
+    brought_models(_names(given), fetch)  # nobody can answer a question later
     found = background.start(arguments, wait)
     click.echo(f"serving at {found.url} (pid {found.pid}); the log is {background.log_path()}")
 

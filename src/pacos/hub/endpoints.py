@@ -12,6 +12,7 @@ from pacos.settings import places
 HUGGING_FACE = "https://huggingface.co"
 OLLAMA = "https://registry.ollama.ai"
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
+OFFLINE = ("PACOS_OFFLINE", "HF_HUB_OFFLINE")
 _TRUE = {"1", "true", "yes", "on"}
 
 
@@ -37,10 +38,15 @@ def hub_token() -> str:
         return ""
 
 
+def offline() -> str:
+    """What says that no machine is to be asked: the name of a variable; "" where nothing does."""
+    return next((name for name in OFFLINE if os.environ.get(name, "").lower() in _TRUE), "")
+
+
 def check_online() -> None:
     """Errors: UsageError when the user wants no machine to be asked."""
-    if os.environ.get("HF_HUB_OFFLINE", "").lower() in _TRUE:
-        raise UsageError("HF_HUB_OFFLINE is set, so nothing is downloaded", hint="unset it")
+    if name := offline():
+        raise UsageError(f"{name} is set, so nothing is downloaded", hint="unset it")
 
 
 def origin(url: str) -> tuple[str, str, int | None]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from pacos.errors import FormatError, ModelNotFound
 from pacos.hub.adopt import CONFIG_NAME, PARAMS_NAME
 from pacos.hub.hub_cache import repos
-from pacos.hub.spelling import hub_name
+from pacos.hub.spelling import HubName, hub_name, is_elsewhere
 from pacos.hub.store import BUNDLED, Preset, Store, StoredModel, files_of, is_path
 from pacos.settings.places import hub_folder
 
@@ -81,10 +81,10 @@ def _model_folder(folder: Path) -> Path:
 
 def _not_found(text: str, path: Path) -> ModelNotFound:
     shown = text if len(text) <= 200 else f"{text[:200]}..."
-    wanted = hub_name(text)
+    if is_elsewhere(text):
+        return ModelNotFound(f"no model {shown!a} in the store", hint=f"`pacos pull {shown}` downloads it")
+    wanted = of_hub(text)
     stored = [model.name for model in Store().models()]
-    if wanted is not None and text.endswith(_ENDINGS) and wanted.repo not in repos(hub_folder()):
-        wanted = None  # rather a path
     near = difflib.get_close_matches(text[:200], [*sorted(BUNDLED), *stored], 3)
     try:
         if path.parent.is_dir():
@@ -105,6 +105,13 @@ def _not_found(text: str, path: Path) -> ModelNotFound:
     if not near and _OLLAMA_NAME.fullmatch(text):
         nearest = f"`pacos pull ollama:{text}` looks in Ollama's registry; "
     return ModelNotFound(f"no model file, folder or name {shown!a}", hint=nearest + _known())
+
+
+def of_hub(text: str) -> HubName | None:
+    """The model of a hub that a text means; None for another text, and for one that is rather a path."""
+    wanted = hub_name(text)
+    is_file = wanted is not None and text.endswith(_ENDINGS)
+    return None if wanted is None or (is_file and wanted.repo not in repos(hub_folder())) else wanted
 
 
 def _known() -> str:

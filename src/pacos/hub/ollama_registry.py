@@ -14,7 +14,7 @@ from pacos.hub.download import Content, check_room, download
 from pacos.hub.entries import changing, find_entry, inside, write_entry
 from pacos.hub.ollama_layers import MANIFEST_BYTES_MAX, Layer, entry_of, read_manifest
 from pacos.hub.pull import Progress, Pulled, silent
-from pacos.hub.spelling import checked_name
+from pacos.hub.spelling import OLLAMA_START, checked_name
 from pacos.hub.web import Refused, Web
 from pacos.settings import places
 
@@ -22,39 +22,54 @@ _LIBRARY = "library"  # the owner of names without one
 _LATEST = "latest"
 
 
-def pull_ollama(
-    text: str, progress: Progress = silent, *, alias: str = "", force: bool = False
-) -> tuple[Pulled, list[str]]:
-    """Fetch NAME[:TAG] or OWNER/NAME[:TAG], and keep it under that name; notes tell what of it is not used.
+class OllamaPull:
+    """A pull of NAME[:TAG] or OWNER/NAME[:TAG] from the registry, before anything but its list of files is fetched.
 
-    Errors: UsageError for what is no such name; ModelNotFound; DownloadError; UnsupportedModel; CapacityError.
+    Errors: UsageError for what is no such name; ModelNotFound; DownloadError; UnsupportedModel.
     """
-    owner, name, tag = _parts(text)
-    shown = (f"{owner}/{name}" if owner != _LIBRARY else name) + f":{tag}"
-    kept = checked_name(alias or shown)
-    before = find_entry(kept)
-    if before is not None and before.source != f"ollama:{shown}" and not force:
-        raise UsageError(f"there is another model {kept}", hint="choose another --alias, or --force to replace it")
-    start = f"{endpoints.ollama_registry()}/v2/{owner}/{name}"
-    with Web() as web:
-        layers = _asked(web, f"{start}/manifests/{tag}", shown)
+
+    def __init__(self, text: str, *, alias: str = "", force: bool = False) -> None:
+        owner, name, tag = _parts(text)
+        self.shown = (f"{owner}/{name}" if owner != _LIBRARY else name) + f":{tag}"
+        self.name = checked_name(alias or self.shown)
+        before = find_entry(self.name)
+        if before is not None and before.source != f"{OLLAMA_START}{self.shown}" and not force:
+            raise UsageError(
+                f"there is another model {self.name}", hint="choose another --alias, or --force to replace it"
+            )
+        self._start = f"{endpoints.ollama_registry()}/v2/{owner}/{name}"
+        self._force = force
+        with Web() as web:
+            self._layers = _asked(web, f"{self._start}/manifests/{tag}", self.shown)
+
+    @property
+    def bytes(self) -> int:
+        """What its files take."""
+        return sum(layer.bytes for layer in self._layers)
+
+    def run(self, progress: Progress = silent) -> tuple[Pulled, list[str]]:
+        """Fetch it, and keep it under its name; notes tell what of it is not used.
+
+        Errors: DownloadError; CapacityError when the disk has no room; FormatError.
+        """
         blobs = places.blobs_folder()
-        if force:
-            for layer in layers:
+        if self._force:
+            for layer in self._layers:
                 (blobs / layer.file_name).unlink(missing_ok=True)
-        missing = [layer for layer in layers if not (blobs / layer.file_name).is_file()]
-        check_room(blobs, sum(layer.bytes for layer in missing), shown)
-        done, total = 0, sum(layer.bytes for layer in layers)
-        for layer in layers:
-            _fetch(web, start, layer, shown, progress, (done, total))
-            done += layer.bytes
-    weights = blobs / next(layer for layer in layers if layer.kind == "model").file_name
-    open_archive(weights).close()
-    entry, notes = entry_of(kept, layers, blobs, inside(weights), f"ollama:{shown}")
-    entry = replace(entry, blobs=tuple(layer.file_name for layer in layers))
-    with changing():
-        write_entry(entry)
-    return Pulled(kept, weights, tuple(blobs / layer.file_name for layer in layers)), notes
+        missing = [layer for layer in self._layers if not (blobs / layer.file_name).is_file()]
+        check_room(blobs, sum(layer.bytes for layer in missing), self.shown)
+        done = 0
+        with Web() as web:
+            for layer in self._layers:
+                _fetch(web, self._start, layer, self.shown, progress, (done, self.bytes))
+                done += layer.bytes
+        weights = blobs / next(layer for layer in self._layers if layer.kind == "model").file_name
+        open_archive(weights).close()
+        entry, notes = entry_of(self.name, self._layers, blobs, inside(weights), f"{OLLAMA_START}{self.shown}")
+        entry = replace(entry, blobs=tuple(layer.file_name for layer in self._layers))
+        with changing():
+            write_entry(entry)
+        return Pulled(self.name, weights, tuple(blobs / layer.file_name for layer in self._layers)), notes
 
 
 def _parts(text: str) -> tuple[str, str, str]:

@@ -16,6 +16,7 @@ _QUANT = re.compile(
     r"(?:^|[-._])((?:UD-)?(?:I?Q[1-8](?:_[A-Z0-9]+)*|TQ[12]_0|B?F16|FP16|FP?32|MXFP4(?:_MOE)?|NVFP4))$", re.IGNORECASE
 )
 HUB_STARTS = ("hf.co/", "huggingface.co/", "hf:")
+OLLAMA_START = "ollama:"  # of names of its registry
 _SLASHES = "\u2044\u2215\u2216\u29f5\u29f8\u29f9\uff0f\uff3c"  # what looks like a slash
 _PARTS_MAX = 40
 _PATH_BYTES_MAX = 255  # of one part
@@ -60,6 +61,11 @@ def hub_name(text: str) -> HubName | None:
     if quant.lower().endswith(".gguf"):
         return HubName(f"{owner}/{name}", file=quant)
     return HubName(f"{owner}/{name}", "" if quant == "latest" else quant, file)
+
+
+def is_elsewhere(text: str) -> bool:
+    """Whether a text says by its form that a model comes from a registry or a plain address, and from which."""
+    return text.startswith((OLLAMA_START, "https://", "http://"))
 
 
 def relative_path(text: object) -> str:

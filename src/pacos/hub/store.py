@@ -15,7 +15,7 @@ from pacos.formats import open_archive
 from pacos.hub.entries import Entry, all_entries, find_entry
 from pacos.hub.file_types import FILE_TYPE_KEY, file_type_name
 from pacos.hub.hub_cache import HubModel, hub_models, repos
-from pacos.hub.spelling import HubName, hub_name, quant_of, shard_of
+from pacos.hub.spelling import HubName, hub_name, is_elsewhere, quant_of, shard_of
 from pacos.settings import GenerateOptions, LoadOptions, SamplingOptions, places, read
 
 DEFAULTS = (SamplingOptions, GenerateOptions, LoadOptions)  # what a name may give its model
@@ -149,6 +149,8 @@ class Store:
             return StoredModel(text, path, (path,), owned=False, source="bundled")
         if (entry := find_entry(text)) is not None:
             return self._named(entry, depth)
+        if is_elsewhere(text):
+            return self._by_source(text)
         if (wanted := hub_name(text)) is not None:
             root = places.hub_folder()
             for repo in (one for one in repos(root) if one.lower() == wanted.repo.lower()):
@@ -156,6 +158,11 @@ class Store:
                     return _from_hub(model)
             return None
         return None if "/" in text else self._by_file(text)
+
+    def _by_source(self, text: str) -> StoredModel | None:
+        """The model that was pulled as that text."""
+        wanted = (text, f"{text}:latest") if "://" not in text else (text.partition("?")[0],)
+        return next((self._named(entry, 0) for entry in self.entries if entry.path and entry.source in wanted), None)
 
     def _by_file(self, text: str) -> StoredModel | None:
         wanted = text.lower().removesuffix(".gguf")

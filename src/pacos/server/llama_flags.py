@@ -19,7 +19,7 @@ _TRUE = {"1", "on", "true", "enabled", "yes"}
 
 @dataclass(frozen=True, slots=True)
 class LlamaFlag:
-    """One of llama-server's arguments: `kind` is same, none or refuse, `word` our flag or the reason.
+    """One of llama-server's arguments: `kind` is same, pull, none or refuse, `word` our flag or the reason.
 
     `arguments` are how many follow it; `optional` when the one may be left out.
     """
@@ -90,6 +90,8 @@ def _add(one: LlamaFlag, flag: str, values: list[str], found: list[str], notes: 
             found += [one.word, *values]
         elif "=" not in one.word:  # else it is off anyway
             found += [f"--no-{one.word[2:]}", *values]
+    elif one.kind == "pull":
+        found += [one.word, *values, "--pull"]
     elif one.kind == "none" or _is_off(flag):
         notes.append(f"{flag} has no effect: {one.word}")
     else:

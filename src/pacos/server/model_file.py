@@ -54,14 +54,18 @@ def spec_of(model: str, options: LoadOptions, **more: Any) -> ModelSpec:
 
     Errors: UsageError for an empty name, ModelNotFound or FormatError when nothing is there.
     """
-    name, equals, path = model.partition("=")
-    if not equals or "/" in name:  # a path may hold the sign
-        path, name = model, ""
+    name, path = name_and_place(model)
     found = find(path)
     stem = _PART.sub("", found.path.stem)
     name = _named(name or (path if found.named or not path.strip("./") else stem))
     place = path if found.named else str(found.path)
     return ModelSpec(name, place, options=with_preset(options, found), **more)
+
+
+def name_and_place(model: str) -> tuple[str, str]:
+    """The name, "" where none is given, and the path or the name in the store of a model on a command line."""
+    name, equals, path = model.partition("=")
+    return (name, path) if equals and "/" not in name else ("", model)  # a path may hold the sign
 
 
 def with_preset(options: LoadOptions, found: StoredModel) -> LoadOptions:

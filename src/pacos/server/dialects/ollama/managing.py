@@ -14,7 +14,7 @@ from starlette.types import ASGIApp
 from pacos.errors import Cancelled, UsageError
 from pacos.hub import naming, upkeep
 from pacos.hub.modelfile import Modelfile, entry_from, read_modelfile
-from pacos.hub.ollama_registry import pull_ollama
+from pacos.hub.ollama_registry import OllamaPull
 from pacos.hub.pull import HubPull, Progress, Wish
 from pacos.hub.spelling import HUB_STARTS, hub_name
 from pacos.server.call import Call
@@ -207,7 +207,7 @@ def _pulling(text: str) -> Callable[[Progress], object]:
         if "://" in text or text.count("/") > 1 or ("." in text.partition("/")[0] and "/" in text):
             problem = f"{text[:100]!a} names another machine"
             raise RequestError(problem, field="model", code="invalid_value", hint="give NAME:TAG, or hf.co/ORG/NAME")
-        return lambda progress: pull_ollama(text, progress)
+        return lambda progress: OllamaPull(text).run(progress)
     wanted = hub_name(text)
     if wanted is None:
         hint = "give hf.co/ORG/NAME:QUANT"
