@@ -29,7 +29,7 @@ import race_runs
 
 GROWTH_MB = 16.0  # from the first quarter to the last: fragments, caches of texts
 WORDS = "the dog and the girl went to the big garden to see a red bird that could sing about the sun".split()
-PLACES = ("--parallel", "2", "--ctx-size", "512", "--queue-size", "64", "--write-timeout", "3", "--metrics")
+PLACES = ("--parallel", "2", "--ctx-size", "512", "--queue-size", "64", "--write-timeout", "30", "--metrics")
 
 
 @dataclass
@@ -192,12 +192,12 @@ async def soak(port: int, pid: int, options: argparse.Namespace) -> list[str]:
     found = Found()
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=8)
     async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=120, limits=limits) as client:
-        before = pages(await settled(client, 10))
+        before = pages(await settled(client, 60))
         end = time.monotonic() + 60 * options.minutes
         askers = [Asker(client, port, options.seed + number, found) for number in range(options.askers)]
         watching = watch(client, pid, end, options.interval, found)
         await asyncio.gather(watching, *(asker.run(end) for asker in askers))
-        numbers = await settled(client, 30)
+        numbers = await settled(client, 60)
     print(json.dumps(dict(found.asked)))
     print("preemptions", numbers['pacos_engine_preemptions_total{model="storyteller"}'])
     return verdict(found, before, pages(numbers))

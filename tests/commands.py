@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+from patience import SECONDS
+
 import pacos
 from pacos.cli.main import main
 
 STORYTELLER = Path(pacos.__file__).parent / "data" / "storyteller.gguf"
 PROGRAM = [sys.executable, "-m", "pacos"]
-SECONDS_MAX = 60
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ def program(*arguments: object, stdin: str = "", **variables: str) -> Outcome:
         input=stdin.encode(),
         capture_output=True,
         env=environment(**variables),
-        timeout=SECONDS_MAX,
+        timeout=SECONDS,
     )
     return Outcome(done.returncode, done.stdout.decode(), done.stderr.decode())
 

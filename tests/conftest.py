@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterator
 
 import pytest
+from patience import SECONDS
 
 from pacos import log, native
 from pacos.errors import NativeError
@@ -17,6 +18,15 @@ def pytest_sessionstart(session: pytest.Session) -> None:
         native.library()
     except NativeError as error:
         pytest.exit(f"the native library is needed by the tests: {error}", returncode=3)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def clients_are_patient() -> None:
+    """A busy machine may need more than the five seconds that httpx waits for an answer: the default of all calls."""
+    from httpx._config import DEFAULT_TIMEOUT_CONFIG
+
+    for what in ("connect", "read", "write", "pool"):
+        setattr(DEFAULT_TIMEOUT_CONFIG, what, SECONDS)
 
 
 @pytest.fixture(scope="session", autouse=True)

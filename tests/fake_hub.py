@@ -19,6 +19,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from patience import SECONDS
+
 COMMIT = "c0ffee" + "0" * 34
 GATED_TOKEN = "hf_good"
 
@@ -28,14 +30,15 @@ class Fault:
     """What goes wrong with one answer.
 
     `status` with `headers` in place of the content; `cut_bytes` sent and then the connection closed; `slow_seconds`
-    between pieces; `flip` one bit; `extra` bytes behind the end; `whole` where a stretch was asked for; `moved` to
-    another address; `told` another Content-Range.
+    between pieces; no more than the first piece until the `gate` opens; `flip` one bit; `extra` bytes behind the end;
+    `whole` where a stretch was asked for; `moved` to another address; `told` another Content-Range.
     """
 
     status: int = 0
     headers: dict[str, str] = field(default_factory=dict)
     cut_bytes: int = -1
     slow_seconds: float = 0.0
+    gate: threading.Event | None = None
     flip: bool = False
     extra: bytes = b""
     whole: bool = False
@@ -238,11 +241,13 @@ class _Handler(BaseHTTPRequestHandler):
         for name, value in {"Content-Length": str(len(content) + len(fault.extra)), **headers}.items():
             self.send_header(name, value)
         self.end_headers()
-        piece_bytes = 1 << 14 if fault.slow_seconds else 1 << 18
+        piece_bytes = 1 << 14 if fault.slow_seconds or fault.gate else 1 << 18
         sends = content[: fault.cut_bytes] if fault.cut_bytes >= 0 else content + fault.extra
         for begin in range(0, len(sends), piece_bytes):
             self.wfile.write(sends[begin : begin + piece_bytes])
             self.asked.sent += len(sends[begin : begin + piece_bytes])
             time.sleep(fault.slow_seconds)
+            if fault.gate is not None:
+                fault.gate.wait(SECONDS)
         if fault.cut_bytes >= 0:
             self.close_connection = True

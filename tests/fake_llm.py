@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import math
 from array import array
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from pacos.settings.constraint import ConstraintOptions, ReasoningOptions
 from pacos.settings.embed import EmbedOptions, InputOptions
 from pacos.types import Event, PromptProgress, Timings, TokenScore, ToolCallDelta
 
+Held = bool | Callable[[str, int], bool]  # whether answers do not get their turn; by text and tokens given so far
 CONTEXT_TOKENS = 4096
 FAILING = "fail"
 
@@ -76,7 +77,7 @@ class FakeStream:
             yield Event("", progress=PromptProgress(count, 0, done, 0.01))
         limit = self._options.n_predict if self._options.n_predict >= 0 else CONTEXT_TOKENS
         for word in words:
-            while self._llm.held and not self.cancelled:  # noqa: ASYNC110
+            while self._llm.holds(self._text, self._made) and not self.cancelled:  # noqa: ASYNC110
                 await asyncio.sleep(0.005)
             await asyncio.sleep(self._llm.pace_seconds)
             if self.cancelled:
@@ -135,16 +136,19 @@ class FakeLLM:
     cache_bytes = 0
     adapters = ()
 
-    def __init__(self, path: str = "fake.gguf", pace_seconds: float = 0.0) -> None:
+    def __init__(self, path: str = "fake.gguf", pace_seconds: float = 0.0, held: Held = False) -> None:
         self.tokenizer = self.engine = self.texts = self
         self.path = Path(path)
         self.pace_seconds = pace_seconds
         self.generated = 0
         self.stalled_seconds = 0.0
         self.special: dict[str, int] = {}  # tokens by role
-        self.held = False  # nothing gets its turn
+        self.held = held
         self.streams: list[FakeStream] = []
         self.closed = False
+
+    def holds(self, text: str, made: int) -> bool:
+        return self.held if isinstance(self.held, bool) else self.held(text, made)
 
     def tokenize(self, text: str | bytes, add_special: bool = True, parse_special: bool = False) -> list[int]:
         return list(text.encode() if isinstance(text, str) else text)
@@ -263,11 +267,12 @@ def fake_spec(name: str = "fake", **more: Any) -> ModelSpec:
 class FakeModels:
     """Opens fake models and remembers them."""
 
-    def __init__(self, pace_seconds: float = 0.0) -> None:
+    def __init__(self, pace_seconds: float = 0.0, held: Held = False) -> None:
         self.pace_seconds = pace_seconds
+        self.held = held
         self.opened: dict[str, FakeLLM] = {}
 
     def open(self, spec: ModelSpec) -> FakeLLM:
         """Open the model of a spec."""
-        self.opened[spec.name] = FakeLLM(spec.path, self.pace_seconds)
+        self.opened[spec.name] = FakeLLM(spec.path, self.pace_seconds, self.held)
         return self.opened[spec.name]

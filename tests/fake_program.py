@@ -17,6 +17,8 @@ from collections.abc import Sequence as TokenList
 from types import SimpleNamespace
 from typing import Any
 
+from patience import SECONDS
+
 from pacos.engine.context import Window
 from pacos.engine.engine import Engine
 from pacos.engine.sampler import Sampler, SamplerScratch
@@ -81,7 +83,10 @@ class FakePages:
 
 
 class FakeProgram:
-    """Faults to order: a token that makes the step raise, one that makes logits NaN; `gate` holds steps back."""
+    """Faults to order: a token that makes the step raise, one that makes logits NaN; `gate` holds steps back.
+
+    The step of number `hold_at` closes the gate, and tells so by `held`.
+    """
 
     bytes = 0
 
@@ -93,11 +98,16 @@ class FakeProgram:
         self.raise_token = self.nan_token = -1
         self.gate = threading.Event()
         self.gate.set()
+        self.hold_at = -1
+        self.held = threading.Event()
         self.stepped = threading.Semaphore(0)
         self.closed = False
         self.cancelled = threading.Event()
 
     def run(self, step: Step) -> memoryview:
+        if len(self.steps) == self.hold_at and not self.held.is_set():
+            self.gate.clear()
+            self.held.set()
         self.gate.wait()
         assert not self.closed
         assert 1 <= len(step.tokens) <= self.max_tokens
@@ -202,7 +212,7 @@ class Toy:
 
     def settled(self) -> None:
         """Wait until nothing runs, then prove that every page and every slot came back."""
-        scheduler, deadline = self.engine._scheduler, time.monotonic() + 5
+        scheduler, deadline = self.engine._scheduler, time.monotonic() + SECONDS
         while True:  # the engine's thread may be between a sequence's end and the return of its pages
             try:
                 assert scheduler.idle

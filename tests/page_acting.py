@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from patience import SECONDS
 from playwright.sync_api import expect
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-PATIENCE_MS = 15_000  # on machines that do much else
 # Answers that do not end by themselves: the bundled model is too quick to be stopped otherwise.
 ENDLESS = json.dumps({"options": {"ignore_eos": True, "context_policy": "shift"}})
 
@@ -99,8 +99,8 @@ def opened(browser: Any, url: str, **context: Any) -> Iterator[Any]:
     """A page of its own context at the server; `page.watch` says what it did."""
     preferences = context.pop("preferences", "")
     known = browser.new_context(**{"viewport": {"width": 1280, "height": 800}, "reduced_motion": "reduce", **context})
-    known.set_default_timeout(PATIENCE_MS)
-    expect.set_options(timeout=PATIENCE_MS)
+    known.set_default_timeout(1000 * SECONDS)
+    expect.set_options(timeout=1000 * SECONDS)
     page = known.new_page()
     page.watch = Watch(page, url)
     if preferences:

@@ -8,7 +8,6 @@ import re
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from itertools import pairwise
@@ -16,6 +15,7 @@ from typing import Any
 
 import httpx
 from fake_llm import FakeModels, fake_spec
+from patience import SECONDS, until
 
 from pacos.server.app import create_app
 from pacos.server.residency import Residency
@@ -51,7 +51,7 @@ def asynchronous(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[...
     return run
 
 
-async def _within(test: Awaitable[None], seconds: float = 60) -> None:
+async def _within(test: Awaitable[None], seconds: float = 4 * SECONDS) -> None:
     async with asyncio.timeout(seconds):
         await test
 
@@ -95,38 +95,32 @@ class Server:
                 self._listening.set()
         self._listening.set()
 
-    def wait_until_listening(self, seconds: float = 60) -> None:
-        assert self._listening.wait(seconds), "the server did not start"
+    def wait_until_listening(self) -> None:
+        assert self._listening.wait(SECONDS), "the server did not start"
         assert self.url, "\n".join(self.log)
 
-    def wait_until_ready(self, seconds: float = 60) -> None:
-        deadline = time.monotonic() + seconds
-        while httpx.get(f"{self.url}/health").status_code != 200:
-            assert time.monotonic() < deadline, "\n".join(self.log)
-            time.sleep(0.05)
+    def wait_until_ready(self) -> None:
+        until(lambda: httpx.get(f"{self.url}/health").status_code == 200, every=0.05)
 
-    def wait_for(self, words: str, seconds: float = 20) -> None:
+    def wait_for(self, words: str) -> None:
         """Until it logs these words."""
-        deadline = time.monotonic() + seconds
-        while not any(words in line for line in self.log):
-            assert time.monotonic() < deadline, "\n".join(self.log)
-            time.sleep(0.01)
+        until(lambda: any(words in line for line in list(self.log)))
 
-    def wait(self, seconds: float = 60) -> int:
+    def wait(self) -> int:
         """The exit code, once it ended."""
-        code = self.process.wait(seconds)
-        self._reader.join(seconds)
+        code = self.process.wait(SECONDS)
+        self._reader.join(SECONDS)
         return code
 
     def end(self) -> None:
         if self.process.poll() is None:
             self.process.terminate()
             try:
-                self.process.wait(20)
+                self.process.wait(SECONDS)
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()
-        self._reader.join(20)
+        self._reader.join(SECONDS)
         for pipe in (self.process.stdout, self.process.stderr):
             if pipe is not None:
                 pipe.close()

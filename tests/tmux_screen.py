@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 from commands import PROGRAM, environment
+from patience import SECONDS
 
-SECONDS_MAX = 40.0
 needs_tmux = pytest.mark.skipif(shutil.which("tmux") is None, reason="tmux is not installed")
 _numbers = itertools.count()
 _SETTINGS = "set -g status off\nset -g escape-time 0\nset -g history-limit 20000\n"
@@ -53,7 +53,7 @@ class TmuxScreen:
 
     def until(self, wanted: str | Callable[[str], bool]) -> str:
         """Wait until the screen shows a text, or is as it should be."""
-        deadline = time.monotonic() + SECONDS_MAX
+        deadline = time.monotonic() + SECONDS
         while True:
             seen = self.shown()
             if wanted in seen if isinstance(wanted, str) else wanted(seen):
@@ -71,7 +71,7 @@ class TmuxScreen:
         return int(re.findall(r"ended with (\d+)", seen)[-1])
 
     def _tmux(self, *arguments: str) -> str:
-        done = subprocess.run(["tmux", "-L", self._server, *arguments], capture_output=True, text=True, timeout=30)
+        done = subprocess.run(["tmux", "-L", self._server, *arguments], capture_output=True, text=True, timeout=SECONDS)
         assert done.returncode == 0, done.stderr
         return done.stdout
 
@@ -90,7 +90,7 @@ def tmux_screen(*arguments: str, columns: int = 80, rows: int = 24, **variables:
     start = ["tmux", "-L", server, "-u", "-f", str(folder / "tmux.conf"), "new-session", "-d", *size]
     command = _PROGRAM.format(pid_file=shlex.quote(str(pid_file)), program=shlex.join([*PROGRAM, *arguments]))
     try:
-        subprocess.run([*start, command], env=given, check=True, timeout=30)
+        subprocess.run([*start, command], env=given, check=True, timeout=SECONDS)
         yield TmuxScreen(server, pid_file)
     finally:
-        subprocess.run(["tmux", "-L", server, "kill-server"], capture_output=True, timeout=30)
+        subprocess.run(["tmux", "-L", server, "kill-server"], capture_output=True, timeout=SECONDS)

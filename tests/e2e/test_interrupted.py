@@ -8,62 +8,65 @@ import random
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import llama_builder
 import pytest
 from commands import PROGRAM, STORYTELLER, environment, here
+from patience import SECONDS
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(os.name != "posix", reason="signals and limits of POSIX")]
 KILLS = 20
 FORKS = """
-import json, os, sys, time
+import json, os, signal, sys, time
 from pacos.cli.main import main
 from pacos.formats import atomic
 from pacos.hub import convert, edit, parts, quantize, weights
-whole = atomic.os.fsync
-atomic.os.fsync = lambda fd: (time.sleep(0.05), whole(fd))
-for line in sys.stdin:
+def slowly(fd):
+    end = 2 * time.process_time()
+    while time.process_time() < end:
+        pass
+atomic.os.fsync = slowly
+for text in sys.stdin:
+    line, moment = json.loads(text)
     child = os.fork()
     if child == 0:
-        main(json.loads(line))
-    print(child, flush=True)
-    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+        signal.setitimer(signal.ITIMER_PROF, moment)
+        main(line)
+    _, status, used = os.wait4(child, 0)
+    print(json.dumps([os.waitstatus_to_exitcode(status), used.ru_utime + used.ru_stime]), flush=True)
 """
 
 
 class Forks:
-    """Runs commands in children of a process that has imported everything, so that all their time is work."""
+    """Runs commands in children of a process that has imported everything, so that all their time is work.
+
+    Before what is written is complete they compute idly as long as it took to come there. Moments are processor time
+    of theirs: what else the machine does changes nothing. The signal of that timer ends a process as a kill does. No
+    disk is waited for.
+    """
 
     def __init__(self) -> None:
         self.process = subprocess.Popen(
             [sys.executable, "-c", FORKS], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment()
         )
 
-    def begin(self, line: list[str]) -> int:
-        """Start a command; gives its process."""
+    def run(self, line: list[str], moment: float = 0.0) -> tuple[int, float]:
+        """Run a command, which ends at that moment; its exit code, below 0 for a signal, and the seconds it used."""
         assert self.process.stdin is not None
-        self.process.stdin.write(json.dumps(line) + "\n")
-        self.process.stdin.flush()
-        return self._number()
-
-    def _number(self) -> int:
         assert self.process.stdout is not None
-        return int(self.process.stdout.readline())
-
-    def end(self) -> int:
-        """Wait for the command; gives its exit code, below 0 for a signal."""
-        return self._number()
+        self.process.stdin.write(json.dumps([line, moment]) + "\n")
+        self.process.stdin.flush()
+        code, seconds = json.loads(self.process.stdout.readline())
+        return int(code), float(seconds)
 
 
 @pytest.fixture(scope="module")
 def forks() -> Iterator[Forks]:
     made = Forks()
     yield made
-    made.process.communicate("", timeout=60)
+    made.process.communicate("", timeout=SECONDS)
 
 
 @pytest.fixture(scope="module")
@@ -92,19 +95,14 @@ def test_a_kill_at_any_moment_leaves_the_old_file_or_the_new_one(
     line = COMMANDS[command](model, out)
     old = STORYTELLER.read_bytes()
     out.write_bytes(old)
-    start = time.monotonic()
-    forks.begin(line)
-    assert forks.end() == 0
-    seconds = time.monotonic() - start
+    code, seconds = forks.run(line)
+    assert code == 0
     new, moments, killed, halves = out.read_bytes(), random.Random(command), 0, 0
     assert new != old
     for _ in range(KILLS):
         out.write_bytes(old)
-        child = forks.begin(line)
-        time.sleep(moments.uniform(0, seconds))
-        with suppress(ProcessLookupError):
-            os.kill(child, signal.SIGKILL)
-        killed += forks.end() == -signal.SIGKILL
+        code, _ = forks.run(line, moments.uniform(0.001, seconds))
+        killed += code == -signal.SIGPROF
         assert out.read_bytes() in (old, new)
         halves += len(list(tmp_path.glob(".out.gguf.*.part"))) > 0
     assert killed > KILLS // 4
@@ -126,7 +124,7 @@ def test_a_disk_without_room_keeps_what_was(command: str, model: Path, tmp_path:
         env=environment(PACOS_HOME=str(tmp_path / "home")),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=SECONDS,
         check=False,
     )
     assert done.returncode == 4, done.stderr
@@ -142,7 +140,7 @@ def test_three_at_once_leave_one_whole_file(model: Path, tmp_path: Path) -> None
     line = [*PROGRAM, *COMMANDS["quantize"](model, out)]
     processes = [subprocess.Popen(line, stderr=subprocess.PIPE, env=environment()) for _ in range(3)]
     for process in processes:
-        _, err = process.communicate(timeout=60)
+        _, err = process.communicate(timeout=SECONDS)
         assert process.returncode == 0, err
     assert here("quantize", model, tmp_path / "alone.gguf", "Q4_0").code == 0
     assert out.read_bytes() == (tmp_path / "alone.gguf").read_bytes()

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from commands import PROGRAM, SECONDS_MAX, environment, program
+from commands import PROGRAM, environment, program
+from patience import SECONDS, until
 
 pytestmark = pytest.mark.e2e
 posix = pytest.mark.skipif(os.name != "posix", reason="signals and pipes are another matter elsewhere")
@@ -56,16 +57,14 @@ def test_a_prompt_from_a_pipe() -> None:
 @posix
 def test_a_reader_that_leaves_is_no_failure() -> None:
     command = " ".join(f"'{word}'" for word in (*PROGRAM, *ENDLESS))
-    before = time.monotonic()
     done = subprocess.run(
         ["sh", "-c", f"{{ {command}; echo $? >&2; }} | head -c 100"],
         capture_output=True,
         env=environment(),
-        timeout=SECONDS_MAX,
+        timeout=SECONDS,
     )
     assert len(done.stdout) == 100
     assert done.stderr == b"0\n"
-    assert time.monotonic() - before < 20
 
 
 @posix
@@ -74,11 +73,11 @@ def test_interrupt_stops_with_what_was_generated(more: tuple[str, ...]) -> None:
     with started((*ENDLESS, *more)) as process:
         assert process.stdout is not None
         if more:
-            wait_for_work(process, 1.5)  # there is nothing to see before the end
+            wait_for_work(process)  # there is nothing to see before the end
         else:
             process.stdout.read(50)
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=20)
+        out, err = process.communicate(timeout=SECONDS)
     assert process.returncode == 130
     assert err == b""
     if more:
@@ -96,24 +95,26 @@ def test_interrupt_ends_a_wait_for_input() -> None:
         process.stdin.flush()
         wait_for_reading(process.stdin.fileno())
         process.send_signal(signal.SIGINT)
-        assert process.wait(timeout=20) == 130
+        assert process.wait(timeout=SECONDS) == 130
         assert process.stdout is not None
         assert process.stderr is not None
         assert process.stdout.read() == b""
         assert process.stderr.read() == b"\n"
 
 
-def wait_for_work(process: subprocess.Popen[bytes], seconds: float) -> None:
-    """Until a program has used so much processor time: far more than starting takes."""
-    statistics = Path(f"/proc/{process.pid}/stat")
-    if not statistics.exists():
-        time.sleep(2 * seconds)
+def wait_for_work(process: subprocess.Popen[bytes]) -> None:
+    """Until a program that opened the model computed as long again as it took to come there, and some ticks more."""
+    system = Path(f"/proc/{process.pid}")
+    if not system.exists():
+        time.sleep(10)
         return
-    ticks = seconds * os.sysconf("SC_CLK_TCK")
-    deadline = time.monotonic() + SECONDS_MAX
-    while sum(map(int, statistics.read_text().rpartition(")")[2].split()[11:13])) < ticks:
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+
+    def ticks() -> int:
+        return sum(map(int, (system / "stat").read_text().rpartition(")")[2].split()[11:13]))
+
+    until(lambda: "storyteller" in (system / "maps").read_text())
+    opened = ticks()
+    until(lambda: ticks() > 2 * opened + 50)
 
 
 def wait_for_reading(fd: int) -> None:
@@ -122,10 +123,7 @@ def wait_for_reading(fd: int) -> None:
     import struct
     import termios
 
-    deadline = time.monotonic() + SECONDS_MAX
-    while struct.unpack("i", fcntl.ioctl(fd, termios.FIONREAD, bytes(4)))[0]:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    until(lambda: not struct.unpack("i", fcntl.ioctl(fd, termios.FIONREAD, bytes(4)))[0])
 
 
 @posix
@@ -138,7 +136,7 @@ def test_a_full_disk_is_told() -> None:
             stdout=full,
             stderr=subprocess.PIPE,
             env=environment(),
-            timeout=SECONDS_MAX,
+            timeout=SECONDS,
         )
     assert done.returncode == 4
     assert done.stderr == b"error: No space left on device; free some space\n"
@@ -153,7 +151,7 @@ def test_closed_streams(closed: str, code: int) -> None:
         stdin=subprocess.DEVNULL,
         capture_output=True,
         env=environment(),
-        timeout=SECONDS_MAX,
+        timeout=SECONDS,
     )
     assert done.returncode == code
     assert b"Traceback" not in done.stderr
@@ -162,7 +160,7 @@ def test_closed_streams(closed: str, code: int) -> None:
 def test_several_programs_at_once() -> None:
     expected = program(*STORY, "-n", "40").out.encode()
     processes = [started((*STORY, "-n", "40")) for _ in range(3)]
-    assert [process.communicate(timeout=SECONDS_MAX)[0] for process in processes] == [expected] * 3
+    assert [process.communicate(timeout=SECONDS)[0] for process in processes] == [expected] * 3
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
@@ -171,7 +169,7 @@ def test_every_encoding_can_be_written(encoding: str) -> None:
         [*PROGRAM, "tokenize", "storyteller", "--json", "naïve 😀"],
         capture_output=True,
         env=environment(PYTHONIOENCODING=encoding),
-        timeout=SECONDS_MAX,
+        timeout=SECONDS,
     )
     assert done.returncode == 0
     assert "".join(json.loads(done.stdout)["pieces"][:3]).startswith("na")
@@ -191,7 +189,7 @@ def test_numpy_is_not_imported(command: str) -> None:
         input=b"Hello\n",
         capture_output=True,
         env=environment(),
-        timeout=SECONDS_MAX,
+        timeout=SECONDS,
     )
     assert (done.returncode, done.stderr) == (0, b"")
     assert done.stdout
@@ -203,7 +201,7 @@ def test_a_script_that_closes_nothing_ends() -> None:
         "streams = [llm.stream('Once', ignore_eos=True, seed=seed) for seed in range(4)]\n"
         "print([next(stream).text for stream in streams])"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, env=environment(), timeout=SECONDS_MAX)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, env=environment(), timeout=SECONDS)
     assert (done.returncode, done.stderr) == (0, b"")
 
 
@@ -214,12 +212,12 @@ def test_a_fault_inside_is_one_line() -> None:
         "pacos.llm.load = broken; main(['run', '-p', 'x'])"
     )
     command = [sys.executable, "-c", code]
-    done = subprocess.run(command, capture_output=True, env=environment(), timeout=SECONDS_MAX, text=True)
+    done = subprocess.run(command, capture_output=True, env=environment(), timeout=SECONDS, text=True)
     assert done.returncode == 70
     assert "RuntimeError" in done.stderr
     assert done.stderr.count("\n") == 1
     asked = subprocess.run(
-        command, capture_output=True, env=environment(PACOS_TRACEBACK="1"), timeout=SECONDS_MAX, text=True
+        command, capture_output=True, env=environment(PACOS_TRACEBACK="1"), timeout=SECONDS, text=True
     )
     assert "Traceback" in asked.stderr
 
@@ -227,10 +225,10 @@ def test_a_fault_inside_is_one_line() -> None:
 @posix
 def test_sigterm_leaves_no_part(tmp_path: Path) -> None:
     process = started(["bench", str(tmp_path / "m.gguf"), "--make", "1b"])
-    deadline = time.monotonic() + SECONDS_MAX
+    deadline = time.monotonic() + SECONDS
     while not any(tmp_path.iterdir()) and time.monotonic() < deadline:
         time.sleep(0.02)
     process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=SECONDS_MAX)
+    process.communicate(timeout=SECONDS)
     assert process.returncode == 143
     assert not any(tmp_path.iterdir())

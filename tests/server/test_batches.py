@@ -223,7 +223,7 @@ async def test_cancel_keeps_what_was_answered() -> None:
     async with client_of(models=models) as client:
         await client.post(TEXT, json={"prompt": "x"})
         requests = [line(str(number), {"prompt": "x" if number < 4 else "one two"}) for number in range(40)]
-        models.opened["fake"].pace_seconds = 0.01
+        models.opened["fake"].held = lambda text, made: text != "x" and made > 0
         begun = await begin(client, requests)
         while (await client.get(f"/v1/batches/{begun['id']}")).json()["request_counts"]["completed"] < 4:  # noqa: ASYNC110
             await asyncio.sleep(0.005)
@@ -253,7 +253,8 @@ async def test_expiry_tells_what_was_not_answered() -> None:
 @asynchronous
 async def test_restart_goes_on() -> None:
     requests = [line(str(number), {"prompt": f"word {number}"}) for number in range(60)]
-    async with client_of(models=FakeModels(0.005)) as client:
+    held = {f"word {number}" for number in range(10, 60)}
+    async with client_of(models=FakeModels(held=lambda text, _: text in held)) as client:
         begun = await begin(client, requests)
         while (await client.get(f"/v1/batches/{begun['id']}")).json()["request_counts"]["completed"] < 10:  # noqa: ASYNC110
             await asyncio.sleep(0.005)

@@ -21,7 +21,6 @@ import json
 import re
 import socket
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -30,6 +29,7 @@ import httpx
 import pytest
 from catalogue import ROWS
 from fake_llm import FakeModels, fake_spec
+from patience import SECONDS, soon
 from serving import asynchronous, client_of, served
 
 from pacos.hub.names import resolve
@@ -46,7 +46,7 @@ ELSEWHERE = {"B-34", "B-35", "N-10", "N-11", "N-12", "N-13", "H-24", "D-06", "D-
 def client() -> Iterator[httpx.Client]:
     with served("storyteller", "--parallel", "4") as server:
         server.wait_until_ready()
-        with httpx.Client(base_url=server.url, timeout=60) as made:
+        with httpx.Client(base_url=server.url, timeout=SECONDS / 2) as made:
             yield made
             canary = made.post("/completion", json={"prompt": "Once", "n_predict": 3, "temperature": 0})
             assert canary.json()["tokens_predicted"] == 3, "it answers still"
@@ -55,11 +55,9 @@ def client() -> Iterator[httpx.Client]:
 @pytest.mark.parametrize(("path", "body", "status", "said"), ROWS.values(), ids=ROWS)
 def test_row(client: httpx.Client, path: str, body: Any, status: int, said: str) -> None:
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
-    began = time.monotonic()
     reply = client.post(path, content=data, headers={"Content-Type": "application/json"})
     assert reply.status_code == status, reply.text[:500]
     assert said in reply.text
-    assert time.monotonic() - began < 10
     if status >= 400:
         assert reply.json()["error"]
         assert len(reply.text) < 1000
@@ -145,26 +143,29 @@ async def test_n_09_health_tells_of_draining_and_of_a_stall() -> None:
 @asynchronous
 async def test_h_15_body_that_trickles_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(guard, "_BODY_GRACE_SECONDS", 0.2)
+    whole = b'{"prompt": "x"}' + b" " * 100_000
+    places = [0]
 
     async def trickle():
-        for byte in b'{"prompt": "x"}' + b" " * 1000:
+        for place, byte in enumerate(whole):
+            places.append(place)
             yield bytes([byte])
             await asyncio.sleep(0.02)
 
     async def brisk():
+        yield b" " * (1024 * 60)  # a minute's
         for _ in range(20):
-            yield b" " * 1024
+            yield b" "
             await asyncio.sleep(0.02)
         yield b'{"prompt": "x"}'
 
     async with client_of() as client:
-        began = time.monotonic()
         slow, good = await asyncio.gather(
             asyncio.gather(*(client.post("/completion", content=trickle()) for _ in range(50))),
             client.post("/completion", content=brisk()),
         )
-        assert time.monotonic() - began < 5
     assert {reply.status_code for reply in slow} == {408}
+    assert max(places) < len(whole) - 1, "refused long before its end"
     assert "too slowly" in slow[0].json()["error"]["message"]
     assert good.status_code == 200
 
@@ -215,14 +216,14 @@ async def test_d_03_client_that_leaves_while_it_waits_is_never_computed() -> Non
         assert (await client.post("/completion", json={"prompt": "x"})).status_code == 200
         models.opened["fake"].held = True
         waiting = asyncio.ensure_future(client.post("/completion", json={"prompt": "y"}))
-        while len(models.opened["fake"].streams) < 2:  # noqa: ASYNC110
-            await asyncio.sleep(0.001)
+        await soon(lambda: len(models.opened["fake"].streams) >= 2)
         waiting.cancel()
         await asyncio.gather(waiting, return_exceptions=True)
+        left = models.opened["fake"].streams[1]
+        await soon(lambda: left.closed)
         models.opened["fake"].held = False
-        await asyncio.sleep(0.05)
-    left = models.opened["fake"].streams[1]
-    assert left.closed and not left.started
+        await asyncio.sleep(0.05)  # time in which it could begin
+    assert not left.started
 
 
 @pytest.mark.parametrize(
@@ -256,7 +257,7 @@ def test_h_19_d_11_requests_that_do_not_wait_are_answered_in_order(client: httpx
         for path, body in heads
     )
     url = client.base_url
-    with socket.create_connection((url.host, url.port), timeout=30) as connection:
+    with socket.create_connection((url.host, url.port), timeout=SECONDS) as connection:
         connection.sendall(sent + b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
         reply = b""
         while piece := connection.recv(1 << 16):

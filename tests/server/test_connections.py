@@ -4,39 +4,34 @@ from __future__ import annotations
 
 import asyncio
 import json
+import select
 import socket
-import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from urllib.parse import urlsplit
 
 import httpx
 import pytest
+from patience import SECONDS, until
 from serving import Server, asynchronous, served
 
 CHAT = {"messages": [{"role": "user", "content": "Tell me a story."}], "ignore_eos": True}
+ENDLESS = {**CHAT, "context_policy": "shift", "max_tokens": 10**6}
 BODY = json.dumps({**CHAT, "max_tokens": 2}).encode()
 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Server]:
-    limits = ("--head-timeout", "1", "--idle-timeout", "2", "--write-timeout", "1", "--max-connections", "1200")
-    with served("storyteller", "--metrics", "--parallel", "16", *limits) as running:
-        running.wait_until_ready()
-        yield running
-
-
-@pytest.fixture
-def patient_server() -> Iterator[Server]:
     """One that gives slow clients their time: a busy machine makes them of a thousand."""
-    with served("storyteller", "--parallel", "16") as running:
+    limits = ("--head-timeout", "60", "--idle-timeout", "60", "--max-connections", "1200")
+    with served("storyteller", "--metrics", "--parallel", "16", *limits) as running:
         running.wait_until_ready()
         yield running
 
 
 def connect(server: Server) -> socket.socket:
     where = urlsplit(server.url)
-    return socket.create_connection((where.hostname, where.port), timeout=20)
+    return socket.create_connection((where.hostname, where.port), timeout=SECONDS)
 
 
 def request(body: bytes = BODY, *headers: str, start: str = "POST /v1/chat/completions HTTP/1.1") -> bytes:
@@ -141,17 +136,19 @@ def test_h_08_short_body_never_reaches_a_model(server: Server) -> None:
         assert b" 200 " not in read_all(connection)
 
 
-def test_h_14_slow_head_is_dropped(server: Server) -> None:
-    began = time.monotonic()
-    with closing(connect(server)) as connection:
-        try:
-            for byte in request()[:60]:
+def test_h_14_slow_head_is_dropped() -> None:
+    head = b"GET /health HTTP/1.1\r\nHost: localhost\r\nX-Long: " + b"x" * 600
+    with served("--head-timeout", "1") as server, closing(connect(server)) as connection:
+        said = None
+        with suppress(ConnectionError):  # where a byte was under way when it was closed
+            for byte in head:
                 connection.sendall(bytes([byte]))
-                time.sleep(0.1)
-        except OSError:
-            pass
-        assert read_all(connection) == b""
-    assert time.monotonic() - began < 4
+                if select.select([connection], [], [], 0.1)[0]:
+                    said = read_all(connection)
+                    break
+            else:
+                pytest.fail("the whole head was taken")
+        assert not said
 
 
 def test_h_20_connection_closes_after_a_refusal_with_an_unread_body(server: Server) -> None:
@@ -171,37 +168,30 @@ def test_h_21_upgrade_is_not_made(server: Server) -> None:
 def test_h_17_client_that_leaves_stops_the_engine(server: Server, stream: bool) -> None:
     before = numbers(server)["pacos_disconnects_total"]
     with closing(connect(server)) as connection:
-        connection.sendall(request(json.dumps({**CHAT, "n": 16, "stream": stream}).encode()))
+        connection.sendall(request(json.dumps({**ENDLESS, "n": 16, "stream": stream}).encode()))
         if stream:
             connection.recv(100)
         else:
-            time.sleep(0.1)
-    deadline = time.monotonic() + 5
-    while not idle(server) or numbers(server)["pacos_disconnects_total"] == before:
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+            until(lambda: not idle(server))
+    until(lambda: idle(server) and numbers(server)["pacos_disconnects_total"] > before, every=0.02)
 
 
 def test_d_05_many_clients_that_vanish(server: Server) -> None:
     for _ in range(5):
         connections = [connect(server) for _ in range(40)]
         for connection in connections:
-            connection.sendall(request(json.dumps({**CHAT, "stream": True}).encode()))
+            connection.sendall(request(json.dumps({**ENDLESS, "stream": True}).encode()))
         for connection in connections:
             connection.recv(50)
             connection.close()
-    deadline = time.monotonic() + 10
-    while not idle(server):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    until(lambda: idle(server), every=0.05)
     found = numbers(server)
     held = [value for name, value in found.items() if name.startswith('pacos_pages{model="storyteller",state="held"')]
     assert held == [0]
 
 
 @asynchronous
-async def test_h_18_a_thousand_idle_connections(patient_server: Server) -> None:
-    server = patient_server
+async def test_h_18_a_thousand_idle_connections(server: Server) -> None:
     where = urlsplit(server.url)
     idle_ones = [await asyncio.open_connection(where.hostname, where.port) for _ in range(1000)]
     try:
@@ -210,9 +200,7 @@ async def test_h_18_a_thousand_idle_connections(patient_server: Server) -> None:
                 client.post(f"{server.url}/v1/chat/completions", json={**CHAT, "max_tokens": 8}) for _ in range(144)
             ]
             replies = await asyncio.gather(*asked)
-            began = time.monotonic()
             assert (await client.get(f"{server.url}/health")).status_code == 200
-            assert time.monotonic() - began < 1
         assert {reply.status_code for reply in replies} == {200}
     finally:
         for _, writer in idle_ones:
@@ -227,3 +215,4 @@ def test_h_18_connections_over_the_limit_are_refused(server: Server) -> None:
     finally:
         for connection in connections:
             connection.close()
+        until(lambda: httpx.get(f"{server.url}/health").status_code == 200)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Awaitable, Callable
 from typing import Any
 
-from fake_llm import FakeModels, fake_spec
+from fake_llm import FakeLLM, FakeModels, fake_spec
+from patience import soon
 from serving import asynchronous, client_of
 
 from pacos.server.app import create_app
@@ -14,6 +16,13 @@ from pacos.server.residency import Residency
 from pacos.settings.serve import ServeOptions
 
 BODY = {"prompt": "one two three four five six"}
+
+
+async def begun(models: FakeModels) -> FakeLLM:
+    """The model, once it gave the first word of an answer and holds the rest and all others back."""
+    await soon(lambda: models.opened and models.opened["fake"].generated)
+    models.opened["fake"].held = True
+    return models.opened["fake"]
 
 
 @asynchronous
@@ -34,7 +43,7 @@ async def test_turn_that_does_not_come() -> None:
 
 @asynchronous
 async def test_p_01_draining_sends_the_waiting_away_and_lets_the_running_end() -> None:
-    models = FakeModels(0.02)
+    models = FakeModels(held=lambda _, made: made > 0)
     residency = Residency([fake_spec()], open_model=models.open)  # type: ignore[arg-type]
     app = create_app(residency, ServeOptions())
     from httpx import ASGITransport, AsyncClient
@@ -44,14 +53,13 @@ async def test_p_01_draining_sends_the_waiting_away_and_lets_the_running_end() -
         AsyncClient(transport=ASGITransport(app), base_url="http://127.0.0.1:8080") as client,
     ):
         running = asyncio.ensure_future(client.post("/v1/completions", json=BODY))
-        await asyncio.sleep(0.05)
-        models.opened["fake"].held = True
+        model = await begun(models)
         waiting = asyncio.ensure_future(client.post("/v1/completions", json=BODY))
-        await asyncio.sleep(0.05)
+        await soon(lambda: len(model.streams) >= 2)
         app.state.requests.drain()
         sent_away = await waiting
         late = await client.post("/v1/completions", json=BODY)
-        models.opened["fake"].held = False
+        model.held = False
         ended = await running
     assert (sent_away.status_code, sent_away.json()["error"]["code"]) == (503, "server_shutdown")
     assert (late.status_code, late.headers["connection"]) == (503, "close")
@@ -60,7 +68,7 @@ async def test_p_01_draining_sends_the_waiting_away_and_lets_the_running_end() -
 
 @asynchronous
 async def test_p_01_what_still_runs_at_the_end_hears_why() -> None:
-    models = FakeModels(0.02)
+    models = FakeModels(held=lambda _, made: made > 0)
     residency = Residency([fake_spec()], open_model=models.open)  # type: ignore[arg-type]
     app = create_app(residency, ServeOptions())
     from httpx import ASGITransport, AsyncClient
@@ -70,17 +78,32 @@ async def test_p_01_what_still_runs_at_the_end_hears_why() -> None:
         AsyncClient(transport=ASGITransport(app), base_url="http://127.0.0.1:8080") as client,
     ):
         stream = asyncio.ensure_future(client.post("/v1/completions", json={**BODY, "stream": True}))
-        await asyncio.sleep(0.06)
+        await begun(models)
         app.state.requests.cut_short()
         text = (await stream).text
     assert '"code":"server_shutdown"' in text
 
 
-class SlowClient:
-    """Takes the head and the first pieces of an answer, then nothing for a while."""
+SCOPE = {
+    "type": "http",
+    "http_version": "1.1",
+    "method": "POST",
+    "scheme": "http",
+    "path": "/v1/completions",
+    "raw_path": b"/v1/completions",
+    "query_string": b"",
+    "headers": [(b"host", b"localhost"), (b"content-type", b"application/json")],
+    "client": ("127.0.0.1", 1),
+    "server": ("127.0.0.1", 8080),
+    "state": {},
+}
 
-    def __init__(self, stall_seconds: float) -> None:
-        self.stall_seconds = stall_seconds
+
+class Client:
+    """Asks for a stream; what it does with each piece is to be said."""
+
+    def __init__(self, take: Callable[[list[bytes]], Awaitable[None]]) -> None:
+        self.take = take
         self.sent: list[bytes] = []
 
     async def receive(self) -> dict[str, Any]:
@@ -92,8 +115,7 @@ class SlowClient:
 
     async def send(self, message: dict[str, Any]) -> None:
         self.sent.append(message.get("body", b""))
-        if len(self.sent) == 4:
-            await asyncio.sleep(self.stall_seconds)
+        await self.take(self.sent)
 
 
 @asynchronous
@@ -101,33 +123,34 @@ async def test_h_16_client_that_takes_nothing_is_dropped() -> None:
     models = FakeModels()
     residency = Residency([fake_spec()], open_model=models.open)  # type: ignore[arg-type]
     app = create_app(residency, ServeOptions(slow_client_seconds=0.1))
-    scope = {
-        "type": "http",
-        "http_version": "1.1",
-        "method": "POST",
-        "scheme": "http",
-        "path": "/v1/completions",
-        "raw_path": b"/v1/completions",
-        "query_string": b"",
-        "headers": [(b"host", b"localhost"), (b"content-type", b"application/json")],
-        "client": ("127.0.0.1", 1),
-        "server": ("127.0.0.1", 8080),
-        "state": {},
-    }
-    async with app.router.lifespan_context(app), asyncio.timeout(5):
-        slow = SlowClient(3600)
-        await app(scope, slow.receive, slow.send)
+
+    async def take(sent: list[bytes]) -> None:
+        if len(sent) == 4:  # the head and the first pieces
+            await asyncio.sleep(3600)
+
+    async with app.router.lifespan_context(app):
+        slow = Client(take)
+        await app(SCOPE, slow.receive, slow.send)
         assert len(slow.sent) == 4
         assert all(stream.closed for stream in models.opened["fake"].streams)
 
 
 @asynchronous
 async def test_d_08_silent_stream_gets_comments() -> None:
-    models = FakeModels(0.12)
-    async with client_of(models=models, stream_ping_seconds=0.03) as client:
-        reply = await client.post("/v1/completions", json={"prompt": "one two", "stream": True})
-    assert reply.text.count(": keep-alive\n\n") >= 3
-    assert reply.text.endswith("data: [DONE]\n\n")
+    models = FakeModels(held=lambda _, made: made > 0)
+    residency = Residency([fake_spec()], open_model=models.open)  # type: ignore[arg-type]
+    app = create_app(residency, ServeOptions(stream_ping_seconds=0.03))
+
+    async def take(sent: list[bytes]) -> None:
+        if b"".join(sent).count(b": keep-alive\n\n") == 3:
+            models.opened["fake"].held = False
+
+    async with app.router.lifespan_context(app):
+        client = Client(take)
+        await app(SCOPE, client.receive, client.send)
+    text = b"".join(client.sent)
+    assert text.index(b"one ") < text.index(b": keep-alive") < text.rindex(b": keep-alive") < text.index(b"two ")
+    assert text.endswith(b"data: [DONE]\n\n")
 
 
 @asynchronous

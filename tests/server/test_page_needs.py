@@ -7,6 +7,7 @@ import threading
 from typing import Any
 
 from fake_llm import FakeLLM, FakeModels, fake_spec
+from patience import SECONDS
 from serving import asynchronous, client_of
 
 from pacos.errors import FormatError
@@ -75,7 +76,7 @@ async def test_models_are_opened_and_closed_when_told() -> None:
     going = threading.Event()
 
     def open_model(spec: ModelSpec) -> FakeLLM:
-        going.wait(10)
+        going.wait(SECONDS)
         return FakeLLM()
 
     specs = [fake_spec("m", ahead=False)]

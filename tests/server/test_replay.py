@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 from fake_llm import FakeModels
+from patience import soon
 from serving import asynchronous, client_of
 
 from pacos.server import replay
@@ -20,8 +21,7 @@ async def test_stream_goes_on_when_its_client_left_and_is_read_again() -> None:
     models = FakeModels(pace_seconds=0.01)
     async with client_of(models=models) as client:
         asked = asyncio.ensure_future(client.post("/v1/chat/completions", json=CHAT, headers=NAMED))
-        while not models.opened.get("fake") or not models.opened["fake"].generated:  # noqa: ASYNC110
-            await asyncio.sleep(0.001)
+        await soon(lambda: models.opened.get("fake") and models.opened["fake"].generated)
         asked.cancel()
         await asyncio.gather(asked, return_exceptions=True)
         whole = await client.get("/v1/stream", params={"conv_id": "c1"})
@@ -42,13 +42,12 @@ async def test_stream_is_stopped_or_replaced() -> None:
         assert (await client.post("/completion", json={"prompt": "x"})).status_code == 200
         models.opened["fake"].held = True
         first = asyncio.ensure_future(client.post("/v1/chat/completions", json=CHAT, headers=NAMED))
-        while len(models.opened["fake"].streams) < 2:  # noqa: ASYNC110
-            await asyncio.sleep(0.001)
+        await soon(lambda: len(models.opened["fake"].streams) >= 2)
         second = asyncio.ensure_future(client.post("/v1/chat/completions", json=CHAT, headers=NAMED))
-        await asyncio.wait_for(first, 5)
+        await first
         assert models.opened["fake"].streams[1].closed
         assert (await client.delete("/v1/stream", params={"conv_id": "c1"})).json() == {"success": True}
-        await asyncio.wait_for(second, 5)
+        await second
         assert (await client.delete("/v1/stream", params={"conv_id": "c1"})).status_code == 200
         assert (await client.get("/v1/stream", params={"conv_id": "c1"})).status_code == 404
 

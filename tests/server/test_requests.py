@@ -9,6 +9,7 @@ import sys
 import httpx
 import pytest
 from fake_llm import FakeModels
+from patience import soon
 from serving import asynchronous, client_of
 
 from pacos.server.access import logs_to
@@ -239,8 +240,11 @@ async def test_x_12_log_has_no_secret_and_no_prompt(capsys: pytest.CaptureFixtur
 
 @asynchronous
 async def test_too_many_requests() -> None:
-    async with client_of(models=FakeModels(0.05), requests_max=2) as client:
+    models = FakeModels(held=True)
+    async with client_of(models=models, requests_max=2) as client:
         asked = [asyncio.ensure_future(client.post(CHAT, content=GOOD)) for _ in range(4)]
+        await soon(lambda: sum(one.done() for one in asked) >= 2)
+        models.opened["fake"].held = False
         replies = await asyncio.gather(*asked)
         after = await client.post(CHAT, content=GOOD)
     assert sorted(reply.status_code for reply in replies) == [200, 200, 503, 503]
@@ -250,7 +254,7 @@ async def test_too_many_requests() -> None:
 
 @asynchronous
 async def test_request_that_takes_too_long() -> None:
-    models = FakeModels(0.2)
+    models = FakeModels(held=True)
     async with client_of(models=models, request_seconds=0.1) as client:
         reply = await client.post(CHAT, content=GOOD)
     assert (reply.status_code, reply.json()["error"]["code"]) == (504, "timeout")

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from commands import STORYTELLER
 from fake_llm import FakeLLM, FakeModels, fake_spec
+from patience import SECONDS, soon
 from serving import asynchronous, client_of
 
 from pacos.cli.serve import specs_of
@@ -72,7 +73,8 @@ async def test_model_in_use_is_not_closed_but_waited_for() -> None:
 
     async with residency.use("m0"):
         task = asyncio.ensure_future(second())
-        await asyncio.sleep(0.05)
+        await soon(lambda: "m1" in residency.loading)
+        await asyncio.sleep(0.05)  # time in which it could go on
         order.append("first")
         assert not models.opened["m0"].closed
     await task
@@ -118,14 +120,21 @@ async def test_no_room_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @asynchronous
 async def test_unused_model_closes_when_its_time_is_over() -> None:
-    residency, models = _residency(1, keep_alive_seconds=0.05)
+    hour = 3600.0
+    residency, models = _residency(1, keep_alive_seconds=hour)
+
+    def passes() -> None:
+        expires = residency.open["m0"].expires
+        assert expires is not None
+        residency.open["m0"].expires = expires - hour
+
     async with residency.use("m0"):
-        await asyncio.sleep(0.1)
+        passes()
         await residency.shut_expired()
         assert not models.opened["m0"].closed
     await residency.shut_expired()
     assert not models.opened["m0"].closed
-    await asyncio.sleep(0.1)
+    passes()
     await residency.shut_expired()
     assert models.opened["m0"].closed
     assert not residency.open
@@ -145,7 +154,7 @@ async def test_client_that_leaves_does_not_stop_the_opening() -> None:
     go = threading.Event()
 
     def open_model(spec: ModelSpec) -> FakeLLM:
-        go.wait(10)
+        go.wait(SECONDS)
         return FakeLLM()
 
     residency = Residency([fake_spec("m")], open_model=open_model)  # type: ignore[arg-type]
@@ -155,7 +164,7 @@ async def test_client_that_leaves_does_not_stop_the_opening() -> None:
             return resident.name
 
     leaving, staying = asyncio.ensure_future(use()), asyncio.ensure_future(use())
-    await asyncio.sleep(0.02)
+    await soon(lambda: "m" in residency.loading)
     leaving.cancel()
     go.set()
     assert await staying == "m"
@@ -185,13 +194,13 @@ async def test_health_tells_the_progress_of_opening() -> None:
     go = threading.Event()
 
     def open_model(spec: ModelSpec) -> FakeLLM:
-        go.wait(10)
+        go.wait(SECONDS)
         return FakeLLM()
 
     residency = Residency([fake_spec("m"), fake_spec("n")], open_model=open_model)  # type: ignore[arg-type]
     async with client_of(residency) as client:
         opening = asyncio.ensure_future(residency.open_ahead(["m", "n"]))
-        await asyncio.sleep(0.02)
+        await soon(lambda: "m" in residency.loading)
         early = await client.get("/health")
         go.set()
         await opening

@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 import pytest
 from fake_llm import FakeModels, fake_spec
+from patience import soon
 from serving import asynchronous, client_of
 
 from pacos.hub.names import resolve
@@ -48,8 +49,7 @@ async def test_slots_show_what_is_answered() -> None:
         models.opened["fake"].held = True
         body = {"prompt": "x", "id_slot": 1, "n_predict": 9, "temperature": 0.5}
         asked = asyncio.ensure_future(client.post("/completion", json=body))
-        while not models.opened["fake"].streams:  # noqa: ASYNC110
-            await asyncio.sleep(0.001)
+        await soon(lambda: models.opened["fake"].streams)
         busy = (await client.get("/slots")).json()
         full = await client.get("/slots", params={"fail_on_no_slot": "1"})
         in_use = await act(client, 1, "erase")

@@ -13,7 +13,7 @@ import soak
 def test_nothing_is_lost_however_clients_leave() -> None:
     done = subprocess.run(
         [sys.executable, soak.__file__, "--minutes", "0.2", "--interval", "2"],
-        capture_output=True, text=True, check=False, timeout=120,
+        capture_output=True, text=True, check=False, timeout=240,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     assert '"/v1/chat/completions 200"' in done.stdout

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from fake_llm import FakeModels, fake_spec
+from patience import soon
 from serving import asynchronous, client_of
 
 from pacos.server.model_file import spec_of
@@ -30,8 +31,7 @@ async def test_what_runs_is_shown() -> None:
         await client.post(CHAT, json=_chat("once"))
         models.opened["m"].held = True
         answers = [asyncio.ensure_future(client.post(CHAT, json=_chat("a b"))) for _ in range(2)]
-        while len(models.opened["m"].streams) < 3:  # noqa: ASYNC110
-            await asyncio.sleep(0.005)
+        await soon(lambda: len(models.opened["m"].streams) >= 3)
         found = (await client.get("/pacos/status")).json()
         (model,) = found["models"]
         assert (model["name"], model["users"], model["waiting"], found["requests"]) == ("m", 2, 2, 2)
@@ -54,8 +54,7 @@ async def test_no_sequences_where_slots_are_not_shown() -> None:
         await client.post(CHAT, json=_chat("once"))
         models.opened["m"].held = True
         answer = asyncio.ensure_future(client.post(CHAT, json=_chat("a b")))
-        while len(models.opened["m"].streams) < 2:  # noqa: ASYNC110
-            await asyncio.sleep(0.005)
+        await soon(lambda: len(models.opened["m"].streams) >= 2)
         (model,) = (await client.get("/pacos/status")).json()["models"]
         assert (model["waiting"], model["sequences"]) == (1, [])
         models.opened["m"].held = False
@@ -88,11 +87,10 @@ async def test_rows_are_noted_and_only_new_ones_are_told() -> None:
 @asynchronous
 async def test_the_server_notes_rows_by_itself() -> None:
     async with client_of() as client:
-        await asyncio.sleep(1.3)
-        history = (await client.get("/pacos/status")).json()["history"]
-        assert len(history["time"]) == 1
-        later = (await client.get("/pacos/status", params={"since": history["time"][0]})).json()["history"]
-        assert later["time"] == []
+        while not (seen := (await client.get("/pacos/status")).json()["history"]["time"]):  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+        later = (await client.get("/pacos/status", params={"since": seen[-1]})).json()["history"]["time"]
+        assert all(time > seen[-1] for time in later)
         for text in ("x", "nan", "inf", "1e999"):
             assert (await client.get("/pacos/status", params={"since": text})).status_code == 400
 

@@ -14,6 +14,7 @@ import pytest
 from commands import STORYTELLER
 from fake_hub import FakeHub, Fault
 from fake_llm import FakeModels, fake_spec
+from patience import until
 from pulling import Q4, Q8, content, hub
 from serving import asynchronous, client_of, served
 
@@ -174,19 +175,20 @@ async def test_a_client_that_leaves_ends_its_pull(hub: FakeHub) -> None:
     from pacos.errors import Cancelled
     from pacos.server.dialects.ollama import managing
 
-    hub.faults["/cdn/"] = [Fault(slow_seconds=0.05)] * 99
+    gate = threading.Event()
+    hub.faults["/cdn/"] = [Fault(), *[Fault(gate=gate)] * 99]
     statuses = managing._statuses(managing._pulling("hf.co/org/tale:Q4_K_M"))
     async for one in statuses:
         if (one.completed or 0) > 20_000:
             break
     await statuses.aclose()
-    await asyncio.sleep(0.05)
-    assert not [thread for thread in threading.enumerate() if "_work" in thread.name]
+    until(lambda: not [thread for thread in threading.enumerate() if "_work" in thread.name])
     assert Cancelled.http_status == 499
-    sent = hub.sent("/cdn/")
-    await asyncio.sleep(0.2)
-    assert hub.sent("/cdn/") - sent < 200_000
-    assert len(hub.repos["org/tale"][Q4]) > sent
+    asked = hub.count("/cdn/")
+    gate.set()
+    await asyncio.sleep(0.2)  # time in which it could go on
+    assert hub.count("/cdn/") == asked
+    assert len(hub.repos["org/tale"][Q4]) > hub.sent("/cdn/")
 
 
 @asynchronous

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 import httpx
 import pytest
+from patience import SECONDS
 from serving import Server, served
 
 from pacos.errors import UsageError
@@ -27,15 +28,17 @@ DATA = Path(__file__).parents[1] / "data" / "tls"
 CERTIFICATE, KEY = DATA / "cert.pem", DATA / "key.pem"
 
 
+PAIR = ("--ssl-cert-file", str(CERTIFICATE), "--ssl-key-file", str(KEY))
+
+
 @pytest.fixture(scope="module")
 def server() -> Iterator[Server]:
-    pair = ("--ssl-cert-file", str(CERTIFICATE), "--ssl-key-file", str(KEY))
-    with served("storyteller", *pair, "--head-timeout", "1") as running:
+    with served("storyteller", *PAIR) as running:
         yield running
 
 
 def connect(server: Server) -> socket.socket:
-    return socket.create_connection(("127.0.0.1", urlsplit(server.url).port or 0), timeout=20)
+    return socket.create_connection(("127.0.0.1", urlsplit(server.url).port or 0), timeout=SECONDS)
 
 
 def trusting() -> ssl.SSLContext:
@@ -63,12 +66,12 @@ def test_h_26_versions_before_1_2_are_refused(server: Server) -> None:
         old.wrap_socket(plain, server_hostname="localhost")
 
 
-def test_h_26_stalled_handshake_is_dropped(server: Server) -> None:
-    began = time.monotonic()
-    with connect(server) as connection:
+def test_h_26_stalled_handshake_is_dropped() -> None:
+    with served("storyteller", *PAIR, "--head-timeout", "1") as server, connect(server) as connection:
+        began = time.monotonic()
         connection.sendall(b"\x16\x03\x01")
         assert connection.recv(100) == b""
-    assert 0.5 < time.monotonic() - began < 10
+        assert time.monotonic() - began > 0.1, "it had time to go on"
 
 
 def test_h_01_plain_request_to_a_tls_port(server: Server) -> None:

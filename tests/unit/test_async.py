@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import math
-import threading
 import time
 from collections.abc import Iterator
 from types import SimpleNamespace
@@ -13,6 +12,7 @@ from typing import Any
 
 import pytest
 from fake_program import CONTEXT, GREEDY, FakePages, Toy, V, expected, null_program, prompt_of
+from patience import SECONDS
 
 import pacos
 from pacos.engine.engine import Engine
@@ -142,7 +142,7 @@ def test_giving_up_a_wait_loses_nothing(toy: Toy) -> None:
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(anext(stream), 0.02)
         toy.program.gate.set()
-        return [await asyncio.wait_for(anext(stream), 5), *await taken(stream)]
+        return await taken(stream)
 
     assert tokens_of(asyncio.run(run())) == expected(prompt_of(5), GREEDY, 20)
 
@@ -169,7 +169,7 @@ def test_leaving_a_stream_cancels_it(toy: Toy, how: str) -> None:
         elif how == "cancel the task":
             task = asyncio.create_task(taken(stream))
             del stream
-            await asyncio.sleep(0.01)
+            await asyncio.to_thread(toy.program.held.wait, SECONDS)
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
@@ -182,26 +182,22 @@ def test_leaving_a_stream_cancels_it(toy: Toy, how: str) -> None:
             kept.append(stream)
 
     kept: list[Stream] = []
-    run_step, slow = toy.program.run, threading.Event()
-
-    def slowly(step: Any) -> Any:
-        slow.wait(0.005)
-        return run_step(step)
-
-    toy.program.run = slowly  # type: ignore[method-assign]
+    toy.program.hold_at = 10
     asyncio.run(run())
     gc.collect()
-    slow.set()
+    toy.program.hold_at = -1
+    toy.program.gate.set()
     toy.settled()
-    assert toy.program.tokens_run < 60 or how == "close the loop"
+    assert toy.program.tokens_run < 60
 
 
 def test_a_closed_engine_is_told_to_a_loop(toy: Toy) -> None:
     async def run() -> None:
         toy.program.gate.clear()
         stream = stream_of(toy.submit(prompt_of(5)))
-        threading.Timer(0.05, toy.program.gate.set).start()
         closing = asyncio.create_task(asyncio.to_thread(toy.engine.close))
+        await asyncio.to_thread(toy.program.cancelled.wait, SECONDS)
+        toy.program.gate.set()
         with pytest.raises(Cancelled, match="closed"):
             await taken(stream)
         assert await taken(stream) == []

@@ -6,11 +6,11 @@ import json
 import os
 import sqlite3
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
 from commands import PROGRAM, environment, here
+from patience import SECONDS, until
 
 from pacos.sessions import Message, Sessions
 
@@ -101,7 +101,10 @@ def test_two_talks_in_one_conversation_become_branches() -> None:
         )
         for _ in range(2)
     ]
-    outputs = [talk.communicate(f"{CAT}\nGo on.\n", timeout=60) for talk in talks]
+    for talk in talks:
+        assert talk.stderr is not None
+        assert "going on with" in talk.stderr.readline()  # both have read what was said before
+    outputs = [talk.communicate(f"{CAT}\nGo on.\n", timeout=SECONDS) for talk in talks]
     assert [talk.returncode for talk in talks] == [0, 0]
     assert outputs[0][0] == outputs[1][0]
     assert [one.role for one in latest()] == ["user", "assistant"] * 3
@@ -161,12 +164,12 @@ def test_a_context_that_fills_is_told_and_older_text_left_out() -> None:
 
 def test_a_closed_standard_output_is_an_error_and_no_fault() -> None:
     script = f"exec {PROGRAM[0]} -m pacos chat -n 3 -p Hi >&-"
-    done = subprocess.run(["sh", "-c", script], capture_output=True, text=True, env=environment(), timeout=60)
+    done = subprocess.run(["sh", "-c", script], capture_output=True, text=True, env=environment(), timeout=SECONDS)
     assert done.returncode != 0
     assert "standard output is closed" in done.stderr
     assert "Traceback" not in done.stderr
     reader = f"{PROGRAM[0]} -m pacos chat -n 3 -p Hi | true"
-    done = subprocess.run(["sh", "-c", reader], capture_output=True, text=True, env=environment(), timeout=60)
+    done = subprocess.run(["sh", "-c", reader], capture_output=True, text=True, env=environment(), timeout=SECONDS)
     assert (done.returncode, done.stderr) == (0, "")
 
 
@@ -217,10 +220,7 @@ def test_a_conversation_is_computed_while_the_next_question_is_typed() -> None:
         )
         talk.exchanges = [Exchange(DRAGON * 10, answer=CAT * 10)]
         talk.compute_ahead()
-        for _ in range(2000):
-            if llm.engine.statistics().tokens_computed > 150:
-                break
-            time.sleep(0.005)
+        until(lambda: llm.engine.statistics().tokens_computed > 150)
         talk.ask(CAT)
         with talk.stream() as stream:
             *_, last = stream

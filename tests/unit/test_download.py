@@ -8,12 +8,12 @@ import os
 import random
 import signal
 import threading
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 from fake_hub import FakeHub, Fault
+from patience import until
 from pulling import content, hub
 
 from pacos.errors import CapacityError, DownloadError
@@ -122,16 +122,17 @@ def test_stretches_come_together() -> None:
 
 def test_progress_is_told_to_whoever_waits(hub: FakeHub, tmp_path: Path) -> None:
     data = hub.plain["/m.gguf"] = content(1, 400_000)
-    hub.faults["m.gguf"] = [Fault(slow_seconds=0.06)] * 9
+    gate = threading.Event()
+    hub.faults["m.gguf"] = [Fault(gate=gate)] * 9
     heard: list[list[int]] = [[], []]
     threads = [
         threading.Thread(target=fetch, args=(hub, tmp_path / "m", data), kwargs={"seen": one.append}) for one in heard
     ]
     for thread in threads:
         thread.start()
-        time.sleep(0.1)
+    until(lambda: any(0 < count < len(data) for count in heard[1]))
+    gate.set()
     for thread in threads:
         thread.join()
     assert [one[-1] for one in heard] == [len(data)] * 2
-    assert any(0 < count < len(data) for count in heard[1])
     assert hub.sent("m.gguf") == len(data)

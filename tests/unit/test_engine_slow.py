@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 from fake_program import CONTEXT, GREEDY, PAGE_TOKENS, Toy, expected, prompt_of
+from patience import until
 
 from pacos.engine import sequence as sequences
 from pacos.engine.sequence import Sequence
@@ -29,9 +30,7 @@ def toy() -> Iterator[Toy]:
 
 
 def until_stalled(sequence: Sequence) -> None:
-    deadline = time.monotonic() + 5
-    while not sequence.stalled and time.monotonic() < deadline:
-        time.sleep(0.001)
+    until(lambda: sequence.stalled)
     time.sleep(0.05)  # time in which it could go on
     assert sequence.stalled
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import threading
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 
 import pytest
 from commands import STORYTELLER
+from patience import until
 from shared_files import shared
 
 import pacos
@@ -135,9 +135,7 @@ def busy(llm: LLM) -> int:
 
 
 def settle(llm: LLM) -> int:
-    deadline = time.monotonic() + 5
-    while busy(llm) and time.monotonic() < deadline:
-        time.sleep(0.005)
+    until(lambda: not busy(llm))
     return busy(llm)
 
 
@@ -270,16 +268,13 @@ def test_use_after_close() -> None:
 
 
 def test_a_model_that_nobody_holds_is_closed() -> None:
-    before = threading.active_count()
+    before = set(threading.enumerate())
     stream = pacos.load("storyteller", threads=1).stream("Once", **GREEDY)  # the stream holds it
     assert sum(len(event.token_ids) for event in stream) == 24
-    assert threading.active_count() > before
+    assert set(threading.enumerate()) - before
     del stream
     gc.collect()
-    deadline = time.monotonic() + 10
-    while threading.active_count() > before and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert threading.active_count() == before
+    until(lambda: not set(threading.enumerate()) - before)
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 from fake_program import GREEDY, Toy, V, expected, prompt_of, request, sequence_of
+from patience import SECONDS, until
 
 from pacos.engine.pages import PagePool
 from pacos.engine.queue import Queue
@@ -154,8 +155,7 @@ def test_an_engine_with_a_full_queue_takes_no_more() -> None:
     toy = Toy(pages=14, places=2)
     toy.program.gate.clear()
     running = toy.submit(prompt_of(80), n_predict=3)
-    while running.queue_position():
-        time.sleep(0.001)
+    until(lambda: not running.queue_position())
     waiting = [toy.submit(prompt_of(80, seed=n), n_predict=3) for n in (1, 2)]
     assert [one.queue_position() for one in waiting] == [1, 2]
     with pytest.raises(CapacityError, match="2 of 2 places"):
@@ -205,24 +205,21 @@ def test_the_others_go_on_when_the_first_of_a_prompt_is_cancelled(toy: Toy) -> N
 
 @pytest.mark.parametrize("waiting", [False, True])
 def test_a_deadline_ends_an_answer(toy: Toy, waiting: bool) -> None:
-    run = toy.program.run
-
-    def slowly(one: object) -> object:
-        time.sleep(0.002)
-        return run(one)  # type: ignore[arg-type]
-
-    toy.program.run = slowly  # type: ignore[assignment, method-assign]
+    program = toy.program
+    program.hold_at = 0 if waiting else 10
     if waiting:
-        toy.program.gate.clear()
         first = toy.submit(prompt_of(3), n_predict=90)
-    late = toy.submit(prompt_of(5), n_predict=90, deadline_seconds=0.06)
+        assert program.held.wait(SECONDS)
+    late = toy.submit(prompt_of(5), n_predict=90, deadline_seconds=0.01 if waiting else 3600)
+    assert program.held.wait(SECONDS)
     if waiting:
-        time.sleep(0.1)
-        toy.program.gate.set()
+        until(lambda: time.perf_counter() > late.deadline)
+    else:
+        late.deadline = time.perf_counter()
+    program.gate.set()
     events = list(late.events())
     assert events[-1].finish_reason == "deadline"
-    assert len(events) < 60
-    assert (len(events) > 2) == (not waiting)
+    assert sum(len(event.tokens) for event in events) == (0 if waiting else 11)
     if waiting:
         assert first.wait() == expected(prompt_of(3), GREEDY, 90)
     toy.settled()

@@ -5,13 +5,13 @@ from __future__ import annotations
 import errno
 import logging
 import os
-import time
 from array import array
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from fake_program import GREEDY, PAGE_TOKENS, FakePages, Toy, expected, prompt_of
+from patience import until
 
 import pacos
 from pacos.backends.cpu.pages import CpuPages
@@ -61,9 +61,7 @@ def test_a_prompt_survives_a_restart(tmp_path: Path) -> None:
 def test_pages_are_saved_while_the_engine_rests(tmp_path: Path) -> None:
     toy = Toy(cache=cache_in(tmp_path))
     answered(toy, prompt_of(61))
-    deadline = time.monotonic() + 5
-    while toy.engine.statistics().pages_saved < 8 and time.monotonic() < deadline:
-        time.sleep(0.005)
+    until(lambda: toy.engine.statistics().pages_saved >= 8)
     assert len(list(tmp_path.glob("*.page"))) == 8
     toy.engine.close()
 

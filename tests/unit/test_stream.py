@@ -8,6 +8,7 @@ from itertools import pairwise
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from patience import SECONDS
 
 from pacos.errors import UsageError
 from pacos.text.stream import StopStrings, Utf8Stream
@@ -103,7 +104,7 @@ def test_an_empty_stop_string_is_refused() -> None:
 
 def test_many_stops_and_much_text_take_linear_time() -> None:
     stops = ["a" * 400 + str(i) for i in range(200)]
-    start = time.perf_counter()
+    start = time.process_time()
     text, stop = run(stops, ["a" * 50] * 4000)
     assert (len(text), stop) == (200_000, None)
-    assert time.perf_counter() - start < 5
+    assert time.process_time() - start < SECONDS  # looking for each at each place takes hours

@@ -45,7 +45,7 @@ class LoopWaker:
         urgent = any(sequence.just_answered for sequence in sequences)
         with self._lock:
             self._news.update(dict.fromkeys(sequences))
-            if self._coming and not urgent:
+            if self._coming and not urgent and not self._loop.is_closed():
                 return
             self._coming = True
         try:
