@@ -233,7 +233,7 @@ async def test_cancel_keeps_what_was_answered() -> None:
         answered = await content(client, found["output_file_id"])
         assert (await client.post(f"/v1/batches/{begun['id']}/cancel")).status_code == 409
     assert found["status"] == "cancelled"
-    assert len(answered) == found["request_counts"]["completed"] < 40
+    assert len(answered) == found["request_counts"]["completed"] == 4
     assert len({one["custom_id"] for one in answered}) == len(answered)
 
 
@@ -253,8 +253,7 @@ async def test_expiry_tells_what_was_not_answered() -> None:
 @asynchronous
 async def test_restart_goes_on() -> None:
     requests = [line(str(number), {"prompt": f"word {number}"}) for number in range(60)]
-    held = {f"word {number}" for number in range(10, 60)}
-    async with client_of(models=FakeModels(held=lambda text, _: text in held)) as client:
+    async with client_of(models=FakeModels(held=lambda text, _: int(text[5:]) >= 10)) as client:
         begun = await begin(client, requests)
         while (await client.get(f"/v1/batches/{begun['id']}")).json()["request_counts"]["completed"] < 10:  # noqa: ASYNC110
             await asyncio.sleep(0.005)
@@ -266,7 +265,7 @@ async def test_restart_goes_on() -> None:
     assert sorted(int(one["custom_id"]) for one in answers) == list(range(60))
     texts = {one["custom_id"]: one["response"]["body"]["choices"][0]["text"] for one in answers}
     assert texts == {str(number): f"word {number}" for number in range(60)}
-    assert len(models.opened["fake"].streams) <= 50  # what was answered before is not asked again
+    assert len(models.opened["fake"].streams) == 50  # what was answered before is not asked again
 
 
 def test_torn_line_is_answered_again(tmp_path: Path) -> None:
