@@ -106,7 +106,7 @@ def test_linear_on_any_bytes_equals_numpy(fmt: BlockFormat) -> None:
 
 
 @pytest.mark.parametrize("blocks", [1, 3, 9, 15, 65])
-@pytest.mark.parametrize("name", ["Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "IQ4_NL", "MXFP4", "NVFP4", "Q1_0"])
+@pytest.mark.parametrize("name", ["Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "IQ4_NL", "MXFP4", "NVFP4", "Q1_0", "Q2_0"])
 def test_rows_that_end_inside_a_panel(name: str, blocks: int) -> None:
     fmt = next(fmt for fmt in FORMATS if fmt.name == name)
     columns = blocks * fmt.block

@@ -105,7 +105,7 @@ class LayerCache:
         for sequence, rows, positions in self._ranges():
             slots = self._slots(sequence, positions)
             for store, stored, x in self._stores(k, v):
-                packed = np.frombuffer(quants.quantize(stored, x[rows]), np.uint8)
+                packed = np.frombuffer(quants.quantize(stored, x[rows], quick=True), np.uint8)
                 store[slots] = packed.reshape(len(positions), -1)
 
     def _stores(self, k: Any, v: Any) -> tuple[tuple[Any, str, Any], ...]:

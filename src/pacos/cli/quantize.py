@@ -68,8 +68,8 @@ def command(source: str, output: Path | None, type_name: str | None, **given: An
 
     TYPE is F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K, Q2_K_S, Q3_K_S, Q3_K_M, Q3_K_L, Q4_K_S, Q4_K_M, Q5_K_S,
     Q5_K_M, Q6_K, IQ1_S, IQ1_M, IQ2_XXS, IQ2_XS, IQ2_S, IQ2_M, IQ3_XXS, IQ3_XS, IQ3_S, IQ3_M, IQ4_XS, IQ4_NL, TQ1_0,
-    TQ2_0, MXFP4_MOE, NVFP4 or Q1_0; some tensors get more bits, as in llama.cpp's mixes. Q2_K_S, IQ3_XXS and all IQ1
-    and IQ2 need --imatrix. Blocks of Q8_0, TQ, MXFP4, NVFP4 and Q1_0 are the same with it and without.
+    TQ2_0, MXFP4_MOE, NVFP4, Q1_0 or Q2_0; some tensors get more bits, as in llama.cpp's mixes. Q2_K_S, IQ3_XXS and all
+    IQ1 and IQ2 need --imatrix. Blocks of Q8_0, TQ, MXFP4, NVFP4, Q1_0 and Q2_0 are the same with it and without.
 
     Example:  pacos quantize model-f16.gguf model-q4.gguf Q4_K_M --imatrix model.imatrix.gguf
     """

@@ -44,6 +44,7 @@ FILE_TYPES: Mapping[str, int] = {
     "MXFP4_MOE": 38,
     "NVFP4": 39,
     "Q1_0": 40,
+    "Q2_0": 41,
 }
 FILE_TYPE_KEY = "general.file_type"
 QUANTIZATION_VERSION = 2  # ggml's, since 2023-05

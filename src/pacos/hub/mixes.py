@@ -23,10 +23,11 @@ _MOSTLY = {name: _NAMED_BY_SIZE.get(name, re.sub(r"_K_[SML]$", "_K", name)) for 
 _FLOATS = ("F32", "F16", "BF16")
 # Where rows are no whole number of blocks.
 _SMALLER_BLOCKS = {"Q2_K": "Q4_0", "Q3_K": "Q4_0", "Q4_K": "Q5_0", "Q5_K": "Q5_1", "Q6_K": "Q8_0"}
-_SMALLER_BLOCKS |= {"TQ1_0": "Q4_0", "TQ2_0": "Q4_0"}
+_SMALLER_BLOCKS |= dict.fromkeys(["Q2_0", "TQ1_0", "TQ2_0"], "Q4_0")
 _SMALLER_BLOCKS |= dict.fromkeys("IQ1_S IQ1_M IQ2_XXS IQ2_XS IQ2_S IQ3_XXS IQ3_S IQ4_XS".split(), "IQ4_NL")
 _EMBEDDING = dict.fromkeys(["IQ1_S", "IQ1_M", "IQ2_XXS", "IQ2_XS"], "Q2_K")
-_EMBEDDING |= {**dict.fromkeys(["IQ2_S", "IQ2_M", "IQ3_XXS"], "IQ3_S"), "TQ1_0": "Q4_K", "TQ2_0": "Q4_K"}
+_EMBEDDING |= dict.fromkeys(["IQ2_S", "IQ2_M", "IQ3_XXS"], "IQ3_S")
+_EMBEDDING |= dict.fromkeys(["Q2_0", "TQ1_0", "TQ2_0"], "Q4_K")
 _EMBEDDINGS = ("token_embd.weight", "per_layer_token_embd.weight")
 _OUTPUT = "output.weight"
 _LAYER = re.compile(r"^blk\.(\d+)\.")

@@ -80,10 +80,11 @@ def dequantize(name: str | int, data: bytes | bytearray | memoryview | NDArray[A
     return out.reshape(tuple(shape))
 
 
-def quantize(name: str | int, array: ArrayLike, importance: ArrayLike | None = None) -> bytes:
+def quantize(name: str | int, array: ArrayLike, importance: ArrayLike | None = None, *, quick: bool = False) -> bytes:
     """Pack `array` (any float type, rows first) into the format's blocks.
 
     The importance of the columns weighs their errors; formats without a search, or without weights in it, pay no heed.
+    `quick` takes the shorter search of the formats that have one, as pages of keys and values are quantized.
     Shapes: [..., K], [K]. Errors: ShapeError when a row is not a whole number of blocks.
     """
     fmt = block_format(name)
@@ -93,9 +94,10 @@ def quantize(name: str | int, array: ArrayLike, importance: ArrayLike | None = N
         return _weighted(fmt, values.reshape(-1, values.shape[-1]), np.asarray(importance, np.float32))
     rows = values.reshape(-1, fmt.block)
     out = np.empty((rows.shape[0], fmt.block_bytes), dtype=np.uint8)
+    pack = fmt.quick if quick and fmt.quick is not None else fmt.quantize
     with np.errstate(all="ignore"):
         for part in _chunks(rows.shape[0], fmt.block):
-            out[part] = fmt.quantize(rows[part])
+            out[part] = pack(rows[part])
     return out.tobytes()
 
 

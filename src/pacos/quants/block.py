@@ -53,6 +53,7 @@ class BlockFormat:
     Shapes: dequantize takes blocks [N, block_bytes] u8 and gives [N, block] f32; quantize is its inverse. Formats that
     are multiplied as integers have `split`, and dequantize puts its parts together. Formats that can spend their bits
     where they count have `weighted`, which takes whole rows [R, K] f32 and the importance [R, K] of their columns.
+    Those whose search is too long for what is quantized at each token have a `quick` quantize too.
     """
 
     name: str
@@ -63,6 +64,7 @@ class BlockFormat:
     quantize: Callable[[Floats], Bytes]
     split: Callable[[Bytes], Parts] | None = None
     weighted: Callable[[Floats, Floats], Bytes] | None = None
+    quick: Callable[[Floats], Bytes] | None = None
 
 
 def integer_format(
@@ -73,10 +75,11 @@ def integer_format(
     split: Callable[[Bytes], Parts],
     quantize: Callable[[Floats], Bytes],
     weighted: Callable[[Floats, Floats], Bytes] | None = None,
+    quick: Callable[[Floats], Bytes] | None = None,
 ) -> BlockFormat:
     """A format that is described by the parts of its blocks."""
 
     def dequantize(blocks: Bytes) -> Floats:
         return split(blocks).weights()
 
-    return BlockFormat(name, type_id, block, block_bytes, dequantize, quantize, split, weighted)
+    return BlockFormat(name, type_id, block, block_bytes, dequantize, quantize, split, weighted, quick)

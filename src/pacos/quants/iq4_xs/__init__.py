@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 from pacos.lazy import np
 from pacos.quants.block import Parts, integer_format
-from pacos.quants.levels import NONLINEAR, nearest_nonlinear, nonlinear, nonlinear_scale
-from pacos.quants.pieces import half, half_bytes, integers, pack_planes, planes, through_half
-from pacos.quants.search import level_scale, shared_scale, total, weights_of
+from pacos.quants.levels import NONLINEAR, nearest_nonlinear, nonlinear
+from pacos.quants.pieces import half, half_bytes, integers, pack_planes, planes
+from pacos.quants.search import level_scale, total, weights_of
 
 if TYPE_CHECKING:
     from pacos.quants.block import Bytes, Floats
@@ -26,19 +26,16 @@ def split(blocks: Bytes) -> Parts:
 
 def quantize(values: Floats) -> Bytes:
     """Search each group's scale, share them in six bits each, then take the nearest levels."""
-    scales = nonlinear_scale(values.reshape(-1, 32)).reshape(-1, 8)
-    factor = shared_scale(scales, 32)
-    d = through_half(np.divide(np.float32(1), factor, out=np.zeros_like(factor), where=factor != 0))
-    coded = integers(scales * factor, -32, 31)
-    step = (d * coded).reshape(-1, 1)
-    grouped = values.reshape(-1, 32)
-    return _packed(np.divide(grouped, step, out=np.zeros_like(grouped), where=step != 0), d, coded)
+    return _searched(values, values * values)
 
 
 def weighted(rows: Floats, importance: Floats) -> Bytes:
-    """Search each group's scale, then take the nearest levels, by what loses least where it counts."""
+    """The same by what loses least where it counts."""
     x = rows.reshape(-1, 256)
-    weights = weights_of(x, importance.reshape(-1, 256), total(x * x) * np.float32(2 / 256))
+    return _searched(x, weights_of(x, importance.reshape(-1, 256), total(x * x) * np.float32(2 / 256)))
+
+
+def _searched(x: Floats, weights: Floats) -> Bytes:
     scales = level_scale(x.reshape(-1, 32), weights.reshape(-1, 32), NONLINEAR, 7).reshape(-1, 8)
     peak = np.take_along_axis(scales, np.abs(scales).argmax(axis=1)[:, None], axis=1)
     d = -peak / np.float32(32)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from pacos.lazy import np
 from pacos.quants.block import Parts, integer_format
 from pacos.quants.pieces import half, half_bytes
+from pacos.quants.search import total
 
 if TYPE_CHECKING:
     from pacos.quants.block import Bytes, Floats
@@ -23,7 +24,7 @@ def split(blocks: Bytes) -> Parts:
 
 def quantize(values: Floats) -> Bytes:
     """Take the mean magnitude and the signs."""
-    d = np.abs(values).mean(axis=1, keepdims=True)
+    d = total(np.abs(values)) / np.float32(128)
     return np.concatenate([half_bytes(d), np.packbits(values >= 0, axis=1, bitorder="little")], axis=1)
 
 
