@@ -1,7 +1,9 @@
 """Time llama.cpp, through llama-cpp-python's C bindings, on one file: the tests of `pacos bench`, or one first token.
 
 Runs in the peer's own environment (`scripts/bench --peer` makes it); prints one JSON object. A cache deeper than 512
-tokens, or of further sequences, is filled with copies of the first 512: what it holds does not change the time.
+tokens, or of further sequences, is filled with copies of the first 512: what it holds does not change the time. A
+prompt of an encoder-decoder is a source that its encoder reads, its depth a source that was read, of a token at least;
+llama.cpp computes one sequence of these, and stops the process at more.
 Units: tokens per second, seconds, bytes.
 """
 
@@ -50,6 +52,8 @@ def open_context(model: Any, options: argparse.Namespace, tokens: int, sequences
     params = llama_cpp.llama_context_default_params()
     params.n_ctx, params.n_seq_max = (tokens + 255) // 256 * 256 * sequences, sequences
     params.n_batch, params.n_ubatch = BATCH_TOKENS, STEP_TOKENS
+    if llama_cpp.llama_model_has_encoder(model):
+        params.n_ubatch = BATCH_TOKENS  # a source is read whole
     params.n_threads = params.n_threads_batch = options.t
     params.type_k, params.type_v = CACHE_TYPES[options.ctk], CACHE_TYPES[options.ctv]
     if options.no_flash_attention:
@@ -61,8 +65,9 @@ def open_context(model: Any, options: argparse.Namespace, tokens: int, sequences
 class Bed:
     """A context whose cache is filled for one test after the other."""
 
-    def __init__(self, context: Any, vocab_size: int, sequences: int) -> None:
+    def __init__(self, context: Any, vocab_size: int, sequences: int, *, reads: bool = False) -> None:
         self._context = context
+        self._reads = reads
         self._memory = llama_cpp.llama_get_memory(context)
         self._vocab_size = vocab_size
         self._sequences = sequences
@@ -74,8 +79,11 @@ class Bed:
         llama_cpp.llama_batch_free(self._batch)
         llama_cpp.llama_free(self._context)
 
-    def decode(self, sequences: range, begin: int, count: int, wanted: bool) -> None:
-        """One llama_decode of `count` tokens from position `begin` of each sequence; logits of their last tokens."""
+    def decode(self, sequences: range, begin: int, count: int, wanted: bool, *, read: bool = False) -> None:
+        """One llama_decode of `count` tokens from position `begin` of each sequence; logits of their last tokens.
+
+        `read`: llama_encode, whose decoder looks at every token.
+        """
         batch = self._batch
         batch.n_tokens = len(sequences) * count
         for i in range(batch.n_tokens):
@@ -84,9 +92,9 @@ class Bed:
             batch.pos[i] = position
             batch.n_seq_id[i] = 1
             batch.seq_id[i][0] = sequence
-            batch.logits[i] = int(wanted and i % count == count - 1)
-        if llama_cpp.llama_decode(self._context, batch) != 0:
-            sys.exit("llama_decode failed")
+            batch.logits[i] = int(wanted and (read or i % count == count - 1))
+        if (llama_cpp.llama_encode if read else llama_cpp.llama_decode)(self._context, batch) != 0:
+            sys.exit("llama.cpp failed to compute")
         llama_cpp.llama_synchronize(self._context)
 
     def prompt(self, sequences: range, begin: int, end: int) -> None:
@@ -119,6 +127,8 @@ class Bed:
 
     def seconds(self, kind: str, tokens: int, depth: int) -> float:
         """The time of a test."""
+        if self._reads:
+            return self._seconds_of_reader(kind, tokens, max(1, depth))
         self.prepare(depth)
         sequences = range(self._sequences)
         start = time.perf_counter()
@@ -126,6 +136,20 @@ class Bed:
             self.prompt(sequences, depth, depth + tokens)
         else:
             for position in range(depth, depth + tokens):
+                self.decode(sequences, position, 1, True)
+        return time.perf_counter() - start
+
+
+    def _seconds_of_reader(self, kind: str, tokens: int, source: int) -> float:
+        sequences = range(self._sequences)
+        llama_cpp.llama_memory_clear(self._memory, True)
+        if kind == "generate":
+            self.decode(sequences, 0, source, True, read=True)
+        start = time.perf_counter()
+        if kind == "prompt":
+            self.decode(sequences, 0, tokens, True, read=True)
+        else:
+            for position in range(tokens):
                 self.decode(sequences, position, 1, True)
         return time.perf_counter() - start
 
@@ -168,9 +192,12 @@ def measure(model: Any, options: argparse.Namespace) -> list[dict[str, Any]]:
     found = []
     for sequences in options.np:
         room = max(tokens + depth for _, tokens, depth in tests)
-        bed = Bed(open_context(model, options, room, sequences), size, sequences)
-        bed.decode(range(1), 0, 2, True)
+        reads = llama_cpp.llama_model_has_encoder(model)
+        bed = Bed(open_context(model, options, room, sequences), size, sequences, reads=reads)
+        bed.decode(range(1), 0, 2, True, read=reads)
         for kind, tokens, depth in tests:
+            if reads and kind == "prompt" and depth:
+                continue  # an encoder reads from the start
             rates = [tokens * sequences / bed.seconds(kind, tokens, depth) for _ in range(options.r)]
             name = f"{'pp' if kind == 'prompt' else 'tg'}{tokens}"
             name += f" @ d{depth}" if depth else ""

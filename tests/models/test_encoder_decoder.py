@@ -108,14 +108,12 @@ def test_embeddings_are_the_encoder_s(llm: pacos.LLM) -> None:
     np.testing.assert_array_equal(found.vectors[1], alone.vectors[0])
 
 
-def test_what_it_cannot_do_is_refused(path: Path, llm: pacos.LLM, tmp_path: Path) -> None:
+def test_what_it_cannot_do_is_refused(llm: pacos.LLM) -> None:
     with pytest.raises(UsageError, match="writes about a source"):
         llm.logits([3, 4])
     with pytest.raises(UsageError, match="writes about a source"):
         llm.scores([3, 4])
     with pytest.raises(UsageError, match="context_policy is shift"):
         llm.generate([3, 4], context_policy="shift")
-    with pytest.raises(UsageError, match="reads a prompt whole"):
-        pacos.load(path, prompt_cache_dir=str(tmp_path))
     with pacos.load() as plain, pytest.raises(UsageError, match="no encoder"):
         plain.logits([3, 4], source=[5])

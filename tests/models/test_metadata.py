@@ -24,7 +24,7 @@ SAID_OUTRIGHT = {
 COMPUTED = {
     *("attention.sliding_window", "attention.sliding_window_pattern", "attention.scale", "attention.chunk_size"),
     *("attention.no_rope_layer_step", "attention.temperature_length", "attention.temperature_scale"),
-    *("attention.use_qk_norm", "rope.scaling.yarn_truncate"),
+    *("attention.use_qk_norm", "rope.scaling.yarn_truncate", "logit_scale", "hidden_activation"),
 }
 _NO_LAYER = "it describes recurrent layers that the model has not"
 _FOUR_TIMES = "it writes four times the width, whatever the config says"

@@ -69,20 +69,20 @@ def test_hidden_states_beside_generation_change_nothing(toy: TwoResults) -> None
 
 def test_a_program_is_made_once_and_when_it_is_wanted(toy: TwoResults) -> None:
     assert toy.made == []
-    threads = [threading.Thread(target=toy.engine.result_width, args=(HIDDEN,)) for _ in range(8)]
+    threads = [threading.Thread(target=toy.engine.program_of, args=(HIDDEN,)) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     assert len(toy.made) == 1
-    assert toy.engine.result_width(HIDDEN) == WIDTH
+    assert toy.engine.program_of(HIDDEN).result_width == WIDTH
     toy.engine.close()
     assert toy.made[0].closed
     assert toy.program.closed
 
 
 def test_a_fault_of_one_result_leaves_the_other_alone(toy: TwoResults) -> None:
-    toy.engine.result_width(HIDDEN)
+    toy.engine.program_of(HIDDEN)
     toy.made[0].raise_token = 7
     bad = toy.engine.submit_rows([1, 7, 2], CopiedRows([2]), HIDDEN)
     good = toy.engine.submit_rows([1, 3, 2], CopiedRows([2]), HIDDEN)
@@ -95,7 +95,7 @@ def test_a_fault_of_one_result_leaves_the_other_alone(toy: TwoResults) -> None:
 
 
 def test_cancelling_cuts_the_step_of_whichever_program_runs(toy: TwoResults) -> None:
-    toy.engine.result_width(HIDDEN)
+    toy.engine.program_of(HIDDEN)
     toy.made[0].gate.clear()
     sequence = toy.engine.submit_rows(prompt_of(20), CopiedRows([19]), HIDDEN)
     while not toy.engine._stepping:
@@ -136,7 +136,7 @@ def test_an_encoder_says_what_it_cannot_do() -> None:
         toy.engine.logits([1, 2], [0])
     toy.engine.close()
     with pytest.raises(UsageError, match="closed"):
-        toy.engine.result_width(LOGITS)
+        toy.engine.program_of(LOGITS)
 
 
 @pytest.mark.parametrize(

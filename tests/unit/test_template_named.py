@@ -79,6 +79,7 @@ EXPECTED = {
         f"{TURN}<|CHATBOT_TOKEN|>Hi there{END}{TURN}<|USER_TOKEN|>Who are you{END}{TURN}<|CHATBOT_TOKEN|>"
     ),
     "plain": "You are a helpful assistant\n\nUser: Hello\nAssistant: Hi there\nUser: Who are you\nAssistant:",
+    "t5": "You are a helpful assistant\n\nUser: Hello\nAssistant: Hi there\nUser: Who are you\nAssistant:",
 }
 
 
@@ -133,6 +134,11 @@ def test_alpaca_preamble_without_a_system_prompt() -> None:
     assert text_of(named("alpaca"), CHAT[1:2]) == expected
 
 
+def test_t5_gets_a_lone_instruction_as_it_is() -> None:
+    assert text_of(named("t5"), CHAT[1:2]) == "Hello"
+    assert text_of(named("t5"), CHAT[:2]) == "You are a helpful assistant\n\nHello"
+
+
 def test_r1_leaves_earlier_thoughts_out() -> None:
     chat = [CHAT[1], {"role": "assistant", "content": "<think>\nhm\n</think>Hi"}, CHAT[3]]
     assert "hm" not in text_of(named("deepseek-r1"), chat)
@@ -157,6 +163,7 @@ VOCABULARIES = {
     "deepseek": ["<|EOT|>"],
     "deepseek3": ["<｜User｜>", "<｜Assistant｜>"],
     "deepseek-r1": ["<｜User｜>", "<｜Assistant｜>", "<think>"],
+    "t5": ["<extra_id_0>", "a"],
     "plain": ["a", "b"],
 }
 
@@ -199,7 +206,7 @@ def test_recognises_a_format_by_the_template_text(source: str) -> None:
 
 
 def test_each_builtin_is_recognised_as_itself() -> None:
-    unmarked = {"plain", "mistral-v1", "mistral-v3", "mistral-v3-tekken", "deepseek2", "llama2"}  # told by other signs
+    unmarked = {"plain", "t5", "mistral-v1", "mistral-v3", "mistral-v3-tekken", "deepseek2", "llama2"}  # told otherwise
     for name, template in all_templates().items():
         if name not in unmarked:
             assert recognise_template(template.source.partition("-#}")[2]) == name

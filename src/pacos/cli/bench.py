@@ -15,9 +15,10 @@ from pacos.errors import UsageError
 from pacos.settings import LoadOptions
 
 if TYPE_CHECKING:
+    from pacos.backends import Program
     from pacos.backends.cpu.machine import Machine
     from pacos.cli.bench_rows import Measured
-    from pacos.engine.measure import Test
+    from pacos.engine.measure import Test, TestBed
     from pacos.engine.profile import Profile
     from pacos.engine.work import Work
     from pacos.llm import LLM
@@ -92,9 +93,10 @@ def command(model: str | None, **given: Any) -> None:
 
     -p, -n, -d, -np and -t take several numbers, joined with commas; every combination is a test, named as llama-bench
     does: pp512, tg128 @ d4096; tg64 x8 are eight sequences together. Rates are tokens per second of all sequences,
-    medians over the repetitions, after a warm-up; sampling is not part of them. The share of the peak is the time that
-    reading the weights and the cache, or multiplying the weights, would take at the limits that the machine shows in
-    the same run, whichever is longer, over the time taken.
+    medians over the repetitions, after a warm-up; sampling is not part of them. Of an encoder-decoder the encoder reads
+    the prompt, and the decoder generates after a source of --n-depth tokens, one at least. The share of the peak is the
+    time that reading the weights and the cache, or multiplying the weights, would take at the limits that the machine
+    shows in the same run, whichever is longer, over the time taken.
 
     Example:  pacos bench model.gguf -p 512,2048 -n 128 -d 0,4096 -t 1,2
     """
@@ -190,11 +192,10 @@ def _measure(
     from pacos.engine.measure import Test, TestBed
     from pacos.engine.profile import profile
 
-    if llm.engine.start_token >= 0:
-        raise UsageError("bench times decoders, and this model has an encoder beside it", hint="time `pacos run`")
-    bed = TestBed(llm.engine.program, llm.engine.pages)
+    bed = TestBed(llm.engine.program, llm.engine.pages, _encoder(llm))
+    tests = _possible(llm, tests)
     bed.seconds(Test("prompt", min(8, max(test.tokens for test in tests))))
-    works = _works(llm, tests)
+    works = _works(llm, bed, tests)
     before = sum(len(one.seconds) for one in found.measured)
     for test, work in zip(tests, works, strict=True):
         seconds: list[float] = []
@@ -210,14 +211,41 @@ def _measure(
             found.profiles.append((profile(bed, test, llm.engine.pages.layout), machine))
 
 
-def _works(llm: LLM, tests: list[Test]) -> list[Work]:
+def _encoder(llm: LLM) -> Program | None:
+    """What reads the prompts of an encoder-decoder."""
+    from pacos.models import HIDDEN
+
+    return llm.engine.program_of(HIDDEN) if llm.engine.start_token >= 0 else None
+
+
+def _possible(llm: LLM, tests: list[Test]) -> list[Test]:
+    """The tests that the model can run. Errors: UsageError for none."""
+    reads, alone = llm.engine.start_token >= 0, not llm.engine.causal
+    left_out = [
+        one
+        for one in tests
+        if (alone and one.kind == "generate") or ((alone or reads) and one.depth and one.kind == "prompt")
+    ]
+    kept = [one for one in tests if one not in left_out]
+    if left_out:
+        why = "an encoder generates nothing, and reads" if alone else "an encoder reads"
+        text = f"{why} a prompt from its start, without a cache"
+        if not kept:
+            raise UsageError(f"none of these tests is possible: {text}", hint="use --n-depth 0 and --n-prompt")
+        render.warn(f"left out: {', '.join(one.name for one in left_out)}; {text}")
+    return kept
+
+
+def _works(llm: LLM, bed: TestBed, tests: list[Test]) -> list[Work]:
     """What each test must compute and read at least."""
     from pacos.engine.work import Work, plan_work
-    from pacos.hub.describe import optimised_plan
+    from pacos.hub.describe import optimised_plans
 
-    plan, layout = optimised_plan(llm.archive), llm.engine.pages.layout
-    most = llm.engine.program.max_tokens
-    return [sum((plan_work(plan, form, layout) for form in test.steps(most)), Work()) for test in tests]
+    plans, layout = optimised_plans(llm.archive), llm.engine.pages.layout
+    return [
+        sum((plan_work(plans[0 if one.kind == "prompt" else -1], form, layout) for form in bed.steps_of(one)), Work())
+        for one in tests
+    ]
 
 
 def _report(model: str, given: dict[str, Any], found: Found) -> None:

@@ -37,7 +37,8 @@ class Growing:
         if self.is_chat and self.parse_special:
             raise UsageError("--parse-special needs --raw", hint="in a chat only the template makes special tokens")
         if not self.is_chat and not self.raw:
-            render.note("the model has no chat template: it goes on with the text itself")
+            does = "answers the text" if self._reads_whole else "goes on with the text itself"
+            render.note(f"the model has no chat template: it {does}")
 
     def begin(self, *, show: bool) -> None:
         """Take what the file holds; `show` writes it, dim, on a terminal. Errors: as `SessionFiles.begin`."""
@@ -49,6 +50,8 @@ class Growing:
         """All tokens that the answer to a prompt begins from."""
         if self.is_chat:
             return self.llm.prompt_tokens(self._messages(prompt), **self._chat_options())
+        if self.tokens and self._reads_whole:
+            return self.llm.tokenize(self.llm.detokenize(self.tokens) + prompt, parse_special=self.parse_special)
         more = self.llm.tokenize(prompt, add_special=not self.tokens, parse_special=self.parse_special)
         return [*self.tokens, *more]
 
@@ -74,4 +77,12 @@ class Growing:
         return [*system, {"role": "user", "content": prompt}]
 
     def _chat_options(self) -> dict[str, Any]:
-        return {**self.options, "before": self.tokens} if self.tokens else self.options
+        before = self.tokens
+        if before and self._reads_whole:
+            before = self.llm.tokenize(self.llm.detokenize(before) + "\n", add_special=False)
+        return {**self.options, "before": before} if before else self.options
+
+    @property
+    def _reads_whole(self) -> bool:
+        """Whether an encoder reads what was said so far as one text, which ends once."""
+        return self.llm.engine.start_token >= 0

@@ -93,7 +93,7 @@ class Engine:
         self._wake = threading.Condition()
         self._closed = False
         self._errands = Errands(self._notify)
-        self.texts = SavedTexts(self.pool, pages, self._errands, identity, self.adapters.salted)
+        self.texts = SavedTexts(self.pool, pages, self._errands, identity, self.adapters.salted, start_token)
         self._stepping: list[Part] = []  # what a program computes now, and which one; under _wake
         self._running = program
         self._moved, self._asleep = time.monotonic(), True  # when it last did something; whether it has nothing to do
@@ -150,9 +150,8 @@ class Engine:
         )
 
     def logits(self, token_ids: TokenList[int], outputs: TokenList[int], source: TokenList[int] = ()) -> array[float]:
-        """Logits after some of the tokens, computed through the same steps as everything else.
+        """Logits after some of the tokens; an encoder-decoder reads the `source`, its decoder has written the tokens.
 
-        An encoder-decoder reads the `source`; the tokens are what its decoder has written.
         Shapes: T token ids, R places in them, ascending -> f32 [R * V]. Errors: as `submit_rows`.
         """
         sink = CopiedRows([len(source) + place for place in outputs])
@@ -168,13 +167,14 @@ class Engine:
         self.submit_rows(token_ids, sink).wait()
         return sink.scores
 
-    def log_probabilities(self, token_ids: TokenList[int], first: int = 0) -> list[float]:
+    def log_probabilities(self, token_ids: TokenList[int], first: int = 0, source: TokenList[int] = ()) -> list[float]:
         """Log-probability of each token from first + 1 on, given those before it; memory for one step's rows only.
 
         Units: natural logarithm. Shapes: T token ids -> T - 1 - first numbers. Errors: as `submit`, NumericalError.
         """
-        sink = ScoredRows(token_ids, range(first, len(token_ids) - 1))
-        self.submit_rows(token_ids, sink).wait()
+        tokens = [*source, *token_ids]
+        sink = ScoredRows(tokens, range(len(source) + first, len(tokens) - 1))
+        self.submit_rows(tokens, sink, source=len(source)).wait()
         return sink.scores
 
     def submit_rows(
@@ -209,9 +209,9 @@ class Engine:
         self._enter([sequence])
         return sequence
 
-    def result_width(self, result: str) -> int:
-        """Floats in a row of a result. Errors: UsageError when the model does not have it."""
-        return self._lanes.prepare(result).program.result_width
+    def program_of(self, result: str) -> Program:
+        """What computes a result. Errors: UsageError when the model does not have it."""
+        return self._lanes.prepare(result).program
 
     def close(self) -> None:
         """Fail what is not finished and wait until the program is freed; safe to call twice, and from any thread."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -81,8 +81,11 @@ def _engine(
 
     program = compiled(plan)
     lanes = Lanes(main, program, lambda result: compiled(planned(result)), whole=encodes)
+    plans = [plan]
     if hp.start_token >= 0:
         lanes.prepare(HIDDEN)
+        plans.append(planned(HIDDEN))
+    identity = partial(_identity, archive, plans, pages, options) if hp.causal else None
     return Engine(
         *(program, pages, context),
         lanes=lanes,
@@ -90,29 +93,26 @@ def _engine(
         causal=hp.causal,
         start_token=hp.start_token,
         queue_places=options.queue_size,
-        prompt_cache=_prompt_cache(archive, plan, pages, options) if hp.causal else None,
-        identity=None if encodes else partial(_identity, archive, plan, pages, options),
+        prompt_cache=_prompt_cache(identity, pages, options) if identity is not None else None,
+        identity=identity,
         adapters=AdapterScales([one.scale for one in adapters]),
         on_close=backend.close if owns else None,
     )
 
 
-def _prompt_cache(archive: Archive, plan: Plan, pages: Pages, options: LoadOptions) -> PromptCache | None:
+def _prompt_cache(identity: Callable[[], bytes], pages: Pages, options: LoadOptions) -> PromptCache | None:
     if not options.prompt_cache_dir:
         return None
     if pages.layout.states:
         problem = "this model has recurrent layers, whose states the prompt cache on disk does not hold"
         raise UsageError(problem, hint="drop --prompt-cache-dir; prompts are reused within this process all the same")
-    if "cross_attention" in {node.op for node in plan.nodes}:
-        problem = "this model reads a prompt whole, and the prompt cache on disk holds beginnings of prompts"
-        raise UsageError(problem, hint="drop --prompt-cache-dir; prompts are reused within this process all the same")
-    root = _identity(archive, plan, pages, options)
     folder = Path(options.prompt_cache_dir).expanduser()
-    return PromptCache(folder, int(options.prompt_cache_size * 1e9), root, pages)
+    return PromptCache(folder, int(options.prompt_cache_size * 1e9), identity(), pages)
 
 
-def _identity(archive: Archive, plan: Plan, pages: Pages, options: LoadOptions) -> bytes:
-    return fingerprint(archive, plan, pages.layout, pages.format, options.activations, _rope_overrides(options))
+def _identity(archive: Archive, plans: Sequence[Plan], pages: Pages, options: LoadOptions) -> bytes:
+    more = (pages.layout, pages.format, options.activations, _rope_overrides(options))
+    return fingerprint(archive, plans[0], *more, *(one.text() for one in plans[1:]))
 
 
 def _automatic_cache_type(plan: Plan) -> str:

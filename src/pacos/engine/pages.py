@@ -99,10 +99,11 @@ class PagePool:
                 else:
                     self._cached[page] = None
 
-    def match(self, salt: str, tokens: array[int], limit: int) -> Match:
+    def match(self, salt: str, tokens: array[int], limit: int, least: int = _COPY_MIN_TOKENS) -> Match:
         """Take the known pages of a prompt's first `limit` tokens at most; the caller now holds the shared ones.
 
-        A copied page is to be taken next, by `copy_of`. Texts of different salts never meet.
+        A copied page, of which `least` tokens must be known, is to be taken next, by `copy_of`. Texts of different
+        salts never meet.
         """
         size, parent = self.page_tokens, self.root(salt)
         pages: list[int] = []
@@ -115,7 +116,7 @@ class PagePool:
             parent = found[1]
         start = len(pages) * size
         page, copied = self._longest(parent, tokens[start : min(limit, start + size)].tobytes())
-        if copied < _COPY_MIN_TOKENS:
+        if copied < least:
             return Match(pages, parent)
         return Match(pages, parent, page, copied)
 

@@ -11,7 +11,7 @@ from pacos.engine.work import StepForm, Work, op_work
 from pacos.errors import UsageError
 from pacos.types import PageLayout
 
-_ROLE = re.compile(r"^blk\.\d+\.|\.(weight|bias)$")
+_ROLE = re.compile(r"^((enc|dec)\.)?blk\.\d+\.|\.(weight|bias)$")
 _MATRIX_OPS = ("linear", "linears", "embed")
 
 
@@ -42,7 +42,7 @@ class Profile:
 
 def profile(bed: TestBed, test: Test, layout: PageLayout) -> Profile:
     """Run a test once with its operations timed. Errors: UsageError when the backend cannot time them."""
-    program = bed.program
+    program = bed.program_of(test)
     if not isinstance(program, Profiled):
         raise UsageError("this backend cannot time its operations", hint="use --backend cpu")
     bed.prepare(test)
@@ -52,7 +52,7 @@ def profile(bed: TestBed, test: Test, layout: PageLayout) -> Profile:
         times = program.times()
     finally:
         program.profile(False)
-    forms = list(test.steps(program.max_tokens))
+    forms = list(bed.steps_of(test))
     groups: dict[str, list[OpTime]] = {}
     for one in times:
         groups.setdefault(_name(one), []).append(one)

@@ -2,7 +2,8 @@
 
 A file is bound to the model, to how its pages are laid out, and to the salt under which the text was computed. It
 appears whole or not at all. Each page has a checksum; what was read becomes known only when all of it is right.
-The tokens may be more than the pages know: the last one was chosen, and not computed.
+The tokens may be more than the pages know: the last one was chosen, and not computed. Those of an encoder-decoder are
+a source, the token that its decoder starts from, and what that wrote.
 Pages are copied a few at a time between steps, so that who generates does not wait for the disk.
 """
 
@@ -23,6 +24,7 @@ from typing import Any, BinaryIO
 from pacos.backends import Pages
 from pacos.engine.errands import Errands
 from pacos.engine.pages import PagePool
+from pacos.engine.sequence import source_salt
 from pacos.errors import CapacityError, FormatError, PacosError, UsageError
 from pacos.formats.atomic import atomic_file
 from pacos.formats.wording import shown
@@ -46,7 +48,7 @@ class SavedTexts:
     """Saves and restores texts of one engine; from any thread but the engine's.
 
     `identity` names all that the content of a page depends on beside the tokens. `salted` adds what adapters do to a
-    salt.
+    salt. A decoder goes from its `start_token` on, when an encoder reads; else that is -1.
     """
 
     def __init__(
@@ -56,8 +58,10 @@ class SavedTexts:
         errands: Errands,
         identity: Callable[[], bytes] | None,
         salted: Callable[[str], str] = str,
+        start_token: int = -1,
     ) -> None:
         self._pool = pool
+        self._start_token = start_token
         self._salted = salted
         self._pages = pages
         self._errands = errands
@@ -76,11 +80,12 @@ class SavedTexts:
         """
         salt = self._salted(salt)
         head = self._head(salt, tokens_alone=tokens_alone)
-        pages, count = self._errands.ask(lambda: self._held(tokens, salt)) if self.possible else ([], 0)
+        pages, count, source = self._errands.ask(lambda: self._held(tokens, salt)) if self.possible else ([], 0, 0)
         try:
             if not count and not (tokens_alone and tokens):
                 raise UsageError("nothing of this text is computed", hint="compute it first")
-            text = json.dumps({**head, "tokens": len(tokens), "computed": count}).encode()
+            head |= {"tokens": len(tokens), "computed": count, **({"source": source} if source else {})}
+            text = json.dumps(head).encode()
             start = b"".join((_MAGIC, struct.pack("<I", len(text)), text, _little(tokens)))
             size = len(start) + 4 + len(pages) * (self._pages.page_bytes + 4)
             with atomic_file(path, size) as stream:
@@ -103,12 +108,14 @@ class SavedTexts:
         """
         salt = self._salted(salt)
         with _reading(path) as stream:
-            tokens, computed = self._read_start(stream, path, salt)
+            tokens, computed, source = self._read_start(stream, path, salt)
             pages = self._errands.ask(lambda: self._allocated(computed)) if computed else []
             try:
                 self._fill(stream, pages, path)
                 if pages:
-                    self._errands.ask(lambda: self._publish(tokens[:computed], salt, pages))
+                    self._errands.ask(
+                        lambda: self._publish(tokens[:computed], source_salt(salt, tokens[:source]), pages)
+                    )
             finally:
                 with contextlib.suppress(PacosError):
                     self._errands.ask(lambda: self._pool.release(pages))
@@ -129,12 +136,13 @@ class SavedTexts:
         def forgotten() -> int:
             known = 0
             while True:  # several pages may know the end of it
-                pages, count = self._held(tokens, salt)
+                pages, count, source = self._held(tokens, salt)
                 self._pool.release(pages)
-                if count <= keep:
+                kept = keep if keep >= source else 0  # of a source all pages serve, or none
+                if count <= kept:
                     return known
                 known = max(known, count)
-                self._pool.forget(pages[keep // self._pool.page_tokens :])
+                self._pool.forget(pages[kept // self._pool.page_tokens :])
 
         return self._errands.ask(forgotten)
 
@@ -148,8 +156,8 @@ class SavedTexts:
             "page_bytes": self._pages.page_bytes,
         }
 
-    def _read_start(self, stream: BinaryIO, path: Path, salt: str) -> tuple[array[int], int]:
-        """The tokens of a file whose head fits, and how many are computed. Errors: FormatError."""
+    def _read_start(self, stream: BinaryIO, path: Path, salt: str) -> tuple[array[int], int, int]:
+        """The tokens of a file whose head fits, how many are computed, and how many a source. Errors: FormatError."""
         name, size = shown(path.name), os.fstat(stream.fileno()).st_size
         start = stream.read(len(_MAGIC) + 4)
         length = int.from_bytes(start[len(_MAGIC) :], "little")
@@ -157,7 +165,7 @@ class SavedTexts:
             raise FormatError(f"{name} is no saved text", hint="give the name of a saved one")
         start += stream.read(length)
         found = _object(start[len(_MAGIC) + 4 :])
-        count, computed = found.pop("tokens", 0), found.pop("computed", 0)
+        count, computed, source = (found.pop(key, 0) for key in ("tokens", "computed", "source"))
         for key, value in self._head(salt, tokens_alone=not computed).items():
             if found.get(key) != value:
                 whose = (
@@ -166,7 +174,8 @@ class SavedTexts:
                     else "another model or version of Pacos, or of one opened otherwise"
                 )
                 raise FormatError(f"{name} is a text of {whose}", hint="compute the text anew and save it")
-        good = isinstance(count, int) and isinstance(computed, int) and 0 <= computed <= count and count > 0
+        whole = all(isinstance(one, int) for one in (count, computed, source))
+        good = whole and 0 <= source <= computed <= count and count > 0
         pages = -(-computed // self._pool.page_tokens) if good else 0
         if not good or size != len(start) + count * _TOKEN_BYTES + 4 + pages * (self._pages.page_bytes + 4):
             raise FormatError(f"{name} is damaged: it has {size} bytes", hint="save the text anew")
@@ -175,7 +184,7 @@ class SavedTexts:
             raise FormatError(f"{name} is damaged: its head does not fit its checksum", hint="save the text anew")
         tokens = array("i")
         tokens.frombytes(start[-count * _TOKEN_BYTES :])
-        return _swapped(tokens), computed
+        return _swapped(tokens), computed, source
 
     def _fill(self, stream: BinaryIO, pages: list[int], path: Path) -> None:
         for first in range(0, len(pages), _PAGES_AT_ONCE):
@@ -190,14 +199,27 @@ class SavedTexts:
 
     # On the engine's thread.
 
-    def _held(self, tokens: array[int], salt: str) -> tuple[list[int], int]:
-        """Pages that know a text, held now, and how many of its tokens they know."""
-        match = self._pool.match(salt, tokens, len(tokens))
-        pages, count = match.pages, len(match.pages) * self._pool.page_tokens
-        if match.copied_page is not None:
-            self._pool.hold(match.copied_page)
-            pages, count = [*pages, match.copied_page], count + match.copied_tokens
-        return pages, count
+    def _held(self, tokens: array[int], salt: str) -> tuple[list[int], int, int]:
+        """Pages that know a text, held now, how many of its tokens they know, and how many of these are its source."""
+        for source in self._sources(tokens):
+            least = (1,) if source else ()
+            match = self._pool.match(source_salt(salt, tokens[:source]), tokens, len(tokens), *least)
+            pages, count = match.pages, len(match.pages) * self._pool.page_tokens
+            if match.copied_page is not None:
+                self._pool.hold(match.copied_page)
+                pages, count = [*pages, match.copied_page], count + match.copied_tokens
+            if count >= source:
+                return pages, count, source
+            self._pool.release(pages)
+        return [], 0, 0
+
+    def _sources(self, tokens: array[int]) -> Iterator[int]:
+        """How long its source may be: where the decoder starts shows, but the token may occur in the text too."""
+        if self._start_token < 0:
+            yield 0
+        else:
+            yield from (place for place, token in enumerate(tokens) if place and token == self._start_token)
+            yield len(tokens)
 
     def _allocated(self, tokens: int) -> list[int]:
         needed = -(-tokens // self._pool.page_tokens)

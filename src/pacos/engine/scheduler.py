@@ -10,13 +10,13 @@ from __future__ import annotations
 import time
 from array import array
 from collections.abc import Hashable, Iterator
-from functools import partial
 from itertools import chain
 
 from pacos.engine.pages import PagePool
 from pacos.engine.queue import Queue
 from pacos.engine.sequence import Sequence
 from pacos.engine.snapshot import PromptCache
+from pacos.engine.source import restore_source, save_pages
 from pacos.engine.states import StatePool
 
 Part = tuple[Sequence, int]  # a sequence and how many of its tokens to compute
@@ -126,15 +126,13 @@ class Scheduler:
 
     def _keep(self, sequence: Sequence) -> None:
         """Let others have what a sequence computed, those of later processes too."""
-        cache, pool = self.prompt_cache, self.pool
-        if cache is not None and sequence.published:
-            cache.add_keys(sequence.page_keys, sequence.salt, sequence.tokens)
-            for place, page in enumerate(sequence.pages[: sequence.published]):
-                cache.save(page, partial(pool.has_name, page, pool.name(page)), sequence.page_keys[place], place)
+        pool = self.pool
         if sequence.reuse and sequence.published < len(sequence.pages):
             start = sequence.published * pool.page_tokens
             tail = sequence.tokens[start : sequence.computed].tobytes()
             pool.publish_tail(sequence.parent, tail, sequence.pages[sequence.published])
+        if self.prompt_cache is not None:
+            save_pages(self.prompt_cache, pool, sequence)
         if self.states is not None:
             self.states.keep(sequence)
 
@@ -266,7 +264,8 @@ class Scheduler:
         return True
 
     def _take_known(self, sequence: Sequence) -> None:
-        match = self.pool.match(sequence.salt, sequence.tokens, sequence.reusable)
+        least = (1,) if sequence.source else ()  # a source is read whole, or not at all
+        match = self.pool.match(sequence.salt, sequence.tokens, sequence.reusable, *least)
         sequence.pages.extend(match.pages)
         sequence.parent = match.parent
         sequence.published = len(match.pages)
@@ -279,7 +278,7 @@ class Scheduler:
         if page is not None:
             sequence.pages.append(page)
             sequence.computed += tokens
-        if sequence.computed < sequence.source:  # a source is read whole, or not at all
+        if sequence.computed < sequence.source:
             self._release(sequence)
             sequence.parent = self.pool.root(sequence.salt)
 
@@ -340,6 +339,8 @@ class Scheduler:
 
     def _add_source(self, sequence: Sequence, parts: list[Part]) -> None:
         """Have an encoder read, in a program of its own: its tokens take none of the decoder's places in a step."""
+        if self.prompt_cache is not None and restore_source(self.prompt_cache, sequence):
+            return
         if sequence.source <= self._source_room:
             self._source_room -= sequence.source
             parts.append((sequence, sequence.source))

@@ -88,6 +88,11 @@ def check_tokens(tokens: TokenList[int], vocab_size: int) -> None:
         raise UsageError(f"token {bad} is not in the vocabulary", hint=f"use 0 to {vocab_size - 1}")
 
 
+def source_salt(salt: str, source: array[int]) -> str:
+    """The salt of what is computed of a source, which is seen whole: it serves none that begins alike."""
+    return salt + source.tobytes().decode("latin-1")
+
+
 class Line(Protocol):
     """What a sequence waits in, before it starts and between."""
 
@@ -146,8 +151,7 @@ class Sequence:
         self.leads = False  # is the leader of others
         own = frozenset() if generate.ignore_eos else request.end_ids
         self.end_ids: frozenset[int] = own.union(generate.stop_ids)
-        # A source is seen whole: what is computed of it serves none that begins alike.
-        self.salt = (salt or queue.cache_salt) + self.text[: self.source].tobytes().decode("latin-1")
+        self.salt = source_salt(salt or queue.cache_salt, self.text[: self.source])
         self.adapter_scales = array("f", scales)
         self.reuse = generate.cache_prompt
         self.scores = generate.scores

@@ -2,8 +2,9 @@
 
 A file's name is a hash of the model's fingerprint, the salt, and every token up to the page's end: a page is found by
 what it holds, and right wherever it is found. Files appear whole or not at all, carry a checksum, and are read by any
-number of processes while others write or remove them. Pages are copied between steps and written by a thread; what it
-cannot keep up with, or what does not fit, is left out.
+number of processes while others write or remove them. Of an encoder-decoder sources are kept, whose last page need not
+be full; all pages of one serve, or none. Pages are copied between steps and written by a thread; what it cannot keep up
+with, or what does not fit, is left out.
 """
 
 from __future__ import annotations
@@ -82,12 +83,16 @@ class PromptCache:
         self._writer = threading.Thread(target=self._write_all, name="pacos-prompt-cache", daemon=True)
         self._writer.start()
 
-    def add_keys(self, keys: list[bytes], salt: str, tokens: array[int]) -> None:
-        """Add the keys of a text's full pages from the first on that has none yet."""
+    def add_keys(self, keys: list[bytes], salt: str, tokens: array[int], *, partly: bool = False) -> None:
+        """Add the keys of a text's full pages from the first on that has none yet; `partly`: and of the last one."""
         size = self._pages.layout.page_tokens
-        for start in range(len(keys) * size, len(tokens) - size + 1, size):
+        for start in range(len(keys) * size, len(tokens) if partly else len(tokens) - size + 1, size):
             before = keys[-1] if keys else self._root + salt.encode("utf-8", "surrogatepass")
             keys.append(hashlib.sha256(before + tokens[start : start + size].tobytes()).digest())
+
+    def has(self, key: bytes) -> bool:
+        """Whether there is a page of that name."""
+        return self._path(key).exists()
 
     def restore(self, key: bytes, page: int, place: int) -> bool:
         """Fill a page with the one that has this place in its text.
@@ -128,7 +133,7 @@ class PromptCache:
             if read == _READS_PER_STEP or self._to_write.qsize() >= _WRITES_MAX:
                 return
             page, is_same, key, place = self._to_read.popleft()
-            if is_same() and not self._path(key).exists():
+            if is_same() and not self.has(key):
                 self._to_write.put((key, self._pages.read(page), place))
                 read += 1
 

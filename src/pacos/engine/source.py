@@ -9,8 +9,11 @@ from __future__ import annotations
 
 from array import array
 from dataclasses import replace
+from functools import partial
 
-from pacos.engine.sequence import SequenceRequest
+from pacos.engine.pages import PagePool
+from pacos.engine.sequence import Sequence, SequenceRequest
+from pacos.engine.snapshot import PromptCache
 from pacos.errors import UsageError
 from pacos.models import LOGITS
 
@@ -43,3 +46,33 @@ def decoded_tokens(start_token: int, tokens: int, source: int, result: str) -> i
         hint = "give it and what the decoder has written: logits(token_ids, source=...)"
         raise UsageError("this model writes about a source, and there is none", hint=hint)
     return tokens - source
+
+
+def save_pages(cache: PromptCache, pool: PagePool, sequence: Sequence) -> None:
+    """Keep on disk what is known of a sequence: its full pages, or those of its source, if all of that was read."""
+    if sequence.source:
+        keys = _keys(cache, sequence) if sequence.reuse and sequence.computed >= sequence.source else []
+    else:
+        cache.add_keys(sequence.page_keys, sequence.salt, sequence.tokens)
+        keys = sequence.page_keys[: sequence.published]
+    for place, (page, key) in enumerate(zip(sequence.pages, keys, strict=False)):
+        cache.save(page, partial(pool.has_name, page, pool.name(page)), key, place)
+
+
+def restore_source(cache: PromptCache, sequence: Sequence) -> bool:
+    """Take a source from disk, whole; false when it is not there."""
+    keys = _keys(cache, sequence) if sequence.reuse else []
+    if not keys or not all(map(cache.has, keys)):
+        return False
+    if not all(cache.restore(key, sequence.pages[place], place) for place, key in enumerate(keys)):
+        return False
+    sequence.computed = sequence.source
+    if not sequence.answered:
+        sequence.cached_tokens = sequence.source
+    return True
+
+
+def _keys(cache: PromptCache, sequence: Sequence) -> list[bytes]:
+    keys: list[bytes] = []
+    cache.add_keys(keys, sequence.salt, sequence.tokens[: sequence.source], partly=True)
+    return keys

@@ -46,12 +46,16 @@ class Work:
 
 @dataclass(frozen=True, slots=True)
 class StepForm:
-    """A step of `sequences` sequences, each with `tokens` new tokens after `depth` old ones; `outputs` rows in all."""
+    """A step of `sequences` sequences, each with `tokens` new tokens after `depth` old ones; `outputs` rows in all.
+
+    Of an encoder-decoder the first `source` tokens are what the encoder reads.
+    """
 
     tokens: int
     depth: int
     sequences: int
     outputs: int
+    source: int = 0
 
     def rows(self, dimension: int | str) -> int:
         """Rows that a dimension of a plan stands for."""
@@ -59,12 +63,19 @@ class StepForm:
             return dimension
         return self.outputs if dimension == "R" else self.tokens * self.sequences
 
-    def keys(self, window: int) -> tuple[int, int]:
-        """Cached positions read, and pairs of a token and a position that it sees; all sequences together."""
-        last = self.depth + self.tokens
+    def keys(self, window: int, first: int = 0) -> tuple[int, int]:
+        """Cached positions read, and pairs of a token and a position that it sees; of all sequences.
+
+        Those before the `first` do not count.
+        """
+        last = self.depth + self.tokens - first
         reach = window or last
-        pairs = sum(min(position + 1, reach) for position in range(self.depth, last))
+        pairs = sum(min(position + 1, reach) for position in range(self.depth - first, last))
         return min(last, reach + self.tokens - 1) * self.sequences, pairs * self.sequences
+
+    def all_keys(self, count: int) -> tuple[int, int]:
+        """The same where every token sees so many positions."""
+        return count * self.sequences, count * self.tokens * self.sequences
 
 
 def plan_work(plan: Plan, form: StepForm, layout: PageLayout) -> Work:
@@ -94,7 +105,7 @@ def op_work(
             total += _expert_work(value, rows * int(next(iter(results)).shape[1]))
         elif value.kind == "weight":
             total += _weight_work(op, value, rows)
-    if op == "attention":
+    if op in ("attention", "cross_attention"):
         total += _attention_work(inputs, attributes, form, layout)
     return total
 
@@ -124,8 +135,17 @@ def _products(weight: Value, operations: float, nbytes: float) -> Work:
 
 
 def _attention_work(inputs: list[Value], attributes: Mapping[str, Any], form: StepForm, layout: PageLayout) -> Work:
-    read, pairs = form.keys(attributes["window"])
+    read, pairs = _keys(attributes, form)
     layer = attributes["cache"].layer
     one = replace(layout, key_width=(layout.key_width[layer],), value_width=(layout.value_width[layer],))
     query = math.prod(int(dim) for dim in inputs[0].shape[1:])
     return Work(attention_operations=4.0 * query * pairs, bytes=page_bytes(one) / layout.page_tokens * read)
+
+
+def _keys(attributes: Mapping[str, Any], form: StepForm) -> tuple[int, int]:
+    """Positions read and pairs of positions, as `StepForm.keys`; cross attention has no window to speak of."""
+    if "window" not in attributes:
+        return form.all_keys(form.source)
+    if attributes.get("bidirectional"):
+        return form.all_keys(form.depth + form.tokens)
+    return form.keys(attributes["window"], form.source if attributes.get("after_source") else 0)

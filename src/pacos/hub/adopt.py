@@ -273,14 +273,22 @@ def origins_of(source: Source, family: str, hf: HuggingFace, config: Config) -> 
                 raise FormatError(f"{source.path}: tensors '{experts[row.expert][0]}' and '{name}' are the same weight")
             experts[row.expert] = (name, row.name)
     origins = {gguf: _origin(source, gguf, experts) for gguf, experts in found.items()}
-    if hf.is_tied(config) and "output.weight" in origins:
+    tied = _is_tied(source, origins, hf, config)
+    if tied and "output.weight" in origins:
         output = origins.pop("output.weight")
         origins.setdefault("token_embd.weight", output)
     headed = any(name.gguf == "output.weight" for name in hf.names)
-    if headed and "output.weight" not in origins and not hf.is_tied(config):
+    if headed and "output.weight" not in origins and not tied:
         hint = "the folder is incomplete, or config.json should say tie_word_embeddings"
         raise FormatError(f"{source.path}: tensor 'lm_head.weight' is missing", hint=hint)
     return origins
+
+
+def _is_tied(source: Source, origins: Mapping[str, Origin], hf: HuggingFace, config: Config) -> bool:
+    if not hf.ties_by_weights:
+        return hf.is_tied(config)
+    pair = [origins[name].sources[0] for name in ("token_embd.weight", "output.weight") if name in origins]
+    return len(pair) < 2 or (hf.is_tied(config) and source.data(pair[0]) == source.data(pair[1]))
 
 
 def _origin(source: Source, gguf: str, experts: Mapping[int | None, tuple[str, TensorName]]) -> Origin:

@@ -14,7 +14,7 @@ from typing import Any
 from pacos.formats.imatrix import ImportanceMatrix
 from pacos.lazy import np
 
-_LAYER = re.compile(r"^blk\.(\d+)\.")
+_LAYER = re.compile(r"^(enc\.|dec\.|)blk\.(\d+)\.")
 _IDLE = 1e-5  # mean squares up to this count as inactive
 
 
@@ -35,6 +35,7 @@ class TensorStatistics:
     entropy_share: float
     above: float
     cosine: float  # with the layer before; 0 where there is none
+    stack: str = ""  # "enc." or "dec." of an encoder-decoder
 
     def data(self) -> dict[str, Any]:
         """The numbers by name."""
@@ -43,7 +44,7 @@ class TensorStatistics:
     def cells(self) -> tuple[str, ...]:
         """The columns of a table."""
         return (
-            str(self.layer) if self.layer >= 0 else "-",
+            f"{self.stack}{self.layer}" if self.layer >= 0 else "-",
             _LAYER.sub("", self.name).removesuffix(".weight"),
             *(f"{self.total:.2f}", f"{self.least:.4f}", f"{self.most:.4f}", f"{self.mean:.2f}"),
             *(f"{self.deviation:.2f}", f"{100 * self.active:.2f}%", str(self.count), f"{self.entropy:.4f}"),
@@ -59,6 +60,7 @@ class LayerStatistics:
     total: float
     above: float
     cosine: float
+    stack: str = ""
 
     def data(self) -> dict[str, Any]:
         """The numbers by name."""
@@ -66,13 +68,13 @@ class LayerStatistics:
 
     def cells(self) -> tuple[str, ...]:
         """The columns of a table."""
-        return (str(self.layer), f"{self.total:.2f}", f"{100 * self.above:.4f}%", f"{self.cosine:.4f}")
+        return (f"{self.stack}{self.layer}", f"{self.total:.2f}", f"{100 * self.above:.4f}%", f"{self.cosine:.4f}")
 
 
 def statistics_of(matrix: ImportanceMatrix) -> list[TensorStatistics]:
     """Of every tensor that anything reached: kind by kind, the largest sums first."""
     found = [one for name in matrix.entries if (one := _of_tensor(matrix, name)) is not None]
-    return sorted(found, key=lambda one: (_LAYER.sub("", one.name), -one.total))
+    return sorted(found, key=lambda one: (_LAYER.sub(r"\1", one.name), -one.total))
 
 
 def _of_tensor(matrix: ImportanceMatrix, name: str) -> TensorStatistics | None:
@@ -88,7 +90,7 @@ def _of_tensor(matrix: ImportanceMatrix, name: str) -> TensorStatistics | None:
     found = _LAYER.match(name)
     return TensorStatistics(
         name=name,
-        layer=int(found[1]) if found else -1,
+        layer=int(found[2]) if found else -1,
         total=total,
         least=float(means.min()),
         most=float(means.max()),
@@ -99,12 +101,13 @@ def _of_tensor(matrix: ImportanceMatrix, name: str) -> TensorStatistics | None:
         entropy=entropy,
         entropy_share=entropy / math.log2(len(means)) if len(means) > 1 else 0.0,
         above=float(np.mean((means - mean) / deviation > 1)) if deviation > 0 else 0.0,
-        cosine=_cosine(matrix, name, int(found[1]) - 1) if found else 0.0,
+        cosine=_cosine(matrix, name, int(found[2]) - 1) if found else 0.0,
+        stack=found[1] if found else "",
     )
 
 
 def _cosine(matrix: ImportanceMatrix, name: str, before: int) -> float:
-    other = matrix.entries.get(_LAYER.sub(f"blk.{before}.", name))
+    other = matrix.entries.get(_LAYER.sub(rf"\g<1>blk.{before}.", name))
     mine = matrix.entries[name].sums.astype(np.float64)
     if other is None or len(other.sums) != len(mine):
         return 0.0
@@ -116,12 +119,12 @@ def _cosine(matrix: ImportanceMatrix, name: str, before: int) -> float:
 def layers_of(tensors: Sequence[TensorStatistics]) -> list[LayerStatistics]:
     """Of every layer, in order."""
     made = []
-    for layer in sorted({one.layer for one in tensors if one.layer >= 0}):
-        mine = [one for one in tensors if one.layer == layer]
+    for stack, layer in sorted({(one.stack, one.layer) for one in tensors if one.layer >= 0}):
+        mine = [one for one in tensors if (one.stack, one.layer) == (stack, layer)]
         count = sum(one.count for one in mine)
         totals, above, cosines = (
             sum(one.count * value for one, value in zip(mine, values, strict=True)) / count
             for values in zip(*((one.total, one.above, one.cosine) for one in mine), strict=True)
         )
-        made.append(LayerStatistics(layer, totals, above, cosines))
+        made.append(LayerStatistics(layer, totals, above, cosines, stack))
     return made

@@ -131,9 +131,8 @@ def _renumbered(names: Iterable[str], pruned: frozenset[int]) -> dict[str, str]:
     """The names that stay, and what they are called when layers are left out. Errors: UsageError for one not there."""
     layers = sorted({int(found[1]) for found in map(_LAYER.match, names) if found})
     if wrong := sorted(pruned - set(layers)):
-        raise UsageError(
-            f"there is no layer {wrong[0]}", hint=f"layers: {layers[0]} to {layers[-1]}" if layers else None
-        )
+        known = f"layers: {layers[0]} to {layers[-1]}" if layers else "this model numbers none as blk.N: leave all"
+        raise UsageError(f"there is no layer {wrong[0]}", hint=known)
     if layers and len(pruned) == len(layers):
         raise UsageError(f"all {len(layers)} layers would be left out", hint="leave one at least")
     numbers = {layer: i for i, layer in enumerate(one for one in layers if one not in pruned)}

@@ -316,12 +316,12 @@ class LLM:
         """
         return self.engine.token_scores(to_token_ids(token_ids), first, top)
 
-    def log_probabilities(self, token_ids: Sequence[int], first: int = 0) -> list[float]:
-        """Log-probability of each token from first + 1 on, given all before it.
+    def log_probabilities(self, token_ids: Sequence[int], first: int = 0, source: Sequence[int] = ()) -> list[float]:
+        """Log-probability of each token from first + 1 on, given all before it; `source` is as for `logits`.
 
         Units: natural logarithm. Shapes: T token ids -> T - 1 - first numbers.
         """
-        return self.engine.log_probabilities(to_token_ids(token_ids), first)
+        return self.engine.log_probabilities(to_token_ids(token_ids), first, to_token_ids(source))
 
     def close(self) -> None:
         """Stop computing and release the file; safe to call twice, and from several threads."""

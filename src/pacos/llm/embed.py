@@ -152,7 +152,7 @@ def embed(
 
     ranks = pooling == "rank"
     result = RANK if ranks else HIDDEN
-    whole = engine.result_width(result)
+    whole = engine.program_of(result).result_width
     width = options.dimensions or whole
     if width > whole:
         raise UsageError(f"dimensions is {width}", hint=f"vectors of this model have {whole} numbers")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from contextlib import ExitStack
 from types import TracebackType
@@ -10,20 +11,25 @@ from pacos.engine.observe import Observation
 from pacos.errors import FormatError, UsageError
 from pacos.formats.imatrix import ImportanceMatrix, from_sums, merged
 from pacos.llm import LLM
+from pacos.llm.perplexity import parted
+from pacos.models import HIDDEN
 
 _LEAST_TOKENS = 4
 _OUTPUT = "output.weight"
+_LAYER = re.compile(r"((enc|dec)\.)?blk\.")
 
 
 class Collector:
     """Reads chunks of a text, each from an empty context, beginning with BOS where the model has one.
 
-    `output` counts output.weight too; `scored` measures perplexity on the way.
+    An encoder-decoder is watched as `pacos perplexity` scores it: the encoder reads the first half of a chunk, the
+    decoder writes the second. `output` counts output.weight too; `scored` measures perplexity on the way.
     """
 
     def __init__(self, llm: LLM, chunk_tokens: int, *, output: bool = False, scored: bool = True) -> None:
-        if not llm.engine.causal or llm.engine.start_token >= 0:
-            raise UsageError("this model has an encoder", hint="importance matrices are made of decoders")
+        if not llm.engine.causal:
+            problem = "this model is an encoder: it predicts no tokens, and its importance cannot be measured"
+            raise UsageError(problem, hint="quantize it without a matrix, to Q4_K_M or more bits")
         if not _LEAST_TOKENS <= chunk_tokens <= llm.context_tokens:
             problem = f"chunks of {chunk_tokens} tokens; {_LEAST_TOKENS} to {llm.context_tokens} are possible"
             raise UsageError(problem, hint="give another --ctx-size")
@@ -32,7 +38,9 @@ class Collector:
         self._chunk_tokens = chunk_tokens
         self._output = output
         self._scored = range(chunk_tokens // 2, chunk_tokens - 1) if scored else range(0)
-        self._observation = Observation(llm.engine.program, llm.engine.pages)
+        self._reads = llm.engine.start_token >= 0
+        encoder = llm.engine.program_of(HIDDEN) if self._reads else None
+        self._observation = Observation(llm.engine.program, llm.engine.pages, encoder)
         self._open = ExitStack()
 
     def __enter__(self) -> Collector:
@@ -60,15 +68,21 @@ class Collector:
 
     def read(self, chunk: Sequence[int]) -> None:
         """Compute one chunk. Errors: NumericalError when the model gives no numbers."""
-        self.scores += self._observation.run(chunk, self._scored, all_rows=self._output)
+        source: list[int] = []
+        tokens, scored = list(chunk), self._scored
+        if self._reads:
+            source, written = parted(self._llm, tokens, len(tokens) // 2)
+            tokens, scored = [*source, *written], self._scored and range(len(source), len(source) + len(written) - 1)
+        self.scores += self._observation.run(tokens, scored, all_rows=self._output, source=len(source))
 
     def matrix(self, dataset: str, before: Sequence[ImportanceMatrix] = ()) -> ImportanceMatrix:
         """What was seen so far, added to matrices of before. Errors: FormatError when it is not all numbers."""
-        seen = ImportanceMatrix(datasets=[dataset], chunk_tokens=self._chunk_tokens)
+        size = self._chunk_tokens // 2 if self._reads else self._chunk_tokens  # rows that a matrix sees of a chunk
+        seen = ImportanceMatrix(datasets=[dataset], chunk_tokens=size)
         for one in self._observation.squares():
             rows = one.rows if one.routed else one.rows[:1]
             for name in one.tensors:
-                if not any(rows) or not (name.startswith("blk.") or (self._output and name == _OUTPUT)):
+                if not any(rows) or not (_LAYER.match(name) or (self._output and name == _OUTPUT)):
                     continue
                 try:
                     entry = from_sums(one.sums, rows)
@@ -78,4 +92,4 @@ class Collector:
                     seen.entries[name].add(entry)
                 else:
                     seen.entries[name] = entry
-        return merged([*before, seen], self._chunk_tokens)
+        return merged([*before, seen], size)

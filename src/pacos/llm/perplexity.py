@@ -1,5 +1,7 @@
 """Score a text with a model in llama.cpp's way: chunk by chunk, or with a window that slides.
 
+An encoder-decoder, which llama.cpp does not score, reads what comes before the scored tokens as a source; its decoder
+writes these.
 Source: llama.cpp, tools/perplexity.
 """
 
@@ -35,11 +37,31 @@ def begun(llm: LLM, chunk: Sequence[int]) -> list[int]:
     return [vocabulary.bos, *chunk[1:]] if vocabulary.add_bos and vocabulary.bos is not None else list(chunk)
 
 
+def parted(llm: LLM, tokens: Sequence[int], first: int, *, dropped: bool = True) -> tuple[list[int], list[int]]:
+    """What an encoder reads of a text of which the tokens from first + 1 on are scored, and what the decoder writes.
+
+    The source ends with EOS where the model's do, and the decoder starts from a token of its own: with `dropped` the
+    text's first tokens make room for both, as its first one does for a BOS.
+    """
+    vocabulary = llm.tokenizer
+    marks = [vocabulary.eos] if vocabulary.add_eos and vocabulary.eos is not None else []
+    begin = min(1 + len(marks), first) if dropped else 0
+    return [*tokens[begin : first + 1], *marks], [llm.engine.start_token, *tokens[first + 1 :]]
+
+
+def text_scores(llm: LLM, tokens: Sequence[int], first: int, *, dropped: bool = True) -> list[float]:
+    """Log-probabilities of the tokens from first + 1 on; `dropped` is as for `parted`."""
+    if llm.engine.start_token < 0:
+        return llm.log_probabilities(tokens, first=first)
+    source, written = parted(llm, tokens, first, dropped=dropped)
+    return llm.log_probabilities(written, source=source)
+
+
 def chunk_scores(llm: LLM, chunks: Sequence[Sequence[int]], done: Progress) -> list[float]:
     """Log-probabilities of the tokens of each chunk's second half."""
     scores: list[float] = []
     for i, chunk in enumerate(chunks):
-        scores += llm.log_probabilities(begun(llm, chunk), first=len(chunk) // 2)
+        scores += text_scores(llm, begun(llm, chunk), len(chunk) // 2)
         done(i + 1)
     return scores
 
@@ -59,7 +81,7 @@ def window_scores(llm: LLM, tokens: Sequence[int], window: int, stride: int, mos
     scores: list[float] = []
     for i in range(count if most < 0 else min(count, most)):
         part = tokens[i * stride : i * stride + window]
-        scores += llm.log_probabilities(part, first=window - stride - 1)
+        scores += text_scores(llm, part, window - stride - 1)
         done(i + 1)
     return scores
 
@@ -96,5 +118,10 @@ def compare(llm: LLM, base: LogitsFile, done: Progress) -> Divergence:
 
 def _rows(llm: LLM, chunk: Sequence[int]) -> np.ndarray:
     """Logits of a chunk's second half. Shapes: [R, V] f32."""
-    rows = llm.engine.logits(begun(llm, chunk), range(len(chunk) // 2, len(chunk) - 1))
+    first, count = len(chunk) // 2, len(chunk) - 1 - len(chunk) // 2
+    if llm.engine.start_token >= 0:
+        source, written = parted(llm, begun(llm, chunk), first)
+        rows = llm.engine.logits(written, range(count), source)
+    else:
+        rows = llm.engine.logits(begun(llm, chunk), range(first, first + count))
     return np.frombuffer(rows, np.float32).reshape(-1, llm.engine.vocab_size)

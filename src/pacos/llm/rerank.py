@@ -56,7 +56,7 @@ def rerank(
         raise UsageError(f"the query is {seen(query)}", hint="give text")
     if not isinstance(documents, Sequence) or isinstance(documents, str | bytes) or not documents:
         raise UsageError(f"the documents are {seen(documents)}", hint="give a list of texts")
-    labels = engine.result_width(RANK)
+    labels = engine.program_of(RANK).result_width
     inputs, seconds, truncated = [], [], []
     for place, document in enumerate(documents):
         with of_input(place):

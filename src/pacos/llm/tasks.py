@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pacos.errors import FormatError, UsageError
 from pacos.formats.wording import shown
 from pacos.llm import LLM
+from pacos.llm.perplexity import text_scores
 
 KINDS = ("hellaswag", "winogrande", "multiple-choice")
 _HELLASWAG_LINES, _ENDINGS = 6, 4
@@ -112,7 +113,7 @@ def _spans(llm: LLM, task: Task) -> list[tuple[list[int], range]]:
 
 
 def _score(llm: LLM, tokens: list[int], span: range) -> float:
-    scores = llm.log_probabilities(tokens[: span.stop], first=span.start - 1)
+    scores = text_scores(llm, tokens[: span.stop], span.start - 1, dropped=False)
     return sum(scores) / len(scores)
 
 

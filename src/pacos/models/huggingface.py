@@ -56,8 +56,9 @@ class HuggingFace:
     GGUF keys without the architecture's prefix; None is left out. `activations` lists what the model function
     computes; `reads` names keys that this family handles and others refuse, `refuses` more keys with the one value
     that is computed. `vectors` makes tensors out of the config, such as rotary factors; `numbers` names tensors of one
-    number a layer that are metadata in GGUF; `needless` matches buffers that files may hold but nobody needs. Where
-    several families share a class, `fits` says whether a config, its gaps filled, is of this one.
+    number a layer that are metadata in GGUF; `needless` matches buffers that files may hold but nobody needs. With
+    `ties_by_weights` an output that differs from the embedding is one, and one that is missing is tied, whatever the
+    config says. Where several families share a class, `fits` says whether a config, its gaps filled, is of this one.
     """
 
     classes: tuple[str, ...]
@@ -71,6 +72,7 @@ class HuggingFace:
     vectors: Callable[[Config], Mapping[str, list[float]]] = no_factors
     prefixes: tuple[str, ...] = ("model.", "language_model.", "model.", "transformer.")
     needless: str = ""
+    ties_by_weights: bool = False
     fits: Callable[[Config], bool] = whatever_it_says
 
     def filled(self, config: Config) -> dict[str, Any]:
@@ -80,8 +82,7 @@ class HuggingFace:
 
     def is_tied(self, config: Config) -> bool:
         """Whether the output shares the embedding's weights."""
-        filled = self.filled(config)  # a T5 scales logits of tied weights, and is called tied also where it is not
-        return bool(filled.get("scale_decoder_outputs", filled.get("tie_word_embeddings")))
+        return bool(self.filled(config).get("tie_word_embeddings"))
 
     @property
     def turns(self) -> bool:

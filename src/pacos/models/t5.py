@@ -1,17 +1,22 @@
 """T5, Flan-T5, mT5 and UMT5: an encoder reads the prompt, a decoder answers, looking at what was read in every layer.
 
 Source: Hugging Face modeling_t5.py and modeling_umt5.py; tensor names as in GGUF arch "t5" and "t5encoder". Scores are
-not scaled; distances have learned biases, which layers share unless each has its own. Logits of tied embeddings are
-scaled by one over the root of the width; llama.cpp leaves that out.
+not scaled; distances have learned biases, which layers share unless each has its own. Logits of the first T5s and of
+UMT5 are scaled by one over the root of the width: metadata key "logit_scale" says so, and where it is missing, tied
+embeddings do. "hidden_activation" names the activation of the feed-forward units; where it is missing it is ReLU, or
+GELU in gated ones. llama.cpp reads neither key.
 Shapes: T tokens in the step, R rows wanted, D model width, H heads, E head width, B biases of distances.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
+
 from pacos.errors import UnsupportedModel
 from pacos.ir import ops
 from pacos.ir.graph import Inputs, Tensor, WeightTable
-from pacos.models.blocks import feed_forward, gelu_feed_forward, project, project_heads
+from pacos.models.blocks import feed_forward, project, project_heads
 from pacos.models.hf_config import Config, Metadata
 from pacos.models.hparams import LAYERS_MAX, Hparams
 from pacos.models.huggingface import HuggingFace
@@ -19,15 +24,32 @@ from pacos.models.registry import architecture
 from pacos.models.tensor_names import Names, TensorName
 
 _REACH = 128  # distance beyond which biases are the same; files say it only where it is another
-_REACH_MAX, _BUCKETS_MAX = 1 << 15, 1 << 12
-_FEED_FORWARD = ("relu", "gated-gelu")
+_REACH_MAX, _BUCKETS_MAX, _SCALE_MAX = 1 << 15, 1 << 12, 1e6
+# Activations by transformers' names, as GGUF files name them.
+_ACTIVATION_NAMES = {
+    **{"relu": "relu", "relu2": "relu_squared", "silu": "silu", "swish": "silu", "sigmoid": "sigmoid"},
+    **dict.fromkeys(("gelu", "gelu_python"), "gelu"),
+    **dict.fromkeys(("gelu_new", "gelu_fast", "gelu_accurate", "gelu_pytorch_tanh", "gelu_python_tanh"), "gelu_tanh"),
+}
+_ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    **{"relu": ops.relu, "relu_squared": ops.relu_squared, "silu": ops.silu, "sigmoid": ops.sigmoid},
+    **{"gelu": ops.gelu, "gelu_tanh": ops.gelu_tanh},
+}
+
+
+def _activation_of(config: Config) -> str | None:
+    """The activation that `feed_forward_proj` names, such as relu or gated-silu; None for what a file need not say."""
+    kind = config["feed_forward_proj"]
+    if kind in ("relu", "gated-gelu"):  # this one is GELU by tanh, whatever it is called
+        return None
+    found = _ACTIVATION_NAMES.get(str(kind).removeprefix("gated-"))
+    if found is None:
+        hint = f"supported: {', '.join(_ACTIVATION_NAMES)}, each also as gated-..."
+        raise UnsupportedModel(f"config.json: feed_forward_proj is {kind!a}", hint=hint)
+    return found
 
 
 def _read_encoder(config: Config) -> Metadata:
-    kind = config["feed_forward_proj"]
-    if kind not in _FEED_FORWARD:
-        hint = f"supported: {', '.join(_FEED_FORWARD)}"
-        raise UnsupportedModel(f"config.json: feed_forward_proj is {kind!a}", hint=hint)
     reach = config["relative_attention_max_distance"]
     return {
         "block_count": config.get("num_layers"),
@@ -41,14 +63,21 @@ def _read_encoder(config: Config) -> Metadata:
         "attention.layer_norm_rms_epsilon": config["layer_norm_epsilon"],
         "attention.relative_buckets_count": config["relative_attention_num_buckets"],
         "attention.relative_max_distance": None if reach == _REACH else reach,
+        "hidden_activation": _activation_of(config),
+    }
+
+
+def _read_unscaled(config: Config) -> Metadata:
+    return _read_encoder(config) | {
+        "decoder_block_count": config.get("num_decoder_layers") or config.get("num_layers"),
+        "decoder_start_token_id": config["decoder_start_token_id"],
+        "logit_scale": 1.0,
     }
 
 
 def _read_config(config: Config) -> Metadata:
-    return _read_encoder(config) | {
-        "decoder_block_count": config.get("num_decoder_layers") or config.get("num_layers"),
-        "decoder_start_token_id": config["decoder_start_token_id"],
-    }
+    scaled = config.get("scale_decoder_outputs", config["tie_word_embeddings"] is not False)
+    return _read_unscaled(config) | {"logit_scale": config["d_model"] ** -0.5 if scaled else 1.0}
 
 
 def _rows(side: str, folder: str, layer: int, names: dict[str, str]) -> Names:
@@ -84,26 +113,22 @@ _DEFAULTS = {
     **{"relative_attention_max_distance": _REACH, "tie_word_embeddings": True, "decoder_start_token_id": 0},
     "feed_forward_proj": "relu",
 }
+_GATED = {"feed_forward_proj": "gated-gelu"}
 # The embedding again, and a tensor of the first checkpoints that nobody has ever read.
 _NEEDLESS = r"(encoder|decoder)\.embed_tokens\.weight$|EncDecAttention\.relative_attention_bias\.weight$"
 
 T5 = HuggingFace(
-    ("T5ForConditionalGeneration", "T5WithLMHeadModel", "MT5ForConditionalGeneration"),
+    ("T5ForConditionalGeneration", "T5WithLMHeadModel"),
     (*_ENCODER, *_DECODER),
     _read_config,
     defaults=_DEFAULTS,
     needless=_NEEDLESS,
+    ties_by_weights=True,
 )
-UMT5 = HuggingFace(
-    ("UMT5ForConditionalGeneration",),
-    (*_ENCODER, *_DECODER),
-    _read_config,
-    defaults=_DEFAULTS | {"feed_forward_proj": "gated-gelu"},
-    needless=_NEEDLESS,
-)
-T5_ENCODER = HuggingFace(
-    ("T5EncoderModel", "MT5EncoderModel"), _ENCODER, _read_encoder, defaults=_DEFAULTS, needless=_NEEDLESS
-)
+MT5 = replace(T5, classes=("MT5ForConditionalGeneration",), metadata=_read_unscaled, defaults=_DEFAULTS | _GATED)
+UMT5 = replace(T5, classes=("UMT5ForConditionalGeneration",), defaults=_DEFAULTS | _GATED)
+T5_ENCODER = HuggingFace(("T5EncoderModel",), _ENCODER, _read_encoder, defaults=_DEFAULTS, needless=_NEEDLESS)
+MT5_ENCODER = replace(T5_ENCODER, classes=("MT5EncoderModel", "UMT5EncoderModel"), defaults=_DEFAULTS | _GATED)
 
 
 def encode(inputs: Inputs, weights: WeightTable, hp: Hparams) -> Tensor:
@@ -115,7 +140,7 @@ def encode(inputs: Inputs, weights: WeightTable, hp: Hparams) -> Tensor:
         q, k, v = _queries_keys_values(ops.rms_norm(x, w["attn_norm"], eps=hp.norm_eps), w, hp)
         more = {"scale": 1.0, "reach": _reach(hp), "bidirectional": True}
         x = x + project(ops.attention(q, k, v, None, _biases(side, hp, i), cache=inputs.cache[0], **more), w, "attn_o")
-        x = x + _unit(ops.rms_norm(x, w["ffn_norm"], eps=hp.norm_eps), w)
+        x = x + _unit(ops.rms_norm(x, w["ffn_norm"], eps=hp.norm_eps), w, hp)
     x = ops.rms_norm(x, side["output_norm"], eps=hp.norm_eps)
     if "dec.output_norm" in weights:
         for i in range(hp.layers):
@@ -126,7 +151,7 @@ def encode(inputs: Inputs, weights: WeightTable, hp: Hparams) -> Tensor:
     return y
 
 
-@architecture("t5", hf=(T5, UMT5), rope="", encoder=encode)
+@architecture("t5", hf=(T5, MT5, UMT5), rope="", encoder=encode)
 def t5(inputs: Inputs, weights: WeightTable, hp: Hparams) -> Tensor:
     """Logits [R, V] of the decoder: a layer attends to what is written so far, then to the whole source."""
     side = weights.under("dec.")
@@ -140,15 +165,16 @@ def t5(inputs: Inputs, weights: WeightTable, hp: Hparams) -> Tensor:
         q = project_heads(h, w, "cross_attn_q", hp.head_width)  # [T, H, E]
         shape = {"key_heads": hp.key_heads[i], "value_width": hp.value_width}
         x = x + project(ops.cross_attention(q, cache=inputs.cache[i], scale=1.0, **shape), w, "cross_attn_o")
-        x = x + _unit(ops.rms_norm(x, w["ffn_norm"], eps=hp.norm_eps), w)
+        x = x + _unit(ops.rms_norm(x, w["ffn_norm"], eps=hp.norm_eps), w, hp)
     x = ops.rms_norm(ops.take(x, inputs.outputs), side["output_norm"], eps=hp.norm_eps)  # [R, D]
-    if "output" not in weights:
-        x = ops.scale(x, factor=hp.width**-0.5)
+    scale = hp.keys.number("logit_scale", 0, _SCALE_MAX, 1.0 if "output" in weights else hp.width**-0.5)
+    if scale != 1:
+        x = ops.scale(x, factor=scale)
     y: Tensor = ops.linear(x, weights.first("output", "token_embd"), None)
     return y
 
 
-@architecture("t5encoder", hf=T5_ENCODER, rope="", defaults={"attention.causal": False})
+@architecture("t5encoder", hf=(T5_ENCODER, MT5_ENCODER), rope="", defaults={"attention.causal": False})
 def t5encoder(inputs: Inputs, weights: WeightTable, hp: Hparams) -> Tensor:
     """Hidden states [R, D]: the encoder alone."""
     return encode(inputs, weights, hp)
@@ -176,6 +202,12 @@ def _reach(hp: Hparams) -> int:
     return hp.keys.integer("attention.relative_max_distance", buckets // 2 + 1, _REACH_MAX, max(_REACH, buckets))
 
 
-def _unit(h: Tensor, w: WeightTable) -> Tensor:
-    """Gated GELU, or rectifiers without a gate. Shapes: [T, D] -> [T, D]."""
-    return gelu_feed_forward(h, w) if "ffn_gate" in w else feed_forward(h, w, ops.relu)
+def _unit(h: Tensor, w: WeightTable, hp: Hparams) -> Tensor:
+    """With a gate where the file has one. Shapes: [T, D] -> [T, D]."""
+    gated = "ffn_gate" in w
+    activation = _ACTIVATIONS[
+        hp.keys.choice("hidden_activation", *_ACTIVATIONS, default="gelu_tanh" if gated else "relu")
+    ]
+    if not gated:
+        return feed_forward(h, w, activation)
+    return project(activation(project(h, w, "ffn_gate")) * project(h, w, "ffn_up"), w, "ffn_down")

@@ -92,7 +92,8 @@ class TokenConstraint:
     def accept(self, token: int) -> None:
         """Go on past a token. Errors: NoTokenLeft when the mask did not allow it."""
         if not self._matcher.consume_token(token):
-            raise NoTokenLeft(f"token {token} breaks the constraint: {_told(self._matcher.get_error())}")
+            hint = "the vocabulary may lack the characters that the constraint asks for, as T5's lacks braces"
+            raise NoTokenLeft(f"token {token} breaks the constraint: {_told(self._matcher.get_error())}", hint=hint)
 
 
 def check_schema(text: str) -> None:

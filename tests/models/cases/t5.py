@@ -16,6 +16,8 @@ def _config(name: str, kind: str, **more: object) -> Config:
 
 _FLAN = {"feed_forward_proj": "gated-gelu", "tie_word_embeddings": False, "num_layers": 3}
 _UMT5 = {"feed_forward_proj": "gated-gelu", "num_decoder_layers": 3}
+_PILE = {"feed_forward_proj": "gated-silu", "tie_word_embeddings": False}
+_SAVED_ANEW = {"feed_forward_proj": "gelu", "scale_decoder_outputs": False}  # tied, and not scaled all the same
 
 CASES = {
     "t5": Case(_config("T5ForConditionalGeneration", "t5", feed_forward_proj="relu"), peer=_PEER, embedding_spread=1.0),
@@ -23,6 +25,10 @@ CASES = {
     "umt5": Case(
         _config("UMT5ForConditionalGeneration", "umt5", **_UMT5),
         peer="it loads no decoder of more layers than the encoder has",
+    ),
+    "pile-t5": Case(_config("UMT5ForConditionalGeneration", "umt5", **_PILE), peer="it takes every gate for GELU's"),
+    "t5-unscaled": Case(
+        _config("T5ForConditionalGeneration", "t5", **_SAVED_ANEW), peer="it takes every unit without gate for ReLU's"
     ),
 }
 
