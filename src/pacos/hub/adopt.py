@@ -21,7 +21,7 @@ from pacos.errors import FormatError, UnsupportedModel
 from pacos.formats import open_archive
 from pacos.formats.mapped import MADE_IN_MEMORY, MappedArchive
 from pacos.hub.hf_files import read_json, well_formed
-from pacos.hub.hf_pooling import pooling_metadata
+from pacos.hub.hf_pooling import MadeTensor, pooling_metadata, projection_metadata, projections
 from pacos.hub.hf_tokenizer import tokenizer_metadata
 from pacos.hub.quantized_folder import UnpackedArchive, unpacked
 from pacos.hub.weights import read_weights
@@ -75,6 +75,7 @@ class AdoptedArchive:
         metadata: dict[str, Any],
         origins: Mapping[str, Origin],
         vectors: Mapping[str, list[float]],
+        projections: Mapping[str, MadeTensor] | None = None,
     ) -> None:
         self.path: Path = source.path
         self.metadata: Mapping[str, Any] = metadata
@@ -83,10 +84,12 @@ class AdoptedArchive:
         self._source = source
         self._config = config
         self._vectors = vectors
+        self._projections = projections or {}
         self._made: dict[str, Any] = {}
         self.tensors: Mapping[str, TensorEntry] = {
             **{gguf: self._entry(gguf, origin) for gguf, origin in origins.items()},
             **{name: _made_entry(name, (len(values),), "F32") for name, values in vectors.items()},
+            **{name: _made_entry(name, one.shape, "F32") for name, one in self._projections.items()},
         }
 
     def _entry(self, gguf: str, origin: Origin) -> TensorEntry:
@@ -127,6 +130,8 @@ class AdoptedArchive:
     def _make(self, name: str) -> Any:
         if name in self._vectors:
             return array("f", self._vectors[name])
+        if name in self._projections:
+            return self._projections[name].values
         origin = self.origins[name]
         changes = origin.name.changes
         if len(self.tensors[name].shape) == 1 and changes in {(), (PLUS_ONE,)}:  # most vectors; without numpy
@@ -236,7 +241,9 @@ def adopt_folder(folder: Path) -> AdoptedArchive:
         source = unpacked(stored, folder, config)
         metadata |= {key: _numbers(source, name) for key, name in hf.numbers.items()}
         origins = origins_of(source, said.architecture, hf, config)
-        return AdoptedArchive(source, hf.filled(config), metadata, origins, said.vectors)
+        last = projections(folder, read_weights, _as_f32)
+        metadata |= projection_metadata(said.architecture, last)
+        return AdoptedArchive(source, hf.filled(config), metadata, origins, said.vectors, last)
     except BaseException:
         stored.close()
         raise

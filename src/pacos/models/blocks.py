@@ -109,6 +109,18 @@ def gelu_feed_forward(x: Tensor, w: WeightTable) -> Tensor:
     return project(ops.gelu_tanh(project(x, w, "ffn_gate")) * project(x, w, "ffn_up"), w, "ffn_down")
 
 
+# Layers behind the pooling of an embedding model. As they are linear, a token may as well go through them before it.
+PROJECTIONS = ("dense_2", "dense_3")
+
+
+def projected(x: Tensor, w: WeightTable) -> Tensor:
+    """Hidden states as the embedding model's own last layers, if it has some, make them. Shapes: [R, D] -> [R, N]."""
+    for name in PROJECTIONS:
+        if name in w:
+            x = project(x, w, name)
+    return x
+
+
 def classify(x: Tensor, w: WeightTable) -> Tensor:
     """The head of rerankers on hidden states: tanh(cls(x)), then cls.output where there is one.
 

@@ -9,7 +9,7 @@ from pacos.errors import FormatError, ShapeError, UnsupportedModel, UsageError
 from pacos.ir.graph import Inputs, Tensor, WeightTable, head_input
 from pacos.ir.passes import drop_unused
 from pacos.ir.plan import Plan, state_widths, trace_model
-from pacos.models.blocks import classify
+from pacos.models.blocks import classify, projected
 from pacos.models.hparams import Hparams
 from pacos.models.registry import Model, model_for
 from pacos.types import Archive, PageLayout, TensorEntry
@@ -83,7 +83,7 @@ def plans_of(archive: Archive, hp: Hparams) -> list[Plan]:
 def _hidden(model: Model) -> Model:
     def hidden(inputs: Inputs, weights: WeightTable, hp: Hparams) -> Tensor:
         result = model(inputs, weights, hp)
-        return head_input(result) if hp.causal else result  # an encoder has no head of logits
+        return projected(head_input(result) if hp.causal else result, weights)  # an encoder has no head of logits
 
     return hidden
 
