@@ -135,6 +135,7 @@ class FakeLLM:
     context_tokens = CONTEXT_TOKENS
     cache_bytes = 0
     adapters = ()
+    start_token = -1  # no encoder reads
 
     def __init__(self, path: str = "fake.gguf", pace_seconds: float = 0.0, held: Held = False) -> None:
         self.tokenizer = self.engine = self.texts = self

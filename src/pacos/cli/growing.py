@@ -37,7 +37,7 @@ class Growing:
         if self.is_chat and self.parse_special:
             raise UsageError("--parse-special needs --raw", hint="in a chat only the template makes special tokens")
         if not self.is_chat and not self.raw:
-            does = "answers the text" if self._reads_whole else "goes on with the text itself"
+            does = "answers the text" if self.llm.engine.start_token >= 0 else "goes on with the text itself"
             render.note(f"the model has no chat template: it {does}")
 
     def begin(self, *, show: bool) -> None:
@@ -48,12 +48,11 @@ class Growing:
 
     def prompt_tokens(self, prompt: str) -> list[int]:
         """All tokens that the answer to a prompt begins from."""
+        from pacos.llm.prompt import behind
+
         if self.is_chat:
             return self.llm.prompt_tokens(self._messages(prompt), **self._chat_options())
-        if self.tokens and self._reads_whole:
-            return self.llm.tokenize(self.llm.detokenize(self.tokens) + prompt, parse_special=self.parse_special)
-        more = self.llm.tokenize(prompt, add_special=not self.tokens, parse_special=self.parse_special)
-        return [*self.tokens, *more]
+        return behind(self.llm, self.tokens, prompt, parse_special=self.parse_special)
 
     def ask(self, prompt: str) -> Stream:
         """The answer to a prompt behind the text so far. Errors: as `LLM.stream_chat`."""
@@ -77,12 +76,4 @@ class Growing:
         return [*system, {"role": "user", "content": prompt}]
 
     def _chat_options(self) -> dict[str, Any]:
-        before = self.tokens
-        if before and self._reads_whole:
-            before = self.llm.tokenize(self.llm.detokenize(before) + "\n", add_special=False)
-        return {**self.options, "before": before} if before else self.options
-
-    @property
-    def _reads_whole(self) -> bool:
-        """Whether an encoder reads what was said so far as one text, which ends once."""
-        return self.llm.engine.start_token >= 0
+        return {**self.options, "before": self.tokens} if self.tokens else self.options

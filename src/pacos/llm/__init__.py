@@ -345,7 +345,8 @@ class LLM:
     def _planner(self) -> ChatPlanner:
         """Made at first use; twice does no harm."""
         if self._made_planner is None:
-            self._made_planner = ChatPlanner(self.tokenizer, lambda: self.template, self.engine.vocab_size)
+            sizes = (self.engine.vocab_size, self.engine.start_token)
+            self._made_planner = ChatPlanner(self.tokenizer, lambda: self.template, *sizes)
         return self._made_planner
 
     def _start(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from pacos.errors import UsageError
 from pacos.formats.wording import shown
+from pacos.llm.prompt import unmarked
 from pacos.llm.stream import Decoder, TextDecoder
 from pacos.types import Archive, Event
 
@@ -82,12 +83,15 @@ class ChatPlan:
 
 
 class ChatPlanner:
-    """Makes conversations ready for one model; safe from many threads."""
+    """Makes conversations ready for one model; safe from many threads. See `unmarked` for the `start_token`."""
 
-    def __init__(self, tokenizer: Tokenizer, template: Callable[[], ChatTemplate], vocab_size: int) -> None:
+    def __init__(
+        self, tokenizer: Tokenizer, template: Callable[[], ChatTemplate], vocab_size: int, start_token: int = -1
+    ) -> None:
         from pacos.text.grammar import GrammarVocabulary
 
         self._tokenizer = tokenizer
+        self._start_token = start_token
         self._template = template
         self._grammars = GrammarVocabulary(tokenizer, vocab_size)
 
@@ -135,7 +139,8 @@ class ChatPlanner:
         wanted = Wanted(thinking, opened, form, choice.tools, choice.required, wish.parallel_tool_calls, answer)
         tokens = self._tokenizer.encode_segments(segments)
         if wish.before:
-            tokens = [*wish.before, *(tokens[1:] if tokens[:1] == [self._tokenizer.bos] else tokens)]
+            before = unmarked(wish.before, self._tokenizer, self._start_token)
+            tokens = [*before, *(tokens[1:] if tokens[:1] == [self._tokenizer.bos] else tokens)]
         return ChatPlan(
             tokens,
             lambda: self._limit(wanted, reasoning),

@@ -10,6 +10,7 @@ from typing import Any
 from starlette.types import ASGIApp
 
 from pacos.llm.infill import can_fill, infill_tokens
+from pacos.llm.prompt import behind
 from pacos.server import answers
 from pacos.server.call import Call
 from pacos.server.dialects.ollama import answering, shapes
@@ -79,7 +80,7 @@ def _beginning(body: GenerateRequest, resident: Resident) -> tuple[Any, Any, lis
             problem = "suffix needs a model with tokens that mark a gap, and goes without context"
             raise RequestError(problem, field="suffix", code="unsupported", hint="use a model for code completion")
         return llm.stream_many, infill_tokens(llm, body.prompt, body.suffix), []
-    return llm.stream_many, [*before, *llm.tokenize(body.prompt, add_special=not before)], []
+    return llm.stream_many, behind(llm, before, body.prompt), []
 
 
 def _rendered(one: Event | Completion, fields: dict[str, Any]) -> GenerateReply:

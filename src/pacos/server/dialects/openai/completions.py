@@ -147,7 +147,7 @@ async def _prompt_scores(
     call: Call[CompletionFields], resident: Resident, prompts: Sequence[tuple[int, ...]]
 ) -> list[Sequence[TokenScore | None]]:
     """Scores of each prompt; its first token has none. Errors: RequestError where the model predicts no prompt."""
-    if resident.llm.engine.start_token >= 0:
+    if prompts and resident.llm.engine.start_token >= 0:
         problem = "the prompt's tokens have no log-probabilities: an encoder reads them, and nothing predicts them"
         raise RequestError(problem, field="echo", code="unsupported", hint="drop echo or logprobs")
     top = call.body.logprobs or 0
