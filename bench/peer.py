@@ -139,7 +139,6 @@ class Bed:
                 self.decode(sequences, position, 1, True)
         return time.perf_counter() - start
 
-
     def _seconds_of_reader(self, kind: str, tokens: int, source: int) -> float:
         sequences = range(self._sequences)
         llama_cpp.llama_memory_clear(self._memory, True)
