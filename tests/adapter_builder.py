@@ -14,6 +14,7 @@ from safetensors.numpy import save_file
 RANK, ALPHA = 8, 24.0
 LINEARS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj", "c_attn", "c_proj", "c_fc")
 LINEARS += ("qkv_proj", "gate_up_proj", "query_key_value", "W_pack", "wqkv", "wo", "w1", "w2", "w3")
+LINEARS += ("q", "k", "v", "o", "wi", "wi_0", "wi_1")
 
 
 def modules(case: str, targets: tuple[str, ...] = LINEARS) -> dict[str, tuple[int, int]]:

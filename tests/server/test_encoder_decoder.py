@@ -80,3 +80,12 @@ async def test_a_source_that_does_not_fit_is_refused_or_cut(model: Path) -> None
     assert (refused.status_code, refused.json()["error"]["code"]) == (400, "context_length_exceeded")
     assert cut.json()["choices"][0]["context"]["cut_tokens"] > 0
     assert "does not write by forgetting what it has read" in shifted.json()["error"]["message"]
+
+
+@asynchronous
+async def test_a_prompt_is_counted_before_as_after(model: Path) -> None:
+    body = {"model": "t5", "messages": [{"role": "user", "content": "The fox"}]}
+    async with client_of(served(model)) as client:
+        counted = (await client.post("/v1/messages/count_tokens", json=body)).json()["input_tokens"]
+        used = (await client.post("/v1/messages", json={**body, "max_tokens": 1})).json()["usage"]["input_tokens"]
+    assert counted == used

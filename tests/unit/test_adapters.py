@@ -30,6 +30,7 @@ PROMPT = tiny.prompt(64)
 KL_MAX = 1e-6
 PEER_KL_MAX = 1e-4
 CASES = ["llama", "gpt2", "phi3", "baichuan-7b", "gptneox", "internlm2", "qwen3", "deepseek2", "mixtral"]
+CASES += ["t5", "flan-t5"]
 VECTORS = Path(__file__).parents[1] / "data" / "adapters.npz"
 
 
@@ -39,7 +40,7 @@ def opened(model: Path, **settings: Any) -> pacos.LLM:
 
 def logits(model: Path, **settings: Any) -> np.ndarray:
     with opened(model, **settings) as llm:
-        return np.array(llm.logits(PROMPT))
+        return np.array(llm.logits(PROMPT, source=PROMPT if llm.engine.start_token >= 0 else ()))
 
 
 @pytest.fixture(scope="module")
@@ -86,6 +87,22 @@ def answers(llm: pacos.LLM, scales: list[tuple[float, ...]]) -> list[tuple[int, 
 
     with ThreadPoolExecutor(len(scales)) as pool:
         return list(pool.map(answer, scales))
+
+
+def test_an_encoder_reads_under_the_scales_of_its_sequence(tmp_path: Path) -> None:
+    folder, adapter = tiny.write_folder("flan-t5", tmp_path / "base"), building.write("flan-t5", tmp_path / "adapter")
+    scales = [(0.0,), (1.0,), (-0.5,)]
+    with opened(folder, lora=(str(adapter),)) as llm:
+        together = answers(llm, scales * 2)
+        read = [llm.generate(PROMPT * 3, n_predict=1, lora_scales=one).timings.cached_tokens for one in scales]
+    with opened(folder, lora=(str(adapter),)) as llm:
+        alone = [answers(llm, [one])[0] for one in scales]
+    with opened(folder) as llm:
+        plain = llm.generate(PROMPT * 3, n_predict=24, temp=0.0, ignore_eos=True).token_ids
+    assert together == alone * 2
+    assert alone[0] == plain
+    assert len(set(alone)) == 3
+    assert read == [len(PROMPT) * 3] * 3
 
 
 def test_sequences_with_other_scales_are_computed_together_and_never_share_pages(made: Path) -> None:

@@ -211,7 +211,7 @@ class LLM:
         wish = _wish(**self._preset.filled(options))[1]
         plan = self._planner.plan(self._preset.begun(messages), wish)
         plan.limit()  # what cannot be enforced there is refused here too
-        return plan.tokens
+        return plan.tokens if self.engine.start_token < 0 else [*plan.tokens, self.engine.start_token]
 
     def generate(self, prompt: Prompt, **options: Any) -> Completion:
         """Continue a text or token ids; `options` are fields of the groups in TEXT_GROUPS."""
