@@ -278,6 +278,19 @@ def test_thoughts_are_kept_apart_and_shown_again(home: Path) -> None:
     assert "it thought nothing" in chat(DRAGON, "/thoughts").err
 
 
+def test_variables_for_the_chat_template_are_kept(home: Path) -> None:
+    template = home / "own.jinja"
+    template.write_text("{{ start }} {{ messages[-1].content }}")
+    more = ("--chat-template-kwargs", '{"start": "Once upon"}', "--show-timings", "--jinja")
+    done = chat("a time", "/params", options=(*GREEDY, "--chat-template-file", str(template), *more))
+    assert "{'start': 'Once upon'}" in done.err
+    first = len(here("tokenize", "storyteller", "Once upon a time").out.split())
+    again = here("chat", "--continue", *GREEDY, "-p", "a time", "--json")
+    assert again.data["prompt_tokens"] == first
+    other = here("chat", "--continue", *GREEDY, "-p", "a time", "--json", "--chat-template-kwargs", '{"start": "A"}')
+    assert other.data["prompt_tokens"] == len(here("tokenize", "storyteller", "A a time").out.split()) != first
+
+
 def test_the_guide_lists_every_command() -> None:
     guide = (Path(__file__).parents[2] / "docs" / "chat.md").read_text(encoding="utf-8").replace("\\|", "|")
     for one in commands().values():

@@ -88,6 +88,17 @@ def test_chat_templates_by_name_and_file(tmp_path: Path) -> None:
     assert bare["prompt_tokens"] == len(here("tokenize", "storyteller", "Hi").out.split())
 
 
+def test_variables_for_the_chat_template(tmp_path: Path) -> None:
+    file = tmp_path / "own.jinja"
+    file.write_text("{{ start }} {{ messages[0]['content'] }}")
+    given = ("run", "-p", "a time", "--jinja", "--chat-template-file", file, "--chat-template-kwargs")
+    done = here(*given, '{"start": "Once upon"}', "--dump-prompt-tokens")
+    assert done.out.splitlines()[0] == f"[{', '.join(here('tokenize', 'storyteller', 'Once upon a time').out.split())}]"
+    for text in ("[1]", "{", "5"):
+        assert here(*given, text).err.startswith(f"error: --chat-template-kwargs is {text!r}; give a JSON object")
+    assert "have no effect with --raw" in here("run", "--raw", "-p", "x", "--chat-template-kwargs", "{}").err
+
+
 def test_a_stop_string_ends_the_answer_and_is_not_shown() -> None:
     whole = answer("--temp", "0", "-n", "40", "-p", "A cat.").out
     word = whole.split()[5]

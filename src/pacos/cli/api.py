@@ -22,7 +22,6 @@ class _Api(click.Command):
 @click.command(cls=_Api)
 @click.argument("model", required=False, metavar="[MODEL]")
 @click.option("-m", "--model", "model_option", metavar="MODEL", help="The model, as an option.")
-@click.option("--chat-template", metavar="NAME|FILE", help="Use this chat template instead of the model's own.")
 @click.option("--no-think", is_flag=True, help="Let the model not think where a request says nothing.")
 @with_answers
 def command(**given: Any) -> None:

@@ -14,6 +14,8 @@ from pacos.cli.options import (
     groups_from,
     read_constraint_files,
     read_text_option,
+    template_options,
+    with_chat_template,
     with_constraint_files,
     with_options,
 )
@@ -41,7 +43,7 @@ _COMPUTED_GB = 2.0
 @click.option("-m", "--model", "model_option", metavar="MODEL", help="The model, as an option.")
 @click.option("-p", "--prompt", metavar="TEXT", help="Answer this and end; - reads standard input.")
 @click.option("-sys", "--system", metavar="TEXT", help="System message of the conversation.")
-@click.option("--chat-template", "--template", metavar="NAME|FILE", help="Use this chat template, not the model's own.")
+@with_chat_template
 @click.option("--resume", is_flag=False, flag_value=_LATEST, metavar="[NAME]", help="Go on with a kept conversation.")
 @click.option("--continue", "go_on", is_flag=True, help="Go on with the latest conversation.")
 @click.option("--no-save", is_flag=True, help="Keep nothing of what is said, unless /save is typed.")
@@ -102,7 +104,7 @@ def _prompt(text: str | None) -> str | None:
 
 def _begin(given: dict[str, Any], keeper: Keeper) -> Talk:
     """A new talk, or one that goes on. Errors: those of loading; UsageError for no such conversation."""
-    from pacos.cli.talk.keeping import TEMPLATE
+    from pacos.cli.talk.keeping import TEMPLATE, TEMPLATE_OPTIONS
     from pacos.cli.talk.talk import Talk
     from pacos.llm import load
 
@@ -128,9 +130,11 @@ def _begin(given: dict[str, Any], keeper: Keeper) -> Talk:
     template = given["chat_template"]
     if template is None:
         template = kept.parameters.get(TEMPLATE) if kept is not None else habits.template or None
+    variables = template_options(given) or (kept.parameters.get(TEMPLATE_OPTIONS, {}) if kept is not None else {})
     llm = opened(model, template)
     options = {one: getattr(group, one) for group in groups for one in group.__slots__}
     talk = Talk(llm, model, keeper, options=options, opener=opened, template=template)
+    talk.template_options = variables
     llm.template  # a broken template is told at the start  # noqa: B018
     if kept is not None:
         talk.go_on_with(kept)

@@ -24,6 +24,7 @@ class Growing:
     raw: bool = False
     parse_special: bool = False
     tokens: list[int] = field(default_factory=list)
+    template_options: dict[str, Any] = field(default_factory=dict)
 
     @property
     def is_chat(self) -> bool:
@@ -34,6 +35,8 @@ class Growing:
         """Refuse options that a text without a template, or with one, has no use for. Errors: UsageError."""
         if not self.is_chat and self.system is not None:
             raise UsageError("--system needs a chat template", hint="drop --raw, or give --chat-template")
+        if not self.is_chat and self.template_options:
+            raise UsageError("--chat-template-kwargs needs a chat template", hint="drop it, or give --chat-template")
         if self.is_chat and self.parse_special:
             raise UsageError("--parse-special needs --raw", hint="in a chat only the template makes special tokens")
         if not self.is_chat and not self.raw:
@@ -76,4 +79,4 @@ class Growing:
         return [*system, {"role": "user", "content": prompt}]
 
     def _chat_options(self) -> dict[str, Any]:
-        return {**self.options, "before": self.tokens} if self.tokens else self.options
+        return {**self.options, "template_options": self.template_options, "before": self.tokens}

@@ -6,6 +6,7 @@ Order of precedence: a flag, then its environment variable, then what the model'
 from __future__ import annotations
 
 import difflib
+import json
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -217,6 +218,29 @@ def read_constraint_files(given: dict[str, Any]) -> None:
         if given[name] is not None:
             raise UsageError(f"{flag} and {flag}-file are both given", hint="drop one of them")
         given[name] = read_text_option(path, f"{flag}-file")
+
+
+def with_chat_template(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that say which chat template is used, and what it is given."""
+    said = "Use this chat template in place of the model's own."
+    named = click.option("--chat-template", "--template", metavar="NAME|FILE", help=said)
+    values = click.option("--chat-template-kwargs", metavar="JSON", help="JSON object of variables for the template.")
+    return named(values(function))
+
+
+def template_options(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The variables for the chat template. Errors: UsageError for what is no JSON object."""
+    text = given["chat_template_kwargs"]
+    if text is None:
+        return {}
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        value = None
+    if not isinstance(value, dict):
+        hint = 'give a JSON object: {"enable_thinking": true}'
+        raise UsageError(f"--chat-template-kwargs is {text[:80]!a}", hint=hint)
+    return value
 
 
 def given_texts(texts: Sequence[str], file: str | None, name: str) -> list[str]:

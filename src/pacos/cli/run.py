@@ -19,7 +19,14 @@ from pacos.cli import render
 from pacos.cli.asking import read_prompt, read_template
 from pacos.cli.growing import Growing
 from pacos.cli.missing import brought, fetch_options
-from pacos.cli.options import groups_from, read_constraint_files, with_constraint_files, with_options
+from pacos.cli.options import (
+    groups_from,
+    read_constraint_files,
+    template_options,
+    with_chat_template,
+    with_constraint_files,
+    with_options,
+)
 from pacos.cli.other_flags import TakesOthers
 from pacos.cli.session_files import SessionFiles, with_session_files
 from pacos.errors import ModelError, ModelNotFound, PacosError, UsageError
@@ -55,7 +62,7 @@ _GROUPS = (SamplingOptions, GenerateOptions, ConstraintOptions, ReasoningOptions
 @click.option("-sys", "--system", metavar="TEXT", help="System message put before the prompt.")
 @click.option("--raw", is_flag=True, help="Continue the text itself: no chat template.")
 @click.option("--parse-special", is_flag=True, help="With --raw: names of special tokens in the prompt count as such.")
-@click.option("--chat-template", metavar="NAME|FILE", help="Use this chat template instead of the model's own.")
+@with_chat_template
 @with_session_files
 @click.option("--hide-prompt", is_flag=True, help="Do not show the text that --load-session begins from.")
 @click.option("--dump-prompt-tokens", is_flag=True, help="Print the tokens of the prompt, and end.")
@@ -96,7 +103,7 @@ def command(**given: Any) -> None:
         options = {one: getattr(group, one) for group in groups for one in group.__slots__}
         options["return_progress"] = render.on_terminal()
         kinds = {kind: given[kind] for kind in ("system", "raw", "parse_special")}
-        text = Growing(llm, options, files, **kinds)
+        text = Growing(llm, options, files, **kinds, template_options=template_options(given))
         text.check()
         if text.is_chat and text.system is None:
             text.system = habits.system_prompt
@@ -118,8 +125,8 @@ def command(**given: Any) -> None:
 
 def _check(given: Mapping[str, Any], reasoning: ReasoningOptions) -> None:
     """Refuse options that have no effect on each other. Errors: UsageError."""
-    if given["raw"] and given["chat_template"] is not None:
-        raise UsageError("--chat-template has no effect with --raw", hint="drop one of them")
+    if given["raw"] and (given["chat_template"], given["chat_template_kwargs"]) != (None, None):
+        raise UsageError("--chat-template and its like have no effect with --raw", hint="drop one of them")
     if given["raw"] and reasoning != ReasoningOptions():
         raise UsageError("--reasoning and its like have no effect with --raw", hint="drop one of them")
     if given["repl"] and given["dump_prompt_tokens"]:

@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pacos.cli.options import Sectioned, groups_from, read_constraint_files, with_constraint_files, with_options
+from pacos.cli.options import (
+    Sectioned,
+    groups_from,
+    read_constraint_files,
+    template_options,
+    with_chat_template,
+    with_constraint_files,
+    with_options,
+)
 from pacos.errors import UsageError
 from pacos.settings import GenerateOptions, LoadOptions, SamplingOptions, options_of
 from pacos.settings.constraint import ConstraintOptions, ReasoningOptions
@@ -73,9 +81,7 @@ def llama_server() -> None:
 
 def with_answers(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options of a server and of its models' answers."""
-    with_groups = with_constraint_files(with_options(*GROUPS)(function))
-    said = "JSON object of variables for the chat template."
-    return click.option("--chat-template-kwargs", metavar="JSON", help=said)(with_groups)
+    return with_chat_template(with_constraint_files(with_options(*GROUPS)(function)))
 
 
 @click.group(cls=_Serve)
@@ -86,7 +92,6 @@ def command() -> None:
 @command.command(RUN, cls=Sectioned)
 @click.argument("models", nargs=-1, metavar="[MODEL]...")
 @click.option("-m", "--model", "model_option", metavar="MODEL", help="The model, as an option.")
-@click.option("--chat-template", metavar="NAME|FILE", help="Use this chat template instead of the models' own.")
 @click.option("--background", is_flag=True, hidden=True)
 @with_answers
 def run(**given: Any) -> None:
@@ -123,8 +128,8 @@ def groups_of(given: dict[str, Any]) -> tuple[ServeOptions, FetchOptions, LoadOp
         for one in options_of(type(group))
         if (value := getattr(group, one.name)) != one.default
     }
-    if given["chat_template_kwargs"] is not None:
-        found["template_options"] = _object(given["chat_template_kwargs"])
+    if of_template := template_options(given):
+        found["template_options"] = of_template
     return serving, fetch, opening, found
 
 
@@ -144,20 +149,6 @@ def brought_models(names: list[str], fetch: FetchOptions) -> list[str]:
         name, place = name_and_place(one)
         found.append(f"{name}={brought(place, fetch)}" if name else brought(place, fetch))
     return found
-
-
-def _object(text: str) -> dict[str, Any]:
-    import json
-
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):
-        value = None
-    if not isinstance(value, dict):
-        raise UsageError(
-            f"--chat-template-kwargs is {text[:80]!a}", hint='give a JSON object: {"enable_thinking": true}'
-        )
-    return value
 
 
 def run_server(

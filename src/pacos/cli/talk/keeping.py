@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pacos.sessions import Conversation, Sessions
 
 
-TEMPLATE = "chat_template"  # among the parameters
+TEMPLATE, TEMPLATE_OPTIONS = "chat_template", "chat_template_kwargs"  # among the parameters
 
 
 @dataclass(slots=True)
@@ -177,7 +177,8 @@ class Keeper:
 
 def _facts(talk: Talk) -> dict[str, Any]:
     """What a conversation is gone on with, from whatever folder."""
-    template = {TEMPLATE: _whole(talk.template)} if talk.template is not None else {}
+    template: dict[str, Any] = {TEMPLATE: _whole(talk.template)} if talk.template is not None else {}
+    template |= {TEMPLATE_OPTIONS: talk.template_options} if talk.template_options else {}
     return {"model": _whole(talk.model), "system": talk.system, "parameters": {**talk.chosen_options(), **template}}
 
 

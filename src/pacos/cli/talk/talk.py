@@ -64,6 +64,7 @@ class Talk:
         self.options = dict(options)
         self.system = system
         self.template = template
+        self.template_options: dict[str, Any] = {}
         self.exchanges: list[Exchange] = []
         self.files: list[tuple[str, str]] = []  # that go with the next question
         self.draft = ""  # what the editor begins with
@@ -82,6 +83,11 @@ class Talk:
             for name, value in self.options.items()
             if value != ANSWER_OPTIONS[name].default
         }
+
+    @property
+    def answering(self) -> dict[str, Any]:
+        """Options of the next answer, those for the chat template among them."""
+        return {**self.options, "template_options": self.template_options}
 
     def clear(self) -> None:
         """Begin a new conversation; the one before stays where it is kept."""
@@ -142,10 +148,9 @@ class Talk:
         Errors: UsageError when there is none, ContextFull when it does not fit; TemplateError.
         """
         self._stop_ahead()
-        more: dict[str, Any] = {}
+        options = {**self.answering, "return_progress": progress}
         if self.last().answer:
-            more["template_options"] = {"continue_final_message": True}
-        options = {**self.options, "return_progress": progress, **more}
+            options["template_options"] = {**self.template_options, "continue_final_message": True}
         self._make_room(options)
         return self.llm.stream_chat(self.messages(), **options)
 
@@ -154,7 +159,7 @@ class Talk:
         if not any(one.answer for one in self.exchanges):
             return
         with suppress(PacosError):
-            tokens = self.llm.chat_tokens(self.messages(), add_generation_prompt=False)
+            tokens = self.llm.chat_tokens(self.messages(), **{**self.template_options, "add_generation_prompt": False})
             self._ahead = self.llm.stream(tokens, n_predict=0)
 
     def _stop_ahead(self) -> None:
@@ -198,7 +203,7 @@ class Talk:
         self.exchanges = self.keeper.read(kept)
         self.system = kept.system
         if any(one.answer for one in self.exchanges):
-            self.used_tokens = len(self.llm.prompt_tokens(self.messages(), **self.options))
+            self.used_tokens = len(self.llm.prompt_tokens(self.messages(), **self.answering))
             self.compute_ahead()
 
     def __enter__(self) -> Talk:

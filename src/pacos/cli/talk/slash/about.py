@@ -67,7 +67,7 @@ def count_tokens(room: Room, rest: str) -> None:
         if one.answer:
             rows.append((f"answer {number}", _count(room, one.answer)))
     limit = talk.llm.context_tokens
-    used = len(talk.llm.prompt_tokens(talk.messages(), **talk.options)) if talk.messages() else 0
+    used = len(talk.llm.prompt_tokens(talk.messages(), **talk.answering)) if talk.messages() else 0
     rows.append(("in all", f"{used} of {limit} tokens of context ({100 * used // limit} %)"))
     tell_rows((name, str(value)) for name, value in rows)
 
@@ -99,6 +99,7 @@ def show_options(room: Room, rest: str) -> None:
     talk = room.talk
     rows = [("model", talk.model), ("template", talk.template or "the model's own")]
     rows += [("system", render.printable(talk.system))] if talk.system else []
+    rows += [("template variables", shown(talk.template_options))] if talk.template_options else []
     rows += [(name, shown(value)) for name, value in talk.chosen_options().items()]
     tell_rows(rows)
 
