@@ -9,6 +9,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from commands import here
 from tmux_screen import TmuxScreen, needs_tmux, tmux_screen
 
 from pacos.sessions import Sessions
@@ -217,6 +218,22 @@ def test_commands_and_values_are_completed() -> None:
         screen.keys("Tab", "Enter")
         screen.until(r"tokens go with the next question")
         screen.until("+ notes.txt")
+
+
+def test_what_is_told_in_a_narrow_window_is_broken_at_words() -> None:
+    line = ("chat", "-c", "64", "--context-policy", "shift", "--ignore-eos", "-n", "100", "--seed", "1", "--no-save")
+    with tmux_screen(*line, columns=28, rows=30) as screen:
+        screen.until("0/64 tokens")
+        seen = ask(screen, "Tell me a story.")
+        assert "\nwarning: the context of 64\ntokens was full 2 times, and\nlost 64 older tokens\n" in seen
+        used = re.search(r"^(\d+)/64 tokens", seen, re.MULTILINE)
+        assert used is not None and int(used[1]) <= 64
+
+
+def test_the_banner_tells_the_size_that_the_list_does() -> None:
+    size = next(line for line in here("list").out.splitlines() if line.startswith("storyteller")).split()[1]
+    with tmux_screen("chat", "--no-save") as screen:
+        assert f"storyteller · llama · Q8_0 · {size} MB" in screen.until(READY)
 
 
 def test_markdown_is_drawn(tmp_path: Path) -> None:

@@ -89,7 +89,7 @@ def test_the_line_below_tells_what_there_is_room_for(room: Room) -> None:
         assert len(status(room, columns)) < max(columns, 18)
     assert status(room, 30) == "512/1024 tokens · + notes.txt"
     talk.used_tokens = 5000
-    assert status(room, 80).startswith("██████████ 5000/1024 tokens")
+    assert status(room, 80).startswith("██████████ 1024/1024 tokens")
 
 
 @pytest.mark.parametrize(

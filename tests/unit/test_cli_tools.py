@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from commands import STORYTELLER, Outcome, environment, here, program
+from commands import PROGRAM, STORYTELLER, Outcome, environment, here, program
 from models.tiny import CASES, write_folder
 from shared_files import shared
 
@@ -239,6 +239,27 @@ def test_versions_and_help() -> None:
     assert here("help", "nothing").code == 2
 
 
+def test_options_that_are_near_come_nearest_first() -> None:
+    for line, words in (
+        ("run --tmp 3", "No such option '--tmp'; did you mean --temp or "),
+        ("run --top-kk 3", "No such option '--top-kk'; did you mean --top-k or "),
+        ("serve --hosst x", "No such option '--hosst'; did you mean --host or "),
+        ("run --zzzzzz", "No such option '--zzzzzz'; `pacos run --help` says more"),
+    ):
+        assert here(*line.split()).err.startswith(f"error: {words}"), line
+
+
+def test_what_a_run_tells_stands_on_lines_of_its_own_in_a_log(tmp_path: Path) -> None:
+    line = [*PROGRAM, "run", "-p", "Tell me a story.", "--temp", "0", "-n", "9"]
+    for more in ("--timings", "--verbose"):
+        with (tmp_path / "log").open("wb") as log:
+            subprocess.run([*line, more], stdout=log, stderr=log, env=environment(), check=True, timeout=60)
+        answer = next(one for one in (tmp_path / "log").read_text().split("\n") if one.startswith("Once upon"))
+        alone = program(*line[3:], more)
+        assert alone.out == answer
+        assert not alone.err.startswith("\n")
+
+
 def test_versions_are_told_without_a_native_library(tmp_path: Path) -> None:
     found = program("version", "--json", PACOS_NATIVE_LIBRARY=str(tmp_path / "none.so"))
     assert found.code == 0
@@ -250,7 +271,7 @@ def test_versions_are_told_without_a_native_library(tmp_path: Path) -> None:
     ("arguments", "said"),
     [
         (("tokenize", "storyteller", "--decode", "--count", "1"), "--count has no effect with --decode"),
-        (("run", "--raw", "--chat-template", "chatml", "-p", "x"), "--chat-template has no effect"),
+        (("run", "--raw", "--chat-template", "chatml", "-p", "x"), "--chat-template and its like have no effect"),
         (("run", "", "-p", "x"), "name is empty"),
         (("run", "--rope-scaling", "none", "--rope-scale", "2"), "no effect"),
         (("run", "--rope-scale", "2", "--rope-freq-scale", "2"), "the same thing"),

@@ -144,6 +144,8 @@ def test_what_is_no_model_is_not_imported(home: Path) -> None:
     (home.parent / "bad.gguf").write_bytes(b"GGUF and no more")
     assert here("import", "bad.gguf").code == 3
     assert here("import", "ollama").code == 3
+    for word, near in (("lmstudio", "lm-studio"), ("LM_Studio", "lm-studio"), ("huggingfce", "huggingface")):
+        assert here("import", word).err == f"error: no model file or folder {word}; did you mean {near}?\n"
     assert here("import", "nothing.gguf").code == 3
     assert "both given" in here("import", STORYTELLER, "--copy", "--link").err
     assert not places.names_folder().exists()

@@ -235,6 +235,9 @@ def _failure(error: BaseException) -> int:
 def _explained(error: BaseException) -> tuple[str, str | None, int]:
     if isinstance(error, PacosError):
         return error.message, error.hint, error.exit_code
+    if isinstance(error, click.NoSuchOption) and error.possibilities:
+        near = " or ".join(error.possibilities)  # the nearest first, which click's own message would sort
+        return error.message.rstrip("."), f"did you mean {near}?", error.exit_code
     if isinstance(error, click.UsageError):
         help_text = f"{error.ctx.command_path} --help" if error.ctx is not None else "pacos help COMMAND"
         return error.format_message().rstrip("."), f"`{help_text}` says more", error.exit_code

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import sys
+import textwrap
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import click
 
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress, ProgressColumn
 
 _MOMENT_SECONDS = 0.4
+_LEAST_COLUMNS = 8
 _quiet = False
 _NUMBER = re.compile(r"([-+]?[\d.]+%?)?")  # or nothing at all
 _ACTING = {chr(code) for code in (*range(32), *range(127, 160))}  # control characters
@@ -38,6 +41,22 @@ def stdin_is_terminal() -> bool:
 def stdout_is_terminal() -> bool:
     """Whether standard output is looked at, and not read by a program."""
     return sys.stdout is not None and sys.stdout.isatty()
+
+
+def size() -> tuple[int, int]:
+    """Columns and rows of the terminal now."""
+    try:
+        columns, rows = os.get_terminal_size(sys.__stdout__.fileno() if sys.__stdout__ is not None else 1)
+    except (OSError, ValueError):
+        columns, rows = shutil.get_terminal_size()
+    return (max(columns, _LEAST_COLUMNS) if columns else 80), (max(rows, 3) if rows else 24)
+
+
+def at_words(text: str) -> list[str]:
+    """The lines of what is said on standard error: on a terminal broken at words, elsewhere one."""
+    if not on_terminal():
+        return [text]
+    return textwrap.wrap(text, size()[0], break_on_hyphens=False, break_long_words=False) or [""]
 
 
 def styled(text: str, **style: Any) -> str:
@@ -60,12 +79,16 @@ def quieted(*, on: bool) -> Iterator[None]:
 def note(text: str) -> None:
     """A dim remark on standard error, on a terminal only."""
     if on_terminal() and not _quiet:
-        click.echo(styled(printable(text), dim=True), err=True)
+        for line in at_words(printable(text)):
+            click.echo(styled(line, dim=True), err=True)
 
 
 def warn(text: str) -> None:
     """A warning on standard error, wherever it goes."""
-    click.echo(styled("warning: ", fg="yellow") + printable(text), err=True)
+    first, *others = at_words("warning: " + printable(text))
+    click.echo(styled("warning:", fg="yellow") + first.removeprefix("warning:"), err=True)
+    for line in others:
+        click.echo(line, err=True)
 
 
 def write(text: str) -> None:
@@ -101,7 +124,19 @@ class Speaker:
         """Begin a new line on a terminal, where the text did not."""
         if self._plain and not self.at_line_start:
             write("\n")
-        self.at_line_start = True
+            self.at_line_start = True
+
+    def make_room(self) -> None:
+        """Begin a new line for what is said below, where that goes to the same place as the text, such as a log."""
+        if not self.at_line_start and _share_a_place(sys.stdout, sys.stderr):
+            click.echo("", err=True)
+
+
+def _share_a_place(one: IO[str] | None, other: IO[str] | None) -> bool:
+    try:
+        return os.path.sameopenfile(one.fileno(), other.fileno()) if one is not None and other is not None else False
+    except (OSError, ValueError):  # no files of the system
+        return False
 
 
 @contextmanager

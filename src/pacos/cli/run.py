@@ -274,7 +274,10 @@ def _after_the_prompt(stream: Stream) -> Event:
 
 def _print(llm: LLM, given: Mapping[str, Any], loaded_seconds: float, stream: Stream) -> Event:
     """Print an answer and what it took; gives its last event."""
-    last = _print_json(llm, stream) if given["as_json"] else _print_text(stream)
+    speaker = render.Speaker()
+    last = _print_json(llm, stream) if given["as_json"] else _print_text(speaker, stream)
+    if given["timings"] or given["verbose"] or last.context is not None:
+        speaker.make_room()
     if not given["as_json"]:
         render.tell_context(last.context)
     if last.timings is not None and given["verbose"]:
@@ -287,8 +290,7 @@ def _print(llm: LLM, given: Mapping[str, Any], loaded_seconds: float, stream: St
     return last
 
 
-def _print_text(stream: Stream) -> Event:
-    speaker = render.Speaker()
+def _print_text(speaker: render.Speaker, stream: Stream) -> Event:
     last = None
     for event in interruptible(stream):
         speaker.think(event.reasoning)

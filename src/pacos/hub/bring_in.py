@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import os
 from collections.abc import Callable
@@ -21,6 +22,7 @@ from pacos.hub.store import BUNDLED, files_of
 from pacos.settings import places
 
 PROGRAMS = ("ollama", "lm-studio", "huggingface")
+_NEAR = 0.75  # how like the name of a program a word is that means it
 _CHUNK_BYTES = 1 << 20
 
 
@@ -41,6 +43,8 @@ def found_at(text: str) -> tuple[list[Entry], list[str]]:
             raise ModelNotFound(f"{text} has no models here: there is no folder {where}", hint="give the folder itself")
         return _of_cache(there[0])
     path = Path(os.path.abspath(Path(text).expanduser()))
+    if not os.path.lexists(path) and (near := difflib.get_close_matches(text.lower(), PROGRAMS, 1, _NEAR)):
+        raise ModelNotFound(f"no model file or folder {shown(text)}", hint=f"did you mean {near[0]}?")
     if path.is_dir() and not (path / "config.json").exists() and _kind(path) is not None:
         return _of_cache(path)
     archive, _ = open_any(resolve(path))

@@ -53,7 +53,7 @@ def answer(talk: Talk, view: View, leave: Callable[[], object] = lambda: None) -
         view.end(failed=failed)
         answered = talk.settle()
     talk.tokens = list(stream.token_ids)
-    talk.used_tokens = len(talk.tokens)
+    talk.used_tokens = len(talk.tokens) - (0 if use is None else use.shifted_tokens)
     if exchange.timings is not None:
         talk.totals.add(exchange.timings)
     render.tell_context(use)

@@ -6,6 +6,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from pacos.cli import render
+from pacos.hub.store import files_of
 
 if TYPE_CHECKING:
     from pacos.llm import LLM
@@ -18,12 +19,11 @@ def banner(llm: LLM) -> tuple[str, str]:
     for entry in archive.tensors.values():
         types[entry.type] += entry.nbytes
     kind = str(metadata.get("general.architecture", "unknown"))
-    nbytes = sum(types.values())
     parts = (
         str(metadata.get("general.name") or llm.path.stem),
         kind,
         types.most_common(1)[0][0] if types else "",
-        render.size_text(nbytes),
+        render.size_text(sum(file.stat().st_size for file in files_of(llm.path))),
         f"{len(archive.tensors)} tensors",
         str(getattr(archive, "format", "safetensors")),
     )

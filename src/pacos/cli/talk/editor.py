@@ -117,14 +117,15 @@ def status(room: Room, columns: int) -> str:
     """One line: the context in use, the speed, the model, the conversation, files; as much as there is room for."""
     talk = room.talk
     limit = talk.llm.context_tokens
-    share = min(1.0, talk.used_tokens / limit)
+    used = min(talk.used_tokens, limit)  # of a longer conversation not all is shown to the model
+    share = used / limit
     bar = "█" * round(share * _BAR_CELLS) + "░" * (_BAR_CELLS - round(share * _BAR_CELLS))
     timings = talk.exchanges[-1].timings if talk.exchanges else None
     rate = timings.generate_rate if timings is not None else 0.0
     files = ", ".join(name for name, _ in talk.files)
     kept = talk.keeper.title or ("not kept" if talk.keeper.off else "")
     parts = (
-        f"{talk.used_tokens}/{limit} tokens",
+        f"{used}/{limit} tokens",
         f"+ {files}" if files else "",
         f"{rate:.0f} tokens/s" if rate else "",
         talk.model.rpartition("/")[2],

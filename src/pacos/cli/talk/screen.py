@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 import time
 from collections.abc import Callable
@@ -17,7 +16,6 @@ if TYPE_CHECKING:
 
 _DRAWINGS_PER_SECOND = 30
 _FOLDED_LINES = 3  # of a thought that goes on
-_LEAST_COLUMNS = 8
 
 
 @dataclass(slots=True)
@@ -49,15 +47,6 @@ def is_capable() -> bool:
     """Whether the terminal can go back and overwrite what it shows."""
     dumb = os.environ.get("TERM", "" if os.name == "posix" else "windows") in ("dumb", "")
     return render.stdin_is_terminal() and render.stdout_is_terminal() and not dumb
-
-
-def size() -> tuple[int, int]:
-    """Columns and rows of the terminal now."""
-    try:
-        columns, rows = os.get_terminal_size(sys.__stdout__.fileno() if sys.__stdout__ is not None else 1)
-    except (OSError, ValueError):
-        columns, rows = shutil.get_terminal_size()
-    return (max(columns, _LEAST_COLUMNS) if columns else 80), (max(rows, 3) if rows else 24)
 
 
 def console() -> Console:
@@ -132,8 +121,8 @@ class AnswerScreen(View):
         self._look = look
         self._poll = poll
         self._console = console
-        self._canvas = Canvas(render.write, size)
-        self._lines = MarkdownStream(console, lambda: size()[0]) if look.markdown else PlainLines()
+        self._canvas = Canvas(render.write, render.size)
+        self._lines = MarkdownStream(console, lambda: render.size()[0]) if look.markdown else PlainLines()
         self._finished: list[str] = []
         self._thought = ""
         self._thinking_since: float | None = None
@@ -205,7 +194,7 @@ class AnswerScreen(View):
     def _dim(self, text: str) -> list[str]:
         from rich.text import Text
 
-        self._console.width = size()[0]
+        self._console.width = render.size()[0]
         with self._console.capture() as captured:
             self._console.print(Text(text, style="dim"))
         return captured.get().removesuffix("\n").split("\n")

@@ -101,13 +101,8 @@ def obey(room: Room, line: str) -> Next:
 
 def tell(text: str = "", **style: Any) -> None:
     """Say something on standard error, for standard output is for answers alone; on a terminal broken at words."""
-    import textwrap
-
-    from pacos.cli.talk.screen import size
-
     for line in text.split("\n"):
-        pieces = textwrap.wrap(line, size()[0], break_on_hyphens=False) if render.on_terminal() else [line]
-        for piece in pieces or [""]:
+        for piece in render.at_words(line):
             click.echo(render.styled(piece, **style) if style else piece, err=True)
 
 
@@ -115,10 +110,8 @@ def tell_rows(rows: Iterable[tuple[str, str]]) -> None:
     """Two columns; the second goes on below itself where the terminal is narrow."""
     import textwrap
 
-    from pacos.cli.talk.screen import size
-
     listed = list(rows)
-    columns = size()[0] - 1
+    columns = render.size()[0] - 1
     left = min(max((len(first) for first, _ in listed), default=0), max(8, columns // 2))
     for first, second in listed:
         lines = textwrap.wrap(second, max(10, columns - left - 2)) or [""]
