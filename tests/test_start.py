@@ -32,16 +32,23 @@ def test_help_loads_nothing_heavy() -> None:
     assert not modules_after(help_code) & (HEAVY - {"logging"})
 
 
-def test_help_is_quick() -> None:
-    command = [sys.executable, "-m", "pacos", "--help"]
+def processor_seconds(*arguments: str) -> tuple[float, str]:
+    """What a fresh Python takes at least, in processor time: other programs on the machine do not count."""
     seconds = []
     for _ in range(5):
         before = os.times()
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
-        after = os.times()  # processor time: other programs on the machine do not count
+        done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, check=True)
+        after = os.times()
         seconds.append(sum(after[2:4]) - sum(before[2:4]))
-        assert "Usage: pacos" in done.stdout
-    assert min(seconds) < 0.15
+    return min(seconds), done.stdout
+
+
+def test_help_is_quick() -> None:
+    """Three times as long as it takes to import click alone: 150 ms on a machine where that takes 50."""
+    ours, said = processor_seconds("-m", "pacos", "--help")
+    least, _ = processor_seconds("-c", "import click")
+    assert "Usage: pacos" in said
+    assert ours < 3 * least, f"{ours:.3f} s, click alone {least:.3f} s"
 
 
 @pytest.mark.parametrize("name", pacos.__all__)

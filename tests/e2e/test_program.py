@@ -225,9 +225,7 @@ def test_a_fault_inside_is_one_line() -> None:
 @posix
 def test_sigterm_leaves_no_part(tmp_path: Path) -> None:
     process = started(["bench", str(tmp_path / "m.gguf"), "--make", "1b"])
-    deadline = time.monotonic() + SECONDS
-    while not any(tmp_path.iterdir()) and time.monotonic() < deadline:
-        time.sleep(0.02)
+    until(lambda: any(tmp_path.iterdir()))
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=SECONDS)
     assert process.returncode == 143

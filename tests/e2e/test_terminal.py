@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 from commands import PROGRAM, STORYTELLER, environment
+from patience import SECONDS
 
 pytestmark = [pytest.mark.e2e, pytest.mark.skipif(os.name != "posix", reason="terminals are another matter elsewhere")]
-SECONDS_MAX = 30.0
 _OWN_TERMINAL = (  # so that Ctrl-C reaches the program; not by preexec_fn, which threads do not bear
     "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.argv[1], sys.argv[1:])"
 )
@@ -42,7 +42,7 @@ class Terminal:
 
     def until(self, words: str, times: int = 1) -> str:
         """Read until the words were seen so often, or the program ended."""
-        deadline = time.monotonic() + SECONDS_MAX
+        deadline = time.monotonic() + SECONDS
         while self.seen.count(words) < times:
             assert time.monotonic() < deadline, f"waited for {words!r}, saw {self.seen!r}"
             ended = self.process.poll() is not None  # before reading: what it wrote last must be read too
@@ -53,12 +53,18 @@ class Terminal:
 
     def settle(self) -> None:
         """Read until the program waits: between its prompt and its first look at the keys Python misses Ctrl-C."""
-        while self._read(0.5):
-            pass
+        waits = 0
+        while waits < 5:
+            waits = 0 if self._read(0.1) or self._computes() else waits + 1
+
+    def _computes(self) -> bool:
+        """Whether the system says that its first thread has work to do; where it says nothing, time must do."""
+        state = Path(f"/proc/{self.process.pid}/stat")
+        return state.exists() and state.read_text().rpartition(")")[2].split()[0] != "S"
 
     def end(self) -> int:
         """Read to the end; the exit code."""
-        deadline = time.monotonic() + SECONDS_MAX
+        deadline = time.monotonic() + SECONDS
         ended = False
         while (self._read(0.2) or not ended) and time.monotonic() < deadline:
             ended = self.process.poll() is not None  # then once more: what it wrote last

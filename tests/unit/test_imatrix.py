@@ -6,13 +6,13 @@ import math
 import signal
 import struct
 import subprocess
-import time
 from pathlib import Path
 
 import gguf
 import numpy as np
 import pytest
 from commands import PROGRAM, STORYTELLER, environment, here
+from patience import SECONDS, until
 
 from pacos.engine.observe import Observation
 from pacos.errors import FormatError, UsageError
@@ -212,11 +212,9 @@ def test_ctrl_c_keeps_what_was_collected(tmp_path: Path) -> None:
     text.write_text(TEXT * 400)
     given = [*PROGRAM, "imatrix", STORYTELLER, "-f", text, "-o", made, "-c", "128", "--output-frequency", "2"]
     running = subprocess.Popen([str(one) for one in given], stderr=subprocess.PIPE, env=environment())
-    limit = time.monotonic() + 30
-    while not made.exists() and time.monotonic() < limit:
-        time.sleep(0.02)
+    until(made.exists)
     running.send_signal(signal.SIGINT)
-    _, err = running.communicate(timeout=30)
+    _, err = running.communicate(timeout=SECONDS)
     assert running.returncode == 130
     assert b"chunks were read, and are saved" in err or read_imatrix(made).chunks % 2 == 0
     assert 2 <= read_imatrix(made).chunks < len(TEXT) * 400 // 128

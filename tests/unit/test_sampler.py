@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from linear_time import quickest
 
 from pacos.engine.sampler import Sampler, SamplerScratch, log_probabilities
 from pacos.errors import NumericalError, UsageError
@@ -234,15 +235,15 @@ def test_log_probabilities_equal_the_definition() -> None:
 
 
 def test_a_large_vocabulary_is_fast() -> None:
-    """The best of some runs stays within four times the goals: machines are shared."""
+    """It takes a part of the time in which Python looks through the logits once.
+
+    On the machine of the goals (100, 30, 500 and 1000 us) that is 2 ms.
+    """
     logits = np.random.default_rng(3).normal(0, 3, 150_000).astype(np.float32)
     scratch, where, history = SamplerScratch(len(logits)), address_of(logits), array("i", range(64))
-    goals = (({}, 1e-4), ({"temp": 0.0}, 3e-5), ({"samplers": ()}, 5e-4), ({"top_k": 0}, 1e-3))
-    for changed, goal in goals:
-        options, limit = SamplingOptions(seed=1, **changed), 4 * goal
-        sampler, best = Sampler(options, scratch), math.inf
-        for _ in range(30):
-            start = time.perf_counter()
-            sampler.next_token(where, history)
-            best = min(best, time.perf_counter() - start)
-        assert best < limit, f"{best * 1e6:.0f} us"
+    values = logits.tolist()
+    once = quickest(lambda: max(values), 30, time.perf_counter)
+    for changed, part in (({}, 0.16), ({"temp": 0.0}, 0.08), ({"samplers": ()}, 0.8), ({"top_k": 0}, 1.6)):
+        sampler = Sampler(SamplingOptions(seed=1, **changed), scratch)
+        best = quickest(lambda: sampler.next_token(where, history), 30, time.perf_counter)  # noqa: B023
+        assert best < part * once, f"{best * 1e6:.0f} us of {once * 1e6:.0f}"

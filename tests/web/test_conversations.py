@@ -8,10 +8,16 @@ from typing import Any
 
 import httpx
 from page_acting import ENDLESS, answered, ask, conversation, growing, imported, send
+from patience import until
 from playwright.sync_api import expect
 from serving import Server
 
 Open = Any
+KEPT = """async count => {
+    const { list, messagesOf } = await import(new URL("./js/browser_store.js", document.baseURI));
+    const messages = await messagesOf((await list())[0]?.id ?? "");
+    return messages.some(one => one.state === "running" && one.content.length > count);
+}"""
 
 
 def test_an_answer_streams_is_counted_and_gets_an_address(page: Any) -> None:
@@ -46,11 +52,7 @@ def test_an_answer_grows_is_stopped_and_continued(open_page: Open, server: Serve
 
 def wait_until_idle(server: Server) -> None:
     """Until the server computes nothing more: what is stopped is stopped there too."""
-    for _ in range(100):
-        slots = httpx.get(f"{server.url}/slots").json()
-        if not any(slot["is_processing"] for slot in slots):
-            return
-    raise AssertionError(slots)
+    until(lambda: not any(slot["is_processing"] for slot in httpx.get(f"{server.url}/slots").json()))
 
 
 def test_an_edited_message_is_a_branch_and_the_old_one_stays(page: Any) -> None:
@@ -100,7 +102,7 @@ def test_an_answer_under_way_is_taken_up_after_a_reload(open_page: Open) -> None
     page = open_page(preferences=ENDLESS)
     send(page, "Tell me a story.")
     growing(page, 400)
-    page.wait_for_timeout(1100)  # it is written down every second
+    page.wait_for_function(KEPT, arg=400)  # it is written down every second
     page.reload()
     growing(page, 3000)
     page.keyboard.press("Escape")

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 from axe_playwright_python.sync_playwright import Axe
+from patience import SECONDS
 from playwright.sync_api import expect
 from serving import Server, served
 
@@ -31,7 +32,7 @@ def busy(server: Server) -> Iterator[None]:
 
     def ask() -> None:
         while not enough.is_set():
-            with httpx.stream("POST", f"{server.url}/v1/chat/completions", json=ENDLESS, timeout=30) as reply:
+            with httpx.stream("POST", f"{server.url}/v1/chat/completions", json=ENDLESS, timeout=SECONDS) as reply:
                 for _ in reply.iter_lines():
                     going.set()
                     if enough.is_set():
@@ -40,7 +41,7 @@ def busy(server: Server) -> Iterator[None]:
     asking = threading.Thread(target=ask)
     asking.start()
     try:
-        assert going.wait(20)
+        assert going.wait(SECONDS)
         yield
     finally:
         enough.set()
