@@ -59,7 +59,7 @@ def test_every_step_works(shell: dict[str, str], tmp_path: Path) -> None:
         line = [sys.executable, "-c", text] if kind == "python" else ["sh", "-ec", text]
         typed = "Tell me a story about a dragon.\n/help\n/exit\n" if kind == "sh chat" else ""
         done = subprocess.run(
-            line, env=shell, cwd=tmp_path, input=typed, capture_output=True, text=True, timeout=120, check=False
+            line, env=shell, cwd=tmp_path, input=typed, capture_output=True, text=True, timeout=240, check=False
         )
         assert done.returncode == 0, f"{text}\n{done.stderr}"
         assert done.stdout.strip(), text

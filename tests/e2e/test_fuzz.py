@@ -17,7 +17,7 @@ FUZZ = Path(__file__).resolve().parents[2] / "scripts" / "fuzz"
 @pytest.mark.parametrize("kind", ["gguf", "safetensors", "ggjt", "llama2c", "torch"])
 def test_no_mutated_file_does_harm(kind: str, tmp_path: Path) -> None:
     done = subprocess.run(
-        [sys.executable, str(FUZZ), kind, "4"],
+        [sys.executable, str(FUZZ), kind, "2"],
         cwd=tmp_path,
         capture_output=True,
         text=True,

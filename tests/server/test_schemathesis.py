@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
+from patience import SECONDS
 from serving import Server, served
 
 with warnings.catch_warnings():
@@ -34,12 +35,12 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @SCHEMA.parametrize()
 @settings(
-    max_examples=8,
+    max_examples=3,
     deadline=None,
     derandomize=True,
     phases=[Phase.explicit, Phase.generate],
     suppress_health_check=list(HealthCheck),
 )
 def test_no_fault(server: Server, case: Any) -> None:
-    reply = case.call(base_url=server.url, timeout=60)
-    assert reply.status_code < 500 or reply.status_code in {501, 503}, reply.text
+    reply = case.call(base_url=server.url, timeout=SECONDS)
+    assert reply.status_code < 500 or reply.status_code in {501, 503, 504}, reply.text

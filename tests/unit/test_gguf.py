@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import struct
+import time
 from array import array
 from pathlib import Path
 from typing import Any
@@ -215,9 +216,11 @@ def test_a_hundred_thousand_tensors_are_read_in_time(tmp_path: Path) -> None:
         return Parts(tensors=entries, data=bytes(32 * count)).save(tmp_path / f"{count}")
 
     many, few = file(100_000), file(10_000)
+    start = time.process_time()
     with read_gguf(many) as archive:
+        seconds = time.process_time() - start
         assert len(archive.tensors) == 100_000
-    assert quickest(lambda: read_gguf(many).close(), 1) < 30 * quickest(lambda: read_gguf(few).close())
+    assert seconds < 30 * quickest(lambda: read_gguf(few).close())
 
 
 @pytest.mark.parametrize("name", ["vocab/ggml-vocab-bert-bge.gguf", "models/stories260K.gguf"])

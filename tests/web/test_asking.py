@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from page_acting import ENDLESS, answered, ask, conversation, growing, imported, send
+from page_acting import ENDLESS, answered, ask, conversation, growing, imported, opened, send
 from playwright.sync_api import expect
 from serving import served
 
@@ -89,11 +89,10 @@ def test_text_files_go_along_and_others_are_refused(page: Any, tmp_path: Path) -
     expect(page.locator(".chip")).to_have_count(0)
 
 
-def test_a_key_is_asked_for_until_it_is_right(open_page: Open, tmp_path: Path) -> None:
+def test_a_key_is_asked_for_until_it_is_right(browser: Any, tmp_path: Path) -> None:
     keys = tmp_path / "keys"
     keys.write_text("right\n")
-    with served("--api-key-file", str(keys)) as locked:
-        page = open_page(locked.url)
+    with served("--api-key-file", str(keys)) as locked, opened(browser, locked.url) as page:
         page.watch.expected = ("401 (Unauthorized)",)
         dialog = page.locator("dialog")
         expect(dialog).to_contain_text("This server answers only those who have a key.")
@@ -144,11 +143,13 @@ def test_a_refusal_is_told_and_can_be_tried_again(page: Any) -> None:
 
 
 def test_the_server_keeps_conversations_if_it_is_told_to(
-    open_page: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    browser: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with served("--conversations", environment={"PACOS_HOME": str(tmp_path)}) as keeper:
-        keeper.wait_until_ready()
-        page = open_page(keeper.url)
+    with (
+        served("--conversations", environment={"PACOS_HOME": str(tmp_path)}) as keeper,
+        opened(browser, keeper.url) as page,
+        opened(browser, keeper.url, preferences=json.dumps({"keeping": "server"})) as other,
+    ):
         ask(page, "Only in this browser.")
         page.get_by_role("button", name="More", exact=True).click()
         page.get_by_role("menuitem", name="Keep conversations on the server").click()
@@ -160,7 +161,7 @@ def test_the_server_keeps_conversations_if_it_is_told_to(
         page.get_by_role("button", name="More", exact=True).click()
         page.get_by_role("menuitem", name="Copy this browser's to the server").click()
         expect(page.locator(".entry")).to_have_count(2)
-        other = open_page(keeper.url, preferences=json.dumps({"keeping": "server"}))
+        other.reload()
         expect(other.locator(".entry")).to_have_count(2)
         other.get_by_role("link", name="Tell me a story about a fox.").click()
         expect(other.locator(".message.assistant .markdown")).to_have_text(second, use_inner_text=True)
