@@ -11,11 +11,14 @@ Shapes: R rows of all matrices of a tensor, N rows of one, D columns, G groups o
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pacos import quants
+from pacos.formats import unpack
 from pacos.lazy import np
 
 if TYPE_CHECKING:
@@ -25,10 +28,15 @@ if TYPE_CHECKING:
 
 BLOCK = 32
 FLOAT_TYPES = ("F32", "F16", "BF16")
-_PIECE_VALUES = 1 << 22
+_PIECE_VALUES = 1 << 20
+_TOGETHER = 64  # rows that share cache lines of the file
+_THREADS_MAX = 8
 _AWQ_ORDER = (0, 2, 4, 6, 1, 3, 5, 7)  # the column of each nibble of a word, low nibble first
 # Block types of one scale, and the range of their codes.
 _CENTRED = (("Q4_0", -8, 7), ("Q5_0", -16, 15), ("Q8_0", -128, 127))
+
+
+Fill = Callable[[int, int], None]  # make rows from the first number up to the second one
 
 
 # ---- whole numbers -----------------------------------------------------------------------------------------------
@@ -36,38 +44,26 @@ _CENTRED = (("Q4_0", -8, 7), ("Q5_0", -16, 15), ("Q8_0", -128, 127))
 
 @dataclass(frozen=True, slots=True)
 class Codes:
-    """w = step * code; both are made of the file for a range of rows.
+    """w = step * (code - centre).
 
-    Shapes: codes [end - begin, D], steps [end - begin, G] f32, groups [D], or None for equal runs.
+    Shapes: packed as its layout says (unpack.py); sides gives centres [N, G] and steps [N, G]; groups [D], or None for
+    runs of so many columns.
     """
 
     shape: tuple[int, ...]
     kind: str
-    codes: Callable[[int, int], NDArray[Any]]
-    steps: Callable[[int, int], Floats]
-    groups: NDArray[Any] | None = None
+    layout: int
+    bits: int
+    packed: NDArray[Any]
+    sides: Callable[[], tuple[NDArray[Any], NDArray[Any]]]
+    groups: NDArray[Any] | None
+    run: int
 
-    def floats(self, begin: int, end: int) -> Floats:
-        """Code times step."""
-        codes, steps = self.codes(begin, end).astype(np.float32), self.steps(begin, end)
-        if self.groups is not None:
-            return codes * steps[:, self.groups]
-        by_group = codes.reshape(*steps.shape, -1) * steps[:, :, None]
-        return by_group.reshape(codes.shape)
-
-    def blocks(self, kind: str, begin: int, end: int) -> Bytes:
-        """Codes in the type's layout, each block with its group's step."""
-        steps = self.steps(begin, end)
-        d = steps.repeat(self.shape[1] // BLOCK // steps.shape[1], axis=1).astype("<f2").view(np.uint8)
-        codes = self.codes(begin, end).reshape(end - begin, -1, BLOCK)
-        d = d.reshape(*codes.shape[:2], 2)
-        if kind == "Q8_0":
-            return np.concatenate([d, codes.astype(np.int8).view(np.uint8)], axis=2).reshape(end - begin, -1)
-        raised = (codes + (16 if kind == "Q5_0" else 8)).astype(np.uint8)
-        parts = [d, np.packbits(raised >> np.uint8(4), axis=2, bitorder="little")] if kind == "Q5_0" else [d]
-        low = raised & np.uint8(15)
-        parts.append(low[:, :, :16] | low[:, :, 16:] << np.uint8(4))
-        return np.concatenate(parts, axis=2).reshape(end - begin, -1)
+    def filler(self, kind: str, out: Bytes) -> Fill:
+        """What makes rows of floats; or of the block type, each block with its group's step."""
+        centres, steps = self.sides()
+        columns = unpack.Columns(self.shape[-1], self.run, self.groups)
+        return unpack.codes(self.packed, self.layout, self.bits, centres, steps, columns, kind, out)
 
 
 def holding_type(lowest: int, highest: int, scale_type: str, run: int, *, half: bool) -> str:
@@ -157,16 +153,9 @@ class Eights:
     scales: Floats
     tile: tuple[int, int]
 
-    def floats(self, begin: int, end: int) -> Floats:
-        """Float times scale."""
-        rows = np.arange(begin, end)
-        tiles_of_rows = -(-self.shape[-2] // self.tile[0])
-        at = rows // self.shape[-2] * tiles_of_rows + rows % self.shape[-2] // self.tile[0]
-        scales = self.scales[at]
-        if scales.shape[1] > 1:
-            scales = scales.repeat(self.tile[1], axis=1)[:, : self.shape[-1]]
-        found: Floats = self.values[self.raw[begin:end]] * scales
-        return found
+    def filler(self, kind: str, out: Bytes) -> Fill:
+        """What makes rows of floats."""
+        return unpack.eights(self.raw, self.values, self.scales, self.shape[-2], self.tile, kind, out)
 
 
 # ---- MXFP4 -------------------------------------------------------------------------------------------------------
@@ -181,16 +170,17 @@ class FourBitFloats:
     codes: Bytes
     exponents: Bytes
 
-    def floats(self, begin: int, end: int) -> Floats:
-        """Level times power."""
-        return quants.dequantize("MXFP4", self.blocks("MXFP4", begin, end), (end - begin, self.shape[-1]))
+    def filler(self, kind: str, out: Bytes) -> Fill:
+        """What makes rows of GGUF's blocks, in which code i and code i + 16 share a byte; or of floats."""
+        if kind == self.kind:
+            return unpack.fours(self.codes, self.exponents, out)
 
-    def blocks(self, kind: str, begin: int, end: int) -> Bytes:
-        """The same codes and exponents in GGUF's order, in which code i and code i + 16 share a byte."""
-        codes = self.codes[begin:end]
-        apart = np.stack([codes & 15, codes >> 4], axis=-1).reshape(*codes.shape[:2], BLOCK)
-        joined = apart[:, :, :16] | apart[:, :, 16:] << 4
-        return np.concatenate([self.exponents[begin:end, :, None], joined], axis=2).reshape(end - begin, -1)
+        def fill(begin: int, end: int) -> None:
+            blocks = np.empty((end - begin, quants.row_bytes(self.kind, self.shape[-1])), np.uint8)
+            unpack.fours(self.codes[begin:end], self.exponents[begin:end], blocks)(0, end - begin)
+            out[begin:end] = _encoded(kind, quants.dequantize(self.kind, blocks, (end - begin, self.shape[-1])))
+
+        return fill
 
 
 # ---- BitNet ------------------------------------------------------------------------------------------------------
@@ -216,9 +206,9 @@ class Ternary:
         codes = (self.packed[rows % fourth] >> shifts & 3).astype(np.float32) - 1
         return codes * np.float32(self.step)
 
-    def blocks(self, kind: str, begin: int, end: int) -> Bytes:
-        """Codes in the type's layout; TQ2_0 rounds the step to F16."""
-        return np.frombuffer(quants.quantize(kind, self.floats(begin, end)), np.uint8)
+    def filler(self, kind: str, out: Bytes) -> Fill:
+        """What makes rows of any type; TQ2_0 rounds the step to F16."""
+        return _filler(self.floats, kind, out)
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,15 +222,11 @@ class Rounded:
     kind: str
     whole: Callable[[], Floats]
 
-    def floats(self, begin: int, end: int) -> Floats:
-        """The rounded weights."""
+    def filler(self, kind: str, out: Bytes) -> Fill:
+        """What makes rows of any type; TQ2_0 rounds the step to F16."""
         whole = self.whole()
         step = np.float32(max(float(np.mean(np.abs(whole))), 1e-5))
-        return np.clip(np.round(whole[begin:end] / step), -1, 1) * step
-
-    def blocks(self, kind: str, begin: int, end: int) -> Bytes:
-        """The same in the type's layout; TQ2_0 rounds the step to F16."""
-        return np.frombuffer(quants.quantize(kind, self.floats(begin, end)), np.uint8)
+        return _filler(lambda begin, end: np.clip(np.round(whole[begin:end] / step), -1, 1) * step, kind, out)
 
 
 # ---- parts of a matrix -----------------------------------------------------------------------------------------------
@@ -273,10 +259,17 @@ class Joined:
                 found.append(part[max(0, begin - first) : end - first])
         return np.concatenate(found)
 
-    def floats(self, begin: int, end: int) -> Floats:
-        """Rows in f32."""
-        cells = np.ascontiguousarray(self.cells(begin, end))
-        return quants.dequantize(self.kind, cells.view(np.uint8).reshape(-1), cells.shape)
+    def filler(self, kind: str, out: Bytes) -> Fill:
+        """What makes rows of floats."""
+
+        def fill(begin: int, end: int) -> None:
+            cells = np.ascontiguousarray(self.cells(begin, end))
+            raw = cells.view(np.uint8).reshape(end - begin, -1)
+            out[begin:end] = (
+                raw if kind == self.kind else _encoded(kind, quants.dequantize(self.kind, raw, cells.shape))
+            )
+
+        return fill
 
 
 # ---- any of them ---------------------------------------------------------------------------------------------------
@@ -284,17 +277,28 @@ class Joined:
 Packed = Codes | Eights | FourBitFloats | Joined | Ternary | Rounded
 
 
-def rows_of(packed: Packed, kind: str) -> Iterator[Any]:
-    """The tensor piece by piece as rows of this type: one of floats, or the block type that is the tensor's `kind`."""
-    rows = math.prod(packed.shape[:-1])
-    step = max(1, _PIECE_VALUES // max(1, packed.shape[-1]))
-    for begin in range(0, rows, step):
-        end = min(rows, begin + step)
-        if isinstance(packed, Joined) and kind == packed.kind != "F32":
-            yield np.ascontiguousarray(packed.cells(begin, end)).view(np.uint8)
-            continue
-        if kind not in FLOAT_TYPES and not isinstance(packed, Eights | Joined):
-            yield packed.blocks(kind, begin, end)
-            continue
-        values = packed.floats(begin, end)
-        yield values if kind == "F32" else np.frombuffer(quants.quantize(kind, values), np.uint8)
+def rows_of(packed: Packed, kind: str) -> Bytes:
+    """The rows of a tensor in this type: one of floats, or the block type that is the tensor's `kind`.
+
+    Several threads make them. Shapes: [R, bytes of a row].
+    """
+    rows, columns = math.prod(packed.shape[:-1]), packed.shape[-1]
+    out = np.empty((rows, quants.row_bytes(kind, columns)), np.uint8)
+    fill = packed.filler(kind, out)
+    step = -(-_PIECE_VALUES // max(1, columns) // _TOGETHER) * _TOGETHER
+    begins = range(0, rows, max(_TOGETHER, step))
+    with ThreadPoolExecutor(max(1, min(len(begins), _THREADS_MAX, os.cpu_count() or 1))) as pool:
+        for made in [pool.submit(fill, begin, min(rows, begin + begins.step)) for begin in begins]:
+            made.result()
+    return out
+
+
+def _filler(floats: Callable[[int, int], Floats], kind: str, out: Bytes) -> Fill:
+    def fill(begin: int, end: int) -> None:
+        out[begin:end] = _encoded(kind, floats(begin, end))
+
+    return fill
+
+
+def _encoded(kind: str, values: Floats) -> Bytes:
+    return np.frombuffer(quants.quantize(kind, values), np.uint8).reshape(len(values), -1)

@@ -36,6 +36,7 @@ from pacos.types import Archive, TensorEntry
 CONFIG_NAME = "config.json"
 PARAMS_NAME = "params.json"  # of the folders that Meta and Mistral publish
 _MATRIX_TYPES = ("F32", "F16", "BF16")
+_HOLDERS = {"F32": "<f4", "F16": "<u2", "BF16": "<u2"}
 
 Config = Mapping[str, Any]
 Source = MappedArchive | UnpackedArchive
@@ -63,6 +64,14 @@ class Origin:
     name: TensorName
     sources: tuple[str, ...]
     stacked: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Cells:
+    """A matrix in a type: numbers of 32 or 16 bits, or rows of a block type's bytes."""
+
+    type: str
+    values: Any
 
 
 class AdoptedArchive:
@@ -138,37 +147,31 @@ class AdoptedArchive:
             source = origin.sources[0]
             values = _as_f32(self._source.data(source), self._source.tensors[source].type)
             return array("f", (value + 1 for value in values)) if changes else values
-        pieces = [self._cells(piece, self.tensors[name].type) for piece in self.pieces(name)]
+        pieces = [_in_type(piece, self.tensors[name].type) for piece in self.pieces(name, self.tensors[name].type)]
         return np.ascontiguousarray(np.stack(pieces) if origin.stacked else pieces[0])
 
-    def _cells(self, piece: Any, kind: str) -> Any:
-        """A piece in the type of its tensor."""
-        if kind == "F32" or piece.dtype != np.float32:
-            return piece
-        return np.frombuffer(quants.quantize(kind, piece), np.uint8)
+    def pieces(self, name: str, wanted: str) -> Iterator[Cells]:
+        """What a tensor is made of, one expert's matrix at a time, with its changes.
 
-    def pieces(self, name: str) -> Iterator[Any]:
-        """What a tensor is made of, one expert's matrix at a time, with its changes: cells as stored, or f32.
-
-        What is unpacked comes as f32, not rounded to the tensor's type; or, where that has blocks, as rows of bytes.
+        What is unpacked comes in the wanted type where that is its own or one of floats; what cannot, not rounded.
         Shapes: as the entry says, without the axis of experts.
         """
         origin, entry = self.origins[name], self.tensors[name]
         for source in origin.sources:
             there = self._source.tensors[source]
-            x: Any
+            kind, x = "F32", None
             if isinstance(self._source, UnpackedArchive) and there.part == MADE_IN_MEMORY:
-                if entry.type == there.type and there.type not in _MATRIX_TYPES:
-                    x = np.frombuffer(self._source.data(source), np.uint8).reshape(*there.shape[:-1], -1)
-                else:
-                    x = self._source.floats(source)
+                own = wanted == entry.type == there.type
+                kind = wanted if origin.name.moves and (own or wanted in _MATRIX_TYPES) else "F32"
+                raw = self._source.rows(source, kind)
+                x = raw.view(_HOLDERS.get(kind, "u1")).reshape(*there.shape[:-1], -1)
             elif there.type == "F32" or entry.type != there.type:
                 x = quants.dequantize(there.type, self._source.data(source), there.shape)
             else:
-                x = np.frombuffer(self._source.data(source), np.uint16).reshape(there.shape)
+                kind, x = there.type, np.frombuffer(self._source.data(source), np.uint16).reshape(there.shape)
             for change in origin.name.changes:
                 x = change.values(x, self._config)
-            yield x
+            yield Cells(kind, x)
 
     def address(self, name: str) -> int:
         """Address of a tensor's first byte, valid until close()."""
@@ -180,6 +183,10 @@ class AdoptedArchive:
         """Release the files and what was made in memory."""
         self._made.clear()
         self._source.close()
+
+
+def _in_type(piece: Cells, kind: str) -> Any:
+    return piece.values if piece.type == kind else np.frombuffer(quants.quantize(kind, piece.values), np.uint8)
 
 
 def _made_entry(name: str, shape: tuple[int, ...], kind: str) -> TensorEntry:

@@ -201,13 +201,13 @@ def _pieces(
         ):
             yield archive.data(name)
         elif isinstance(archive, AdoptedArchive) and origin is not None:
-            for part in archive.pieces(name):
-                rows = part
+            for part in archive.pieces(name, target):
+                rows = part.values
                 if rotary:
                     layer = int(name.split(".")[1])
                     heads = (hp.heads if rotary == QUERIES else hp.key_heads)[layer]
-                    rows = paired_rows(part, heads, hp.rope.width)
-                yield from _encoded_rows(rows, entry.type, target)
+                    rows = paired_rows(rows, heads, hp.rope.width)
+                yield from _encoded_rows(rows, part.type, target)
         else:
             yield quants.quantize(target, quants.dequantize(entry.type, archive.data(name), entry.shape))
         if progress is not None:
@@ -222,10 +222,10 @@ def _encoded_rows(rows: Any, kind: str, target: str) -> Iterator[bytes]:
     block = quants.block_format(kind)
     for begin in range(0, len(rows), max(1, step)):
         piece: Any = np.ascontiguousarray(rows[begin : begin + step])
-        if piece.dtype == np.float32:
-            yield quants.quantize(target, piece)
-        elif kind == target:
+        if kind == target:
             yield piece
+        elif piece.dtype == np.float32:
+            yield quants.quantize(target, piece)
         else:
             columns = piece.shape[-1] * piece.itemsize // block.block_bytes * block.block
             values = quants.dequantize(kind, memoryview(piece).cast("B"), (*piece.shape[:-1], columns))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pacos import quants
 from pacos.errors import FormatError, UnsupportedModel
+from pacos.formats import unpack
 from pacos.formats.mapped import MappedArchive
 from pacos.formats.packed import (
     Codes,
@@ -32,6 +33,7 @@ Made = tuple[str, Packed, list[str]]  # the tensor's name, what makes it, and th
 _GPTQ_FORMATS = ("gptq", "gptq_v2")
 _COMPRESSED = ("pack-quantized", "int-quantized", "float-quantized", "naive-quantized", "dense")
 _AWQ_VERSIONS = ("gemm",)
+_EIGHT_BITS = 8
 _FLOATS = ("F16", "BF16", "F32")
 _NUMPY = {"F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "<i4", "I8": "i1", "U8": "u1"}
 
@@ -103,29 +105,27 @@ def gptq_or_awq(source: MappedArchive, name: str, said: Config) -> Made | None:
     need(words.ndim == scales.ndim == zeros.ndim == 2 and words.size > 0 < scales.size, source, name, "is no matrix")
     need(zeros.shape[0] == scales.shape[0], source, f"{base}.qzeros", f"is {zeros.shape}, the scales {scales.shape}")
     rows = scales.shape[1]  # [G, N]
-    made = (_awq if method == "awq" else _gptq)(source, base, said, words, zeros, rows)
-    columns, centred, (lowest, highest) = made
+    columns, bits, centre = (_awq if method == "awq" else _gptq)(source, base, said, words, zeros, rows)
     groups, run = _groups(source, f"{base}.g_idx", columns, scales.shape[0], said)
     scale_type = source.tensors[f"{base}.scales"].type
     half = scale_type == "F16" or fits_half(scales.astype(np.float32))
-    kind = holding_type(lowest, highest, scale_type, run, half=half)
-    column_groups = groups if groups is not None else np.arange(columns) // run
-    packed = Codes(
-        (rows, columns),
-        kind,
-        lambda begin, end: centred(begin, end, column_groups),
-        lambda begin, end: np.ascontiguousarray(scales[:, begin:end].T).astype(np.float32),
-        groups,
-    )
+    kind = holding_type(*_limits(centre(), bits), scale_type, run, half=half)
+    layout = unpack.MIXED if method == "awq" else unpack.DOWN
+    packed = Codes((rows, columns), kind, layout, bits, words, lambda: (centre().T, scales.T), groups, run)
     return f"{base}.weight", packed, [f"{base}.{end}" for end in ("qweight", "qzeros", "scales", "g_idx")]
 
 
-Centred = Callable[[int, int, Any], Any]
+def _limits(centres: NDArray[Any], bits: int) -> tuple[int, int]:
+    """The least and the greatest that a code less its centre can be."""
+    return -int(centres.max()), (1 << bits) - 1 - int(centres.min())
+
+
+Centres = Callable[[], "NDArray[Any]"]
 
 
 def _gptq(
     source: MappedArchive, base: str, said: Config, words: NDArray[Any], zeros: NDArray[Any], rows: int
-) -> tuple[int, Centred, tuple[int, int]]:
+) -> tuple[int, int, Centres]:
     """Words run down the columns of [inputs, outputs]; zeros of the first format are stored less one."""
     form = said.get("checkpoint_format", "gptq")
     if form not in _GPTQ_FORMATS:
@@ -135,20 +135,18 @@ def _gptq(
     bits = zeros.shape[1] * 32 // max(1, rows)
     need(bits in (2, 3, 4, 8) and zeros.shape[1] * 32 == bits * rows, source, f"{base}.qzeros", f"is {zeros.shape}")
     need(words.shape[1] == rows and words.shape[0] * 32 % bits == 0, source, f"{base}.qweight", f"is {words.shape}")
-    holder: Any = np.int16 if bits == 8 else np.int8
-    centre: Any = fields(zeros, bits).astype(holder) + holder(form == "gptq")  # [G, N]
+    more = np.uint8(form == "gptq")
 
-    def centred(begin: int, end: int, groups: NDArray[Any]) -> NDArray[Any]:
-        codes: NDArray[Any] = fields(words[:, begin:end].T, bits).astype(holder)
-        codes -= np.ascontiguousarray(centre[:, begin:end].T)[:, groups]
-        return codes
+    def centre() -> NDArray[Any]:  # [G, N]
+        found = fields(zeros, bits)
+        return found.astype(np.int16) + more if bits == _EIGHT_BITS else found + more
 
-    return words.shape[0] * 32 // bits, centred, (-int(centre.max()), (1 << bits) - 1 - int(centre.min()))
+    return words.shape[0] * 32 // bits, bits, centre
 
 
 def _awq(
     source: MappedArchive, base: str, said: Config, words: NDArray[Any], zeros: NDArray[Any], rows: int
-) -> tuple[int, Centred, tuple[int, int]]:
+) -> tuple[int, int, Centres]:
     """Words run along the outputs of [inputs, outputs], their nibbles interleaved."""
     version = str(said.get("version", "gemm")).lower()
     if version not in _AWQ_VERSIONS or said.get("bits", said.get("w_bit", 4)) != 4:
@@ -156,14 +154,7 @@ def _awq(
         raise UnsupportedModel(f"{source.path}: {found}", hint="supported: gemm with 4 bits")
     fits = words.shape[1] * 8 == rows and zeros.shape[1] * 8 == rows
     need(fits, source, f"{base}.qweight", f"is {words.shape}, with zeros {zeros.shape} and {rows} scales")
-    centre = awq_columns(zeros).astype(np.int8)  # [G, N]
-
-    def centred(begin: int, end: int, groups: NDArray[Any]) -> NDArray[Any]:
-        first = begin // 8
-        codes = awq_columns(words[:, first : -(-end // 8)])[:, begin - first * 8 : end - first * 8]
-        return codes.T.astype(np.int8) - np.ascontiguousarray(centre[:, begin:end].T)[:, groups]
-
-    return words.shape[0], centred, (-int(centre.max()), 15 - int(centre.min()))
+    return words.shape[0], 4, lambda: awq_columns(zeros)  # [G, N]
 
 
 def compressed(source: MappedArchive, name: str, said: Config) -> Made | None:
@@ -181,28 +172,24 @@ def compressed(source: MappedArchive, name: str, said: Config) -> Made | None:
     rows, columns = part_of(source, f"{base}_shape", ("I64", "I32"), (2,)).tolist()
     need(0 < columns < 1 << 31, source, f"{base}_shape", f"is {rows} x {columns}")
     need(words.ndim == 2 and words.shape[0] == rows, source, name, f"is {words.shape}, needed are {rows} rows")
-    bits, unpack = _bits(words.shape[1], columns, said)
+    bits, without_gaps = _bits(words.shape[1], columns, said)
     need(bits > 0 and scales.ndim == 2 and scales.shape[0] == rows, source, f"{base}_scale", f"is {scales.shape}")
     centre = np.full(scales.shape, 1 << (bits - 1), np.int16)
     if (zero := f"{base}_zero_point") in source.tensors:
         packed = part_of(source, zero, ("I32",))
-        centre = unpack(np.ascontiguousarray(packed.T), bits).T[:rows].astype(np.int16)
+        taken = fields if without_gaps else spaced_fields
+        centre = taken(np.ascontiguousarray(packed.T), bits).T[:rows].astype(np.int16)
         need(centre.shape == scales.shape, source, zero, f"is {packed.shape}")
     groups, run = _groups(source, f"{base}_g_idx", columns, scales.shape[1], {})
-    column_groups = groups if groups is not None else np.arange(columns) // run
-
-    def codes(begin: int, end: int) -> NDArray[Any]:
-        raw = unpack(words[begin:end], bits)[:, :columns]
-        return raw.astype(np.int16) - centre[begin:end][:, column_groups]
-
-    limits = -int(centre.max()), (1 << bits) - 1 - int(centre.min())
-    kind = holding_type(*limits, source.tensors[f"{base}_scale"].type, run, half=fits_half(scales.astype(np.float32)))
-    made = Codes((rows, columns), kind, codes, lambda begin, end: scales[begin:end].astype(np.float32), groups)
+    half, limits = fits_half(scales.astype(np.float32)), _limits(centre, bits)
+    kind = holding_type(*limits, source.tensors[f"{base}_scale"].type, run, half=half)
+    layout = unpack.ALONG if without_gaps else unpack.SPACED
+    made = Codes((rows, columns), kind, layout, bits, words, lambda: (centre, scales), groups, run)
     return base, made, [f"{base}_{end}" for end in ("packed", "scale", "shape", "zero_point", "g_idx")]
 
 
-def _bits(words: int, columns: int, said: Config) -> tuple[int, Callable[[NDArray[Any], int], NDArray[Any]]]:
-    """The bits of a number, 0 when none fit, and how they are taken from words.
+def _bits(words: int, columns: int, said: Config) -> tuple[int, bool]:
+    """The bits of a number, 0 when none fit, and whether they follow each other without gaps.
 
     Older versions of compressed-tensors left the bits of a word free in which no number fits whole.
     """
@@ -210,10 +197,10 @@ def _bits(words: int, columns: int, said: Config) -> tuple[int, Callable[[NDArra
     given = [(group.get("weights") or {}).get("num_bits") for group in groups if isinstance(group, dict)]
     for bits in (one for one in [*given, 4, 8] if isinstance(one, int) and 2 <= one <= 8):
         if -(-columns * bits // 32) == words:
-            return bits, fields
+            return bits, True
         if -(-columns // (32 // bits)) == words:
-            return bits, spaced_fields
-    return 0, fields
+            return bits, False
+    return 0, True
 
 
 def whole_bytes(source: MappedArchive, name: str, said: Config) -> Made | None:
@@ -231,5 +218,6 @@ def whole_bytes(source: MappedArchive, name: str, said: Config) -> Made | None:
     by_row = np.broadcast_to(scales.reshape(-1, 1), (rows, 1))
     raw = part_of(source, name, ("I8",))
     kind = holding_type(-128, 127, source.tensors[f"{name}_scale"].type, columns, half=fits_half(scales))
-    made = Codes(entry.shape, kind, lambda begin, end: raw[begin:end], lambda begin, end: by_row[begin:end])
+    centre = np.full((rows, 1), 128)  # the bytes are read as 128 more than they are
+    made = Codes(entry.shape, kind, unpack.BYTES, 8, raw, lambda: (centre, by_row), None, columns)
     return name, made, [f"{name}_scale", f"{name}_zero_point"]

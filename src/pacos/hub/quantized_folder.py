@@ -23,7 +23,7 @@ from pacos.lazy import need_numpy, np
 from pacos.types import TensorEntry
 
 if TYPE_CHECKING:
-    from pacos.quants.block import Floats
+    from pacos.quants.block import Bytes
 
 Config = Mapping[str, Any]
 
@@ -56,14 +56,11 @@ class UnpackedArchive:
         """Raw bytes of a tensor."""
         if name not in self._packed:
             return self._source.data(name)
-        pieces = [memoryview(piece).cast("B") for piece in rows_of(self._packed[name], self.tensors[name].type)]
-        return memoryview(b"".join(pieces))
+        return self.rows(name, self.tensors[name].type).reshape(-1).data
 
-    def floats(self, name: str) -> Floats:
-        """A packed tensor in f32, not rounded."""
-        packed = self._packed[name]
-        found: Floats = np.concatenate(list(rows_of(packed, "F32"))).reshape(packed.shape)
-        return found
+    def rows(self, name: str, kind: str) -> Bytes:
+        """A packed tensor as rows of its own type, or of floats. Shapes: [all rows, bytes of a row]."""
+        return rows_of(self._packed[name], kind)
 
     def address(self, name: str) -> int:
         """Address of the first byte of a tensor that lies in a file."""

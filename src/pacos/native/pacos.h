@@ -15,7 +15,7 @@ extern "C" {
 #endif
 
 /* ---- native/ : the library itself ---- */
-#define PACOS_ABI_VERSION 567287136  /* a test says which: the sum of the other lines */
+#define PACOS_ABI_VERSION 882744543  /* a test says which: the sum of the other lines */
 PACOS_API int32_t pacos_abi_version(void);
 /* Keep what is freed for the next allocation (1), or give it back to the system (0); 0, or -1 where that is not known. */
 PACOS_API int32_t pacos_keep_freed_memory(int32_t keep);
@@ -31,6 +31,39 @@ PACOS_API int64_t pacos_gguf_strings_end(const uint8_t *region, uint64_t nbytes,
    code 3. Other faults of that kind go where they went before. Gives what unwatch takes, or null: nothing is watched. */
 PACOS_API void *pacos_watch(const void *begin, uint64_t nbytes, const char *line);
 PACOS_API void pacos_unwatch(void *entry);
+
+/* ---- formats/ : weights that other programs have packed ----
+   Rows [begin, end) to `out`, as rows of a ggml type; one thread each. 0; -1: a type or sizes that do not fit, -2: out of
+   memory. */
+enum {
+    PACOS_CODES_DOWN = 0,    /* words run down the columns: [words][rows] (GPTQ) */
+    PACOS_CODES_MIXED = 1,   /* a word holds eight rows, interleaved: [columns][rows / 8]; ranges are of whole words (AWQ) */
+    PACOS_CODES_ALONG = 2,   /* words run along the rows: [rows][words] */
+    PACOS_CODES_SPACED = 3,  /* the same, no number crossing a word */
+    PACOS_CODES_BYTES = 4    /* signed bytes: [rows][columns], read as 128 more than they are */
+};
+/* w = (code - centre) * step. */
+typedef struct pacos_codes {
+    const uint8_t* packed;    /* of any alignment */
+    const int16_t* centres;   /* [rows][groups] */
+    const float* steps;       /* [rows][groups] */
+    const int32_t* group_of;  /* [columns]; null: equal runs of columns */
+    int64_t rows, columns, groups, run, words;
+    int32_t layout, bits;
+} pacos_codes;
+/* To F32, F16 or BF16; or, of runs of whole blocks, to Q4_0, Q5_0 or Q8_0, whose range holds code - centre. */
+PACOS_API int32_t pacos_unpack_codes(const pacos_codes* from, int32_t type, int64_t begin, int64_t end, void* out);
+/* w = values[byte] * scale, one scale for each tile of rows and columns of a matrix; matrices lie one behind the other. */
+typedef struct pacos_eights {
+    const uint8_t* raw;       /* [rows][columns] */
+    const float* values;      /* [256] */
+    const float* scales;      /* [matrices * tiles of rows][tiles of columns] */
+    int64_t columns, matrix_rows, tile_rows, tile_columns;
+} pacos_eights;
+/* To F32, F16 or BF16. */
+PACOS_API int32_t pacos_unpack_eights(const pacos_eights* from, int32_t type, int64_t begin, int64_t end, void* out);
+/* Blocks [blocks][16] of neighbouring MXFP4 codes, and their exponents, to GGUF's blocks of 17 bytes. */
+PACOS_API void pacos_unpack_fours(const uint8_t* codes, const uint8_t* exponents, int64_t blocks, uint8_t* out);
 
 /* ---- text/ : tokenizers ----
    Strings come as they lie in a GGUF file: a 64-bit little-endian length and the bytes, repeated.
