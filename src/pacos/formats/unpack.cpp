@@ -25,13 +25,15 @@ T load(const uint8_t* at) {
 
 uint32_t bits_of(float x) { return load<uint32_t>(reinterpret_cast<const uint8_t*>(&x)); }
 
-uint16_t to_half(float x) {  // to nearest, ties to even
+/* To nearest, ties to even. All three ways are gone, so that a loop of it needs no branches. */
+uint16_t to_half(float x) {
   const uint32_t bits = bits_of(x), size = bits & 0x7fffffff, sign = bits >> 16 & 0x8000;
-  if (size >= 0x47800000) return static_cast<uint16_t>(sign | (size > 0x7f800000 ? 0x7e00 : 0x7c00));
-  if (size >= 0x38800000) return static_cast<uint16_t>(sign | (size - 0x38000000 + 0xfff + (size >> 13 & 1)) >> 13);
   float magnitude;
   std::memcpy(&magnitude, &size, 4);
-  return static_cast<uint16_t>(sign | (bits_of(magnitude + 0.5f) - 0x3f000000));  // the sum's last bit counts 2^-24
+  const uint32_t small = bits_of(magnitude + 0.5f) - 0x3f000000;  // the sum's last bit counts 2^-24
+  const uint32_t normal = (size - 0x38000000 + 0xfff + (size >> 13 & 1)) >> 13;
+  const uint32_t large = size > 0x7f800000 ? 0x7e00 : 0x7c00;
+  return static_cast<uint16_t>(sign | (size < 0x38800000 ? small : size < 0x47800000 ? normal : large));
 }
 
 uint16_t to_bf16(float x) {  // to nearest, ties to even; NaN stays one
@@ -221,21 +223,30 @@ class Tables {
       const uint8_t* codes = tile.codes[r];
       const int64_t own = (tile.row + r) * from_.groups;
       const Cell* table = cells_ + r * from_.groups * width_;
-      int64_t rest = 0, group = -1;
-      for (int64_t c = 0; c < tile.columns; c++) {
-        const int64_t column = tile.column + c;
-        if (from_.group_of != nullptr) {
-          group = from_.group_of[column];
-        } else if (rest-- == 0) {
-          group = column / from_.run;
-          rest = from_.run - 1 - column % from_.run;
-        }
-        to[c] = width_ > 0 ? table[group * width_ + codes[c]] : value(own + group, codes[c]);
+      if (from_.group_of != nullptr) {
+        const int32_t* group_of = from_.group_of + tile.column;
+        for (int64_t c = 0; c < tile.columns; c++)
+          to[c] = width_ > 0 ? table[group_of[c] * width_ + codes[c]] : value(own + group_of[c], codes[c]);
+        continue;
+      }
+      for (int64_t c = 0, next; c < tile.columns; c = next) {
+        const int64_t group = (tile.column + c) / from_.run;
+        next = std::min(tile.columns, (group + 1) * from_.run - tile.column);
+        run(codes + c, next - c, table + group * width_, own + group, to + c);
       }
     }
   }
 
  private:
+  void run(const uint8_t* codes, int64_t count, const Cell* table, int64_t at, Cell* to) const {
+    const int centre = from_.centres[at];
+    const float step = from_.steps[at];
+    if (width_ > 0)
+      for (int64_t i = 0; i < count; i++) to[i] = table[codes[i]];
+    else
+      for (int64_t i = 0; i < count; i++) to[i] = Kind::of(static_cast<float>(codes[i] - centre) * step);
+  }
+
   Cell value(int64_t at, int code) const {
     return Kind::of(static_cast<float>(code - from_.centres[at]) * from_.steps[at]);
   }

@@ -74,7 +74,9 @@ def _groups(
     """The group of each column, None when they are equal runs; and how many neighbours are sure to share one."""
     size = said.get("group_size", said.get("q_group_size"))
     run = size if isinstance(size, int) and size > 0 else -(-columns // groups)
-    if groups != -(-columns // run):
+    if groups != -(-columns // run):  # some folders have other groups in some layers than config.json says
+        equal = columns % groups == 0 or name in source.tensors
+        need(equal, source, name, f"is missing, and {columns} columns are no {groups} groups of {size} or of one size")
         run = -(-columns // groups)
     plain = np.arange(columns) // run
     if name in source.tensors:
