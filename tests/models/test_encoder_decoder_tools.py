@@ -67,6 +67,12 @@ def quantize(*arguments: object) -> None:
     assert done.code == 0, done.err
 
 
+def test_show_tells_of_both_stacks(path: Path) -> None:
+    found = good("show", path, "--json").data["model"]
+    assert (found["layers"], found["encoder_layers"]) == (2, 3)
+    assert "encoder layers   3" in good("show", path).out
+
+
 # ---- bench ----
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,20 @@ def renamed(model: Model, architecture: str, names: dict[str, str]) -> Model:
     return metadata, entries
 
 
+def encoder_decoder(encoders: int, decoders: int) -> Model:
+    """A gated T5 of so many layers on both sides."""
+    attention = dict.fromkeys("qkvo", (256, 256))
+    unit = {"ffn_down": (256, 512), "ffn_gate": (512, 256), "ffn_up": (512, 256)}
+    layer = {**{f"attn_{part}": shape for part, shape in attention.items()}, **unit}
+    both = {**layer, **{f"cross_attn_{part}": shape for part, shape in attention.items()}}
+    sides = (("dec", decoders, both), ("enc", encoders, layer))
+    shapes = {f"{side}.blk.{i}.{part}": one[part] for side, count, one in sides for i in range(count) for part in one}
+    shapes |= {"output": (1024, 256), "token_embd": (1024, 256)}
+    entries = {f"{name}.weight": TensorEntry(f"{name}.weight", shape, "F32", 0, 0, 0) for name, shape in shapes.items()}
+    metadata = {"general.architecture": "t5", "t5.block_count": encoders, "t5.attention.head_count": 8}
+    return metadata, entries
+
+
 TALL = of_form(Form(20, 256, 8, 2, 32, 512, 1024, 2048))
 MODELS: dict[str, Model] = {
     "tall": TALL,
@@ -46,6 +61,7 @@ MODELS: dict[str, Model] = {
     "many experts": of_form(Form(9, 256, 4, 4, 64, 256, 1024, 2048, experts=16, experts_used=2)),
     "falcon": renamed(TALL, "falcon", {"attn_q": "attn_qkv", "attn_k": "", "attn_v": "", "ffn_gate": ""}),
     "fused": renamed(TALL, "phi2", {"attn_q": "attn_qkv", "attn_k": "", "attn_v": "", "ffn_gate": ""}),
+    "encoder-decoder": encoder_decoder(16, 18),
     "70b": of_form(Form(80, 32, 2, 1, 16, 32, 512, 2048)),
 }
 
@@ -58,7 +74,7 @@ def choices(model: Model, file_type: str, *, importance: bool) -> dict[str, str]
     for entry in entries.values():
         if entry.name.endswith("norm.weight"):
             continue
-        kind = entry.name.split(".", 2)[2] if entry.name.startswith("blk.") else entry.name
+        kind = re.sub(r"blk\.\d+\.", "", entry.name)
         kinds.setdefault(kind, []).append(mix.type_of(entry))
     return {
         kind: " ".join(f"{name} x{len(list(run))}" for name, run in groupby(types)) for kind, types in kinds.items()

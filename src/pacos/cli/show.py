@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 _LABELS = {
     "bytes": "size",
     "context_tokens": "context",
+    "encoder_layers": "encoder layers",
     "key_heads": "key heads",
     "head_width": "head width",
     "hidden": "feed-forward",

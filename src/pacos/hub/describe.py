@@ -162,6 +162,7 @@ def _hyper_parameters(hp: Hparams) -> dict[str, Any]:
     return {
         "context_tokens": hp.context_length,
         "layers": hp.layers,
+        **({"encoder_layers": hp.keys.get("block_count")} if hp.start_token >= 0 else {}),
         "width": hp.width,
         "heads": _one_or_all(hp.heads),
         "key_heads": _one_or_all(hp.key_heads),
