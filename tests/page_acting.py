@@ -50,6 +50,14 @@ def growing(page: Any, characters: int = 200) -> Any:
     return page.locator(".message.live")
 
 
+def frames(page: Any, count: int = 2) -> None:
+    """Let the page draw some frames, with what is told at their ends."""
+    page.evaluate(
+        "async (count) => { while (count--) await new Promise((done) => requestAnimationFrame(() => setTimeout(done))) }",
+        count,
+    )
+
+
 def imported(page: Any, *conversations: dict[str, Any]) -> None:
     """Bring conversations into the page by its import."""
     text = json.dumps({"format": "pacos.conversations", "version": 1, "conversations": conversations})
@@ -91,7 +99,8 @@ class Watch:
 
     def check(self) -> None:
         assert self.elsewhere == []
-        assert [one for one in self.complaints if not any(words in one for words in self.expected)] == []
+        left = [one for one in self.complaints if not any(words in one for words in self.expected)]
+        assert left == [], "\n".join(left)
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,7 @@ def test_options_come_from_the_server_and_go_along(page: Any) -> None:
     temperature.fill("hot")
     temperature.blur()
     expect(panel.get_by_role("alert")).to_have_text("hot is no number.")
+    expect(temperature).to_have_value("hot")
     temperature.fill("-1")
     temperature.blur()
     expect(panel.get_by_role("alert")).to_have_text("Use 0 to 1000.")
@@ -63,9 +65,9 @@ def test_text_files_go_along_and_others_are_refused(page: Any, tmp_path: Path) -
     code = "```\nfence\n```\n"
     chosen.set_input_files({"name": "a.md", "mimeType": "text/markdown", "buffer": code.encode()})
     chosen.set_input_files({"name": "b.bin", "mimeType": "application/x", "buffer": b"\xff\x00\x01"})
-    expect(page.locator(".notice.error")).to_contain_text("b.bin is no text")
+    expect(page.locator(".notice.error")).to_contain_text("b.bin is no text: text files (UTF-8) and PDF can go along.")
     chosen.set_input_files({"name": "c.png", "mimeType": "image/png", "buffer": b"\x89PNG"})
-    expect(page.locator(".notice.error").last).to_contain_text("c.png is an image")
+    expect(page.locator(".notice.error").last).to_contain_text("c.png holds no text")
     page.evaluate(
         """() => {
             const data = new DataTransfer();
@@ -89,6 +91,39 @@ def test_text_files_go_along_and_others_are_refused(page: Any, tmp_path: Path) -
     expect(page.locator(".chip")).to_have_count(0)
 
 
+def pdf(*lines: str) -> bytes:
+    """A PDF of one page with these lines; without any, its page is blank."""
+    drawn = "BT /F 12 Tf 50 700 Td 14 TL " + " ".join(f"({line}) Tj T*" for line in lines) + " ET" if lines else ""
+    objects = [
+        "<</Type /Catalog /Pages 2 0 R>>",
+        "<</Type /Pages /Kids [3 0 R] /Count 1>>",
+        "<</Type /Page /Parent 2 0 R /MediaBox [0 0 595 842] /Contents 4 0 R /Resources <</Font <</F 5 0 R>>>>>>",
+        f"<</Length {len(drawn)}>>\nstream\n{drawn}\nendstream",
+        "<</Type /Font /Subtype /Type1 /BaseFont /Helvetica>>",
+    ]
+    data, places = "%PDF-1.4\n", []
+    for number, content in enumerate(objects, 1):
+        places.append(f"{len(data):010} 00000 n \n")
+        data += f"{number} 0 obj\n{content}\nendobj\n"
+    table = f"xref\n0 {len(objects) + 1}\n0000000000 65535 f \n{''.join(places)}"
+    return f"{data}{table}trailer <</Size {len(objects) + 1} /Root 1 0 R>>\nstartxref\n{len(data)}\n%%EOF".encode()
+
+
+def test_the_text_of_a_pdf_goes_along(page: Any) -> None:
+    chosen = page.locator("input[aria-label='Files']")
+    whole = pdf("The owl", "said <b>hoot</b>.")
+    chosen.set_input_files({"name": "blank.pdf", "mimeType": "application/pdf", "buffer": pdf()})
+    expect(page.locator(".notice.error")).to_contain_text("blank.pdf holds no text, only pictures of it")
+    damaged = b"%PDF-1.4\n" + b"\xff" * 99
+    chosen.set_input_files({"name": "cut.pdf", "mimeType": "application/pdf", "buffer": damaged})
+    expect(page.locator(".notice.error").last).to_have_text("cut.pdf is damaged, or no PDF.")
+    chosen.set_input_files({"name": "report.pdf", "mimeType": "application/pdf", "buffer": whole})
+    expect(page.locator(".chip")).to_have_text([re.compile(f"report.pdf{len(whole)} bytes")])
+    body = sent(page, "What does it say?")
+    text = 'File "report.pdf":\n```\nThe owl\nsaid <b>hoot</b>.\n```\n\nWhat does it say?'
+    assert body["messages"][0]["content"] == text
+
+
 def test_a_key_is_asked_for_until_it_is_right(browser: Any, tmp_path: Path) -> None:
     keys = tmp_path / "keys"
     keys.write_text("right\n")
@@ -99,6 +134,8 @@ def test_a_key_is_asked_for_until_it_is_right(browser: Any, tmp_path: Path) -> N
         page.get_by_label("Key", exact=True).fill("wrong")
         page.keyboard.press("Enter")
         expect(dialog.get_by_role("alert")).to_have_text("The server does not know this key.")
+        page.keyboard.press("Escape")
+        page.get_by_role("button", name="Enter the API key").click()
         page.get_by_label("Key", exact=True).fill("right")
         page.keyboard.press("Enter")
         expect(dialog).to_have_count(0)
@@ -117,9 +154,11 @@ def test_what_has_come_is_kept_when_the_server_dies(open_page: Open) -> None:
         growing(page, 400)
         first.process.send_signal(signal.SIGKILL)
         expect(page.locator(".pending")).to_contain_text("trying to read on")
+        expect(page.locator(".unreached")).to_contain_text("No answer from the server")
         first.wait()
     with served(port=int(port)) as second:
         second.wait_until_ready()
+        expect(page.locator(".unreached")).to_have_count(0)
         ending = page.locator(".ending.bad")
         expect(ending).to_contain_text("The server was started anew before the answer was complete.")
         kept = page.locator(".markdown").inner_text()
@@ -138,8 +177,14 @@ def test_a_refusal_is_told_and_can_be_tried_again(page: Any) -> None:
     page.locator(".entry a").click()
     send(page, "And now?")
     expect(page.locator(".ending.bad")).to_contain_text("context")
-    page.get_by_role("button", name="Try again").click()
+    expect(page.locator(".meter.over")).to_have_attribute("title", re.compile(r"tokens of the context: too many"))
+    page.locator(".message").last.get_by_role("button", name="Answer again").click()
     expect(page.locator(".message.assistant .versions")).to_contain_text("2 / 2")
+    with page.expect_request("**/v1/chat/completions") as found:
+        page.get_by_role("button", name="Try again without the oldest text").click()
+    assert json.loads(found.value.post_data)["context_policy"] == "shift"
+    expect(page.locator(".message.assistant .versions")).to_contain_text("3 / 3")
+    expect(answered(page).locator(".ending.bad")).to_have_count(0)
 
 
 def test_the_server_keeps_conversations_if_it_is_told_to(

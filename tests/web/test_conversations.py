@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from page_acting import ENDLESS, answered, ask, conversation, growing, imported, send
+from page_acting import ENDLESS, answered, ask, conversation, frames, growing, imported, send
 from patience import until
 from playwright.sync_api import expect
 from serving import Server
@@ -40,7 +40,7 @@ def test_an_answer_grows_is_stopped_and_continued(open_page: Open, server: Serve
     expect(page.locator(".ending")).to_contain_text("Stopped.")
     kept = answered(page).locator(".markdown").inner_text()
     wait_until_idle(server)
-    page.wait_for_timeout(100)
+    frames(page)
     assert page.locator(".markdown").inner_text() == kept
     page.get_by_role("button", name="Continue", exact=True).click()
     growing(page, len(kept) + 200)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from page_acting import answered, conversation, imported, opened, send
+from page_acting import answered, conversation, frames, imported, opened, send
 from playwright.sync_api import expect
 from serving import Server
 
@@ -71,7 +71,7 @@ def shown(page: Any) -> Any:
 
 
 def test_nothing_of_a_message_runs_or_loads(full: Any) -> None:
-    full.wait_for_timeout(300)
+    frames(full)
     assert full.evaluate("window.broken") is None
     assert full.locator(".markdown").locator(NOTHING_OF).count() == 0
     links = full.locator(".markdown a[href]").evaluate_all("all => all.map(one => [one.href, one.target, one.rel])")

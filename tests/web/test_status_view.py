@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 from axe_playwright_python.sync_playwright import Axe
+from page_acting import frames
 from patience import SECONDS
 from playwright.sync_api import expect
 from serving import Server, served
@@ -153,4 +154,4 @@ def test_leaving_the_view_leaves_nothing_behind(page: Any) -> None:
     page.get_by_role("img", name="Tokens a second").first.wait_for()
     page.locator(".views a", has_text="Playground").click()
     page.locator("main").get_by_role("textbox").first.wait_for()
-    page.wait_for_timeout(200)  # what was observed is told a frame later; the page's fixture fails for an error
+    frames(page)  # what was observed is told a frame later; the page's fixture fails for an error

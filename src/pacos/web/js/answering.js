@@ -67,7 +67,7 @@ export async function continueAnswer(message) {
   const { conversation } = shown.value;
   const wanted = body(conversation, message.content ? message.id : message.parent);
   if (message.content) wanted.chat_template_kwargs = { continue_final_message: true };
-  const next = { ...message, state: "running", error: "", finish: "", stream: newId(), bytes: 0 };
+  const next = { ...message, state: "running", error: "", code: "", finish: "", stream: newId(), bytes: 0 };
   await run(conversation, next, (how) => ask(wanted, how));
 }
 
@@ -123,7 +123,7 @@ function stillThere(conversation, message) {
 function ended(error) {
   if (error.name === "AbortError") return { state: "stopped" };
   if (error instanceof Interrupted) return { state: "interrupted", error: error.message };
-  return { state: "failed", error: error.message };
+  return { state: "failed", error: error.message, code: error.code };
 }
 
 function grown(message, { content, reasoning, finish, timings, bytes, model }) {

@@ -1,28 +1,42 @@
-/** Text files that go with a message: read, checked, and written into the message as the model sees it. */
+/** Files that go with a message: read, checked, and written into the message as the model sees it. */
 
-export const FILE_BYTES_MAX = 2 << 20;
+export const FILE_BYTES_MAX = 2 << 20; // of text
+export const PDF_BYTES_MAX = 64 << 20;
 export const LONG_PASTE_CHARACTERS = 4000; // longer pasted text becomes a file
 
 /**
- * Read a file as text. Throws an Error that says why it cannot go along.
+ * The text of a file. Throws an Error that says why it cannot go along, and what can.
  * @param {File} file @returns {Promise<import("./tree.js").Attachment>}
  */
 export async function attached(file) {
   const name = file.name || "pasted text.txt";
-  if (file.type.startsWith("image/") && file.type !== "image/svg+xml") {
-    throw new Error(`${name} is an image: the models here read text only.`);
+  if (/^(image|audio|video)\//.test(file.type) && file.type !== "image/svg+xml") {
+    throw new Error(`${name} holds no text, and the models here read text only: write or paste what it says.`);
   }
-  if (file.size > FILE_BYTES_MAX) {
-    throw new Error(`${name} has ${bytesText(file.size)}: files of up to ${bytesText(FILE_BYTES_MAX)} can go along.`);
-  }
+  const pdf = file.type === "application/pdf" || /\.pdf$/i.test(name);
+  const most = pdf ? PDF_BYTES_MAX : FILE_BYTES_MAX;
+  if (file.size > most) throw new Error(`${name} has ${bytesText(file.size)}: files of up to ${bytesText(most)} can go along.`);
+  return { name, size: file.size, text: pdf ? await textOfPdf(name, file) : await plainText(name, file) };
+}
+
+async function plainText(name, file) {
   try {
     const text = new TextDecoder("utf-8", { fatal: true }).decode(await file.arrayBuffer());
     if (text.includes("\0")) throw new TypeError("binary");
-    return { name, size: file.size, text: text.replace(/\r\n?/g, "\n") };
+    return text.replace(/\r\n?/g, "\n");
   } catch (error) {
     if (!(error instanceof TypeError)) throw new Error(`${name} cannot be read.`);
-    throw new Error(`${name} is no text: only text files (UTF-8) can go along.`);
+    throw new Error(`${name} is no text: text files (UTF-8) and PDF can go along. Export it as one of these first.`);
   }
+}
+
+/** The reader of PDF is larger than the rest of the page, and loaded for those who need it. */
+async function textOfPdf(name, file) {
+  const { pdfText } = await import("./pdf.js");
+  const text = await pdfText(await file.arrayBuffer(), FILE_BYTES_MAX).catch((error) => {
+    throw new Error(`${name} ${error.message}`);
+  });
+  return text;
 }
 
 /** What the model reads of a message: its files, each in a fence longer than any inside, then its text. */

@@ -4,8 +4,9 @@ import { regenerate, runningMessage, stop, takeUpAnswers } from "./answering.js"
 import { copyText } from "./clipboard.js";
 import { notice, openConversation, refresh, shown, shownBranch, startConversation } from "./conversations.js";
 import { beginKeeping } from "./keeping.js";
-import { readOptions, refreshModels, usedModel } from "./models.js";
+import { keyMissing, readOptions, refreshModels, usedModel } from "./models.js";
 import { replaceRoute, route } from "./route.js";
+import { reachable } from "./server.js";
 import { hearShortcuts } from "./shortcuts.js";
 import { effect, html, render } from "./ui.js";
 import { App } from "./views/app.js";
@@ -14,7 +15,7 @@ import { helpShown } from "./views/dialogs.js";
 import { optionsShown } from "./views/options.js";
 import { drawerOpen, focusSearch, goToNew, toggleSidebar } from "./views/sidebar.js";
 
-const MODELS_PAUSE_MS = 5000; // between looks at models while one is being opened
+const MODELS_PAUSE_MS = 3000; // between looks at models while one is being opened or the server is away
 
 effect(() => {
   const { title } = shown.value.conversation;
@@ -53,11 +54,14 @@ effect(() => {
 });
 
 document.addEventListener("visibilitychange", () => {
-  if (!document.hidden) refresh().catch(() => {}); // another page may have changed something
+  if (document.hidden) return;
+  refresh().catch(() => {}); // another page may have changed something
+  refreshModels();
 });
 
 async function watchModels() {
-  if (!document.hidden && !usedModel.peek()?.loaded) await refreshModels();
+  const settled = reachable.peek() && (usedModel.peek()?.loaded || keyMissing.peek());
+  if (!document.hidden && !settled) await refreshModels();
   setTimeout(watchModels, MODELS_PAUSE_MS);
 }
 

@@ -28,7 +28,8 @@ import { computed, signal } from "./ui.js";
 
 /** @type {{value: Model[]}} */
 export const models = signal([]);
-export const modelsError = signal("");
+/** Whether the server told no models because it wants an API key. */
+export const keyMissing = signal(false);
 
 /** The model that answers in the shown conversation; null before the server told its models. */
 export const usedModel = computed(() => {
@@ -43,9 +44,9 @@ export const contextTokens = computed(() => usedModel.value?.facts?.context_toke
 export async function refreshModels() {
   try {
     models.value = (await getJson("/v1/models")).data;
-    modelsError.value = "";
+    keyMissing.value = false;
   } catch (error) {
-    modelsError.value = error.message;
+    keyMissing.value = error.status === 401;
   }
 }
 

@@ -19,6 +19,9 @@ export class ServerError extends Error {
 /** The question for an API key while it is open: whether one was refused, and how to answer it. */
 export const keyQuestion = signal(null);
 
+/** Whether the server answered the last request, however it answered. */
+export const reachable = signal(true);
+
 export function apiKey() {
   return localStorage.getItem(KEY) ?? "";
 }
@@ -73,8 +76,10 @@ export async function request(path, { method, body, headers = {}, signal: abort,
       credentials: "omit",
     }).catch((error) => {
       if (error.name === "AbortError") throw error;
+      reachable.value = false;
       throw new ServerError("The server cannot be reached.");
     });
+    reachable.value = true;
     if (response.ok) return response;
     const changed = apiKey() !== key; // while this one was under way
     if (response.status === 401 && (changed || (ask && (await askForKey(key !== ""))))) continue;

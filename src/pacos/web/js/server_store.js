@@ -52,8 +52,8 @@ function costs({ prompt_tokens: prompt, cached_tokens: cached, prompt_seconds: w
   };
 }
 
-function toServer({ role, parent, content, reasoning, attachments, timings, state, finish, error, model, stream, bytes }) {
-  const details = { state, finish, error, model, stream, bytes };
+function toServer({ role, parent, content, reasoning, attachments, timings, state, finish, error, code, model, stream, bytes }) {
+  const details = { state, finish, error, code, model, stream, bytes };
   return {
     role,
     parent,

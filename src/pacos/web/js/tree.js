@@ -13,6 +13,7 @@
  * @property {"done" | "running" | "stopped" | "interrupted" | "failed"} state
  * @property {string} [finish]  why the answer ended, in the server's word
  * @property {string} [error]
+ * @property {string} [code]  the server's word for the error
  * @property {string} [model]
  * @property {object} [timings]  what the answer cost, in llama-server's names
  * @property {string} [stream]  under which name the server keeps the stream

@@ -56,7 +56,7 @@ function Charts({ found }) {
       lines=${[line("median", "first_token_seconds", "chart-3", { points: true })]} />
     <${Chart} title="Sequences" ...${shared} text=${wholeText} least=${2}
       lines=${[line("running", "running", "chart-1", { fill: true }), line("waiting", "waiting", "chart-3")]} />
-    <${Chart} title="Pages" ...${shared} text=${(value) => countText(Math.round(value))} least=${8}
+    <${Chart} title="Pages" ...${shared} text=${wholeText} least=${8}
       lines=${[line("in use", "pages_held", "chart-1", { fill: true }), line("kept for later", "pages_cached", "chart-2")]} />
     <${Chart} title="Processor" ...${shared} text=${(value) => value.toFixed(1)} least=${found.cores}
       lines=${[line("cores", "cores", "chart-2", { fill: true })]} />
@@ -129,7 +129,7 @@ function Sequences({ model }) {
 }
 
 const plainRate = (value) => (value >= 10 || value === 0 ? Math.round(value) : value.toFixed(1));
-const wholeText = (value) => (Number.isInteger(value) ? String(value) : "");
+const wholeText = (value) => (Number.isInteger(value) ? countText(value) : "");
 
 /** @param {number} seconds */
 function secondsText(seconds) {

@@ -13,6 +13,8 @@ const COUNT_PAUSE_MS = 500;
 
 /** The text and files of the message that is being written. */
 const draft = signal({ text: "", files: [] });
+/** The names of files that are being read. */
+const reading = signal([]);
 
 /** Put a text into the box. */
 export function compose(text) {
@@ -26,18 +28,20 @@ export function focusComposer() {
 
 async function addFiles(files) {
   for (const file of files) {
+    reading.value = [...reading.value, file.name];
     try {
       const read = await attached(file);
       draft.value = { ...draft.value, files: [...draft.value.files, read] };
     } catch (error) {
       notice(error.message);
     }
+    reading.value = reading.value.toSpliced(reading.value.indexOf(file.name), 1);
   }
 }
 
 function submit() {
   const { text, files } = draft.value;
-  if ((!text.trim() && !files.length) || runningMessage()) return;
+  if ((!text.trim() && !files.length) || reading.value.length || runningMessage()) return;
   draft.value = { text: "", files: [] };
   send(text.trim(), files);
 }
@@ -56,7 +60,7 @@ export function Composer() {
   const running = runningMessage();
   const dropping = useDropping();
   return html`<form class="composer ${dropping ? "dropping" : ""}" onSubmit=${(event) => (event.preventDefault(), submit())}>
-    ${files.length > 0 && html`<${DraftFiles} files=${files} />`}
+    ${(files.length > 0 || reading.value.length > 0) && html`<${DraftFiles} files=${files} />`}
     <textarea id="composer" ref=${area} rows="1" placeholder=${dropping ? "Drop files here" : "Write a message"}
       aria-label="Message" value=${text} onInput=${(event) => (draft.value = { ...draft.value, text: event.target.value })}
       onKeyDown=${keys} onPaste=${paste}></textarea>
@@ -67,7 +71,7 @@ export function Composer() {
         ? html`<button type="button" class="send" aria-label="Stop the answer" title="Stop (Esc)"
             onClick=${() => stop(running)}><${Icon} name="stop" /></button>`
         : html`<button type="submit" class="send" aria-label="Send" title="Send (Enter)"
-            disabled=${!text.trim() && !files.length}><${Icon} name="send" size=${20} /></button>`}
+            disabled=${(!text.trim() && !files.length) || reading.value.length > 0}><${Icon} name="send" size=${20} /></button>`}
     </div>
   </form>`;
 }
@@ -102,7 +106,7 @@ function FilePicker() {
     event.target.value = "";
   };
   return html`<input ref=${input} type="file" multiple hidden onChange=${chosen} aria-label="Files" />
-    <${IconButton} icon="clip" label="Attach text files" onClick=${() => input.current.click()} />`;
+    <${IconButton} icon="clip" label="Attach files: text or PDF" onClick=${() => input.current.click()} />`;
 }
 
 function DraftFiles({ files }) {
@@ -113,6 +117,8 @@ function DraftFiles({ files }) {
     <${Icon} name="file" size=${16} /><span class="file-name">${file.name}</span>
     <span class="muted">${bytesText(file.size)}</span>
     <${IconButton} icon="close" label=${`Remove ${file.name}`} size=${14} onClick=${remove(place)} />
+  </li>`)}${reading.value.map((name, place) => html`<li key=${`reading-${place}`} class="chip">
+    <span class="pulse" aria-hidden="true"></span><span class="file-name">${name}</span><span class="muted">is being read</span>
   </li>`)}</ul>`;
 }
 
@@ -164,8 +170,10 @@ function Meter() {
   const whole = contextTokens.value;
   if (!whole || count === null) return html`<span class="meter"></span>`;
   const share = Math.min(1, count / whole);
-  const words = `${count} of ${whole} tokens of the context`;
-  return html`<span class="meter ${share > 0.9 ? "full" : ""}" title=${words}>
+  const over = count >= whole;
+  const advice = "shorten the message, begin a new conversation, or let context_policy among the options leave out old text";
+  const words = `${count} of ${whole} tokens of the context${over ? `: too many; ${advice}` : ""}`;
+  return html`<span class="meter ${over ? "over" : ""}" title=${words}>
     <meter min="0" max="1" high="0.9" value=${share} aria-label="Context used">${words}</meter>
     <span class="muted">${countText(count)} / ${countText(whole)}</span>
   </span>`;

@@ -1,9 +1,9 @@
 /** One message: its text, its files, what the model thought, and what can be done with it. */
 
-import { continueAnswer, liveAnswer, regenerate, sendInstead, stop } from "../answering.js";
+import { continueAnswer, liveAnswer, regenerate, sendInstead } from "../answering.js";
 import { bytesText } from "../attachments.js";
 import { copyText } from "../clipboard.js";
-import { addVersion, countBelow, removeMessage, showVersion, shown } from "../conversations.js";
+import { addVersion, change, countBelow, removeMessage, showVersion, shown } from "../conversations.js";
 import { models } from "../models.js";
 import { Drawing } from "../markdown.js";
 import { goTo } from "../route.js";
@@ -70,7 +70,7 @@ function Reply({ message, live, last }) {
 function Thought({ text, thinking }) {
   const [open, setOpen] = useState(false);
   return html`<details class="thought" open=${open} onToggle=${(event) => setOpen(event.target.open)}>
-    <summary><${Icon} name="thought" size=${16} />${thinking ? "Thinking…" : "Thoughts"}
+    <summary><${Icon} name="thought" size=${16} />${thinking ? "Thinking…" : "Thoughts"}<${Icon} name="down" size=${16} />
       ${thinking && !open && html`<span class="thought-tail muted">${text.slice(-120).replace(/\s+/g, " ")}</span>`}
     </summary>
     ${open && html`<${Markdown} text=${text} growing=${thinking} />`}
@@ -91,34 +91,47 @@ function Pending({ live }) {
 
 const ENDINGS = {
   stopped: "Stopped.",
-  length: "The answer reached its limit of tokens, or the context is full.",
+  length: "The answer reached its limit of tokens (n_predict).",
+  full: "The context is full.",
 };
 
 function Ending({ message, last }) {
   const empty = !message.content && !message.reasoning ? "The answer is empty." : "";
-  const words = message.error || ENDINGS[message.state] || (message.finish === "length" ? ENDINGS.length : empty);
+  const full = contextFull(message);
+  const cut = message.finish === "length" ? ENDINGS[full ? "full" : "length"] : empty;
+  const words = message.error || ENDINGS[message.state] || cut;
   if (!words) return null;
   const bad = message.state === "failed" || message.state === "interrupted";
-  const again = () => (message.content ? continueAnswer(message) : regenerate(message));
+  const again = () => {
+    if (full) change({ options: { ...shown.value.conversation.options, context_policy: "shift" } });
+    return message.content ? continueAnswer(message) : regenerate(message);
+  };
+  const action = message.content ? "Continue" : "Try again";
   return html`<div class="ending ${bad ? "bad" : ""}" role=${bad ? "alert" : undefined}>
     ${bad && html`<${Icon} name="warning" size=${16} />`}<span>${words}</span>
     ${last && html`<button type="button" class="link-button" onClick=${again}>
-      ${message.content ? "Continue" : "Try again"}</button>`}
+      ${full ? `${action} without the oldest text` : action}</button>`}
   </div>`;
+}
+
+/** Whether an answer ended, or did not begin, because the context is full, and older text is not left out yet. */
+function contextFull({ finish, code, state }) {
+  const { n_predict: limit = -1, context_policy: policy = "error" } = shown.value.conversation.options;
+  if (policy !== "error") return false;
+  return state === "failed" ? code === "context_length_exceeded" : finish === "length" && limit < 0;
 }
 
 function Actions({ message, live, edit, last }) {
   if (live) {
     return html`<footer class="actions shown">
-      <${IconButton} icon="stop" label="Stop" size=${16} onClick=${() => stop(message)} />
       <${Cost} timings=${live.timings} />
     </footer>`;
   }
   const answer = message.role === "assistant";
   return html`<footer class="actions ${last ? "shown" : ""}">
     <${Versions} message=${message} />
-    <${CopyButton} text=${message.content} label=${answer ? "Copy answer" : "Copy message"} />
-    <${IconButton} icon="edit" label=${answer ? "Edit answer" : "Edit message"} size=${16} onClick=${edit} />
+    ${message.content && html`<${CopyButton} text=${message.content} label=${answer ? "Copy answer" : "Copy message"} />`}
+    ${(message.content || !answer) && html`<${IconButton} icon="edit" label=${answer ? "Edit answer" : "Edit message"} size=${16} onClick=${edit} />`}
     ${answer && html`<${IconButton} icon="retry" label="Answer again" size=${16} onClick=${() => regenerate(message)} />`}
     ${answer && last && message.content && html`<${IconButton} icon="play" label="Continue answer" size=${16}
       onClick=${() => continueAnswer(message)} />`}

@@ -82,31 +82,31 @@ function withValue(values, name, value) {
 }
 
 function OptionRow({ option, value, choose }) {
-  const [problem, setProblem] = useState("");
-  const changed = value !== undefined;
+  const [wrong, setWrong] = useState(null); // what was written and why it cannot be
+  const changed = value !== undefined || wrong !== null;
   const set = (text) => {
     try {
       choose(read(option, text));
-      setProblem("");
+      setWrong(null);
     } catch (error) {
-      setProblem(error.message);
+      setWrong({ text, problem: error.message });
     }
   };
   const id = `option-${option.name}`;
   return html`<div class="option ${changed ? "changed" : ""} ${option.kind}">
     <label for=${id}>${option.name}</label>
-    <${Control} id=${id} option=${option} value=${value} set=${set} problem=${problem} />
+    <${Control} id=${id} option=${option} value=${value} set=${set} wrong=${wrong} />
     ${changed && html`<button type="button" class="link-button" aria-label=${`Reset ${option.name}`}
-      onClick=${() => (choose(undefined), setProblem(""))}>Reset</button>`}
+      onClick=${() => (choose(undefined), setWrong(null))}>Reset</button>`}
     <p class="muted" id=${`${id}-help`}>${option.help}</p>
-    ${problem && html`<p class="error-text" role="alert">${problem}</p>`}
+    ${wrong && html`<p class="error-text" role="alert">${wrong.problem}</p>`}
   </div>`;
 }
 
-function Control({ id, option, value, set, problem }) {
-  const rest = { id, "aria-describedby": `${id}-help`, "aria-invalid": problem ? "true" : undefined };
+function Control({ id, option, value, set, wrong }) {
+  const rest = { id, "aria-describedby": `${id}-help`, "aria-invalid": wrong ? "true" : undefined };
   const heard = (event) => set(event.target.value);
-  const current = written(option, value ?? "");
+  const current = wrong?.text ?? written(option, value ?? "");
   const hint = written(option, option.default ?? "");
   if (option.kind === "boolean") {
     return html`<input type="checkbox" ...${rest} checked=${value ?? option.default ?? false}

@@ -162,7 +162,7 @@ function Foot({ close }) {
       onClick=${close}><${Icon} name=${icon} />${label}</a>`)}</nav>
     <div class="foot-row">
       <input ref=${input} type="file" accept=".json,application/json" hidden onChange=${importFile} aria-label="Conversations" />
-      <${Menu} label="More" class="icon-button" align="up" items=${items}><${Icon} name="more" /><//>
+      <${Menu} label="More" class="more" align="up" items=${items}><${Icon} name="more" />More<//>
       <${IconButton} icon=${theme} label=${`Theme: ${theme}; change to ${nextTheme}`} onClick=${() => prefer({ theme: nextTheme })} />
     </div>
   </footer>`;

@@ -2,23 +2,23 @@
 
 import { runningMessage } from "../answering.js";
 import { shown, shownBranch } from "../conversations.js";
+import { Following } from "../following.js";
 import { usedModel } from "../models.js";
 import { html, useEffect, useRef, useState } from "../ui.js";
 import { Composer, compose } from "./composer.js";
 import { IconButton } from "./icons.js";
 import { MessageView } from "./message.js";
 
-const NEAR_PIXELS = 60; // so far from the end still counts as its end
-
-const IDEAS = ["Tell me a story about a dragon.", "Tell me a story about a lost toy.", "Tell me a story about two friends."];
+// What to begin with; the bundled model tells stories and little else.
+const STORIES = ["Tell me a story about a dragon.", "Tell me a story about a lost toy.", "Tell me a story about two friends."];
+const IDEAS = ["Explain how a bicycle stays upright.", "Write a Python function that finds duplicate files.", "Help me plan a quiet weekend."];
 
 export function Thread() {
   const scroller = useRef(null);
   const [away, setAway] = useState(false);
   const messages = shownBranch.value;
   const id = shown.value.conversation.id;
-  useFollowing(scroller, id, messages.length, setAway);
-  const toEnd = () => scroller.current.scrollTo({ top: scroller.current.scrollHeight, behavior: "smooth" });
+  const follow = useFollowing(scroller, id, messages.length > 0, setAway);
   return html`<div class="thread">
     <div class="scroller" ref=${scroller} tabindex="0" role="region" aria-label="Messages">
       ${messages.length
@@ -27,52 +27,54 @@ export function Thread() {
         : html`<${Welcome} />`}
     </div>
     <div class="below">
-      ${away && html`<${IconButton} icon="bottom" label="Go to the end" class="to-end" onClick=${toEnd} />`}
+      ${away && html`<${IconButton} icon="bottom" label="Go to the end" class="to-end" onClick=${follow} />`}
       <${Composer} key=${id} />
     </div>
     <${Spoken} />
   </div>`;
 }
 
-/** Stay at the end while an answer grows, unless the reader went up. */
-function useFollowing(scroller, id, count, setAway) {
+/** Stay at the end while an answer grows, unless the reader went up. Gives what follows again from now on. */
+function useFollowing(scroller, id, filled, setAway) {
+  const following = useRef(null);
+  const running = runningMessage()?.id;
   useEffect(() => {
     const element = scroller.current;
-    let following = true;
-    let height = 0;
-    let top = 0;
-    const atEnd = () => element.scrollHeight - element.scrollTop - element.clientHeight < NEAR_PIXELS;
-    const follow = () => {
-      if (following && element.scrollHeight !== height) element.scrollTop = element.scrollHeight;
-      height = element.scrollHeight;
+    const now = (following.current = new Following());
+    const heard = (hear) => () => {
+      hear.call(now, element);
+      setAway(now.away(element));
     };
-    const scrolled = () => {
-      // The event comes a frame after `follow`; the answer may have grown since. Only the reader scrolls up.
-      following = atEnd() || (following && element.scrollTop >= top);
-      top = element.scrollTop;
-      setAway(!following);
-    };
-    const sizes = new ResizeObserver(follow);
+    const sizes = new ResizeObserver(heard(now.resized));
+    const scrolled = heard(now.scrolled);
+    const clicked = () => runningMessage() || now.leave();
     sizes.observe(element);
-    if (element.firstElementChild) sizes.observe(element.firstElementChild);
+    sizes.observe(element.firstElementChild);
     element.addEventListener("scroll", scrolled, { passive: true });
-    element.scrollTop = element.scrollHeight;
-    setAway(false);
+    element.addEventListener("click", clicked);
     return () => {
       sizes.disconnect();
       element.removeEventListener("scroll", scrolled);
+      element.removeEventListener("click", clicked);
     };
-  }, [id, count]);
+  }, [id, filled]);
+  const follow = () => following.current.begin(scroller.current);
+  useEffect(() => {
+    if (running) follow(); // whoever asks wants to see what comes
+  }, [running]);
+  return follow;
 }
 
 function Welcome() {
   const model = usedModel.value;
+  const place = /^(localhost|127\.|\[::1\])/.test(location.hostname) ? "this machine" : location.hostname;
+  const ideas = model?.id === "storyteller" ? STORIES : IDEAS;
   return html`<div class="welcome">
     <img src="./logo.svg" width="56" height="56" alt="" />
     <h1>What shall we talk about?</h1>
-    <p class="muted">${model ? html`<strong>${model.id}</strong> answers on this machine. Nothing leaves it.`
-      : "Models that run on this machine answer here. Nothing leaves it."}</p>
-    <div class="ideas">${IDEAS.map((idea) => html`<button type="button" key=${idea} class="idea"
+    <p class="muted">${model ? html`<strong>${model.id}</strong> answers on ${place}.` : `Models that run on ${place} answer here.`}
+      ${" "}Nothing leaves it.</p>
+    <div class="ideas">${ideas.map((idea) => html`<button type="button" key=${idea} class="idea"
       onClick=${() => compose(idea)}>${idea}</button>`)}</div>
   </div>`;
 }

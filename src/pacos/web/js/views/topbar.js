@@ -2,9 +2,10 @@
 
 import { bytesText } from "../attachments.js";
 import { change, notice, shown } from "../conversations.js";
-import { models, modelsError, openModel, refreshModels, stateOf, usedModel } from "../models.js";
+import { keyMissing, models, openModel, refreshModels, stateOf, usedModel } from "../models.js";
 import { prefer, preferences } from "../preferences.js";
 import { route } from "../route.js";
+import { reachable } from "../server.js";
 import { html } from "../ui.js";
 import { Icon, IconButton } from "./icons.js";
 import { Menu } from "./menu.js";
@@ -20,6 +21,8 @@ export function Topbar() {
       <${IconButton} icon="add" label="New conversation" onClick=${goToNew} />
     </span>
     <${ModelPicker} />
+    ${!reachable.value && route.value.name !== "status" && html`<span class="unreached" role="status"><${Icon} name="warning" size=${16} />
+      <span>No answer from the server<span class="when-wide">; it is asked again</span></span></span>`}
     <span class="space"></span>
     ${chat && conversation.leaf && html`<${Menu} label="More for this conversation" class="icon-button" align="right"
       items=${conversationItems(conversation)}><${Icon} name="more" /><//>`}
@@ -34,8 +37,9 @@ const STATES = { open: "open", opening: "is being opened", closed: "not open yet
 function ModelPicker() {
   const chosen = usedModel.value;
   if (!chosen) {
+    const words = keyMissing.value ? "Enter the API key" : reachable.value ? "No model yet" : "No model";
     return html`<button type="button" class="picker" onClick=${() => refreshModels()}>
-      <span class="dot failed" aria-hidden="true"></span>${modelsError.value ? "No server" : "Models…"}</button>`;
+      <span class="dot ${keyMissing.value || !reachable.value ? "failed" : ""}" aria-hidden="true"></span>${words}</button>`;
   }
   const items = models.value.map((model) => ({
     label: model.id,
@@ -46,7 +50,7 @@ function ModelPicker() {
   }));
   return html`<${Menu} label=${`Model: ${chosen.id}, ${STATES[stateOf(chosen)]}`} class="picker" radio=${true} wide=${true}
     items=${items} onOpen=${refreshModels}>
-    <span class="dot ${stateOf(chosen)}" aria-hidden="true"></span><span class="picker-name">${chosen.id}</span>
+    <span class="dot ${reachable.value ? stateOf(chosen) : "failed"}" aria-hidden="true"></span><span class="picker-name">${chosen.id}</span>
     <${Icon} name="down" size=${16} />
   <//>`;
 }

@@ -1,0 +1,75 @@
+#!/usr/bin/env python3
+"""How fast the web page opens a long conversation and how smoothly it scrolls: `python bench/page.py [MESSAGES ...]`.
+
+Units: seconds until the last message is drawn; milliseconds of the frames while it scrolls, median and 99 of 100.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from playwright.sync_api import sync_playwright
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(ROOT / "src"), str(ROOT / "tests")]
+
+from page_acting import CHROMIUM, conversation, imported  # noqa: E402  it lies among the tests
+from serving import served  # noqa: E402
+
+ANSWER = (
+    "# Title\n\nText with `code`, $x^2$ and [a link](https://example.org/).\n\n```python\nx = 1  # one\n```\n\n"
+    "| a |\n|--|\n| 1 |\n\n"
+) + "\n\n".join(f"Paragraph {number}: " + "some words " * 30 for number in range(4))
+SCROLL = """async () => {
+    const scroller = document.querySelector(".scroller");
+    const frame = () => new Promise(requestAnimationFrame);
+    scroller.scrollTop = 0;
+    for (let wait = 0; wait < 5; wait++) await frame();
+    const times = [];
+    let last = await frame();
+    for (let step = 0; step < 300; step++) {
+        scroller.scrollTop += 150;
+        const now = await frame();
+        times.push(now - last);
+        last = now;
+    }
+    return times.sort((a, b) => a - b);
+}"""
+
+
+def measured(page: Any, messages: int) -> tuple[float, float, float]:
+    """Seconds to open a conversation, median and 99th percentile of the milliseconds of a frame."""
+    title = f"{messages} messages"
+    imported(page, conversation(*(ANSWER if place % 2 else f"Question {place}?" for place in range(messages)), title=title))
+    link = page.get_by_role("link", name=title)
+    link.wait_for()
+    begun = time.perf_counter()
+    link.click()
+    page.wait_for_function("count => document.querySelectorAll('.message').length === count", arg=messages)
+    page.evaluate("() => new Promise((done) => requestAnimationFrame(() => setTimeout(done)))")
+    opened = time.perf_counter() - begun
+    times = page.evaluate(SCROLL)
+    return opened, times[len(times) // 2], times[int(len(times) * 0.99)]
+
+
+def main() -> None:
+    """Measure each length in a page of its own."""
+    counts = [int(one) for one in sys.argv[1:]] or [200, 1000]
+    with tempfile.TemporaryDirectory() as home, served(environment={"PACOS_HOME": home}) as server:
+        server.wait_until_ready()
+        with sync_playwright() as driver:
+            browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+            for count in counts:
+                page = browser.new_context(viewport={"width": 1280, "height": 800}).new_page()
+                page.goto(server.url)
+                opened, median, most = measured(page, count)
+                print(f"{count} messages: opened in {opened:.2f} s, frames of {median:.1f} ms, 99 % within {most:.1f} ms")
+            browser.close()
+
+
+if __name__ == "__main__":
+    main()
