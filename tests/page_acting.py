@@ -53,7 +53,9 @@ def growing(page: Any, characters: int = 200) -> Any:
 def frames(page: Any, count: int = 2) -> None:
     """Let the page draw some frames, with what is told at their ends."""
     page.evaluate(
-        "async (count) => { while (count--) await new Promise((done) => requestAnimationFrame(() => setTimeout(done))) }",
+        """async (count) => {
+            while (count--) await new Promise((done) => requestAnimationFrame(() => setTimeout(done)));
+        }""",
         count,
     )
 

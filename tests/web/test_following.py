@@ -29,7 +29,7 @@ AT_END = """() => {
 # Lets the answer grow after the page went to its end, and before the browser tells that it was scrolled.
 GROW_BETWEEN = """async () => {
     const messages = document.querySelector(".messages");
-    const grow = () => messages.append(Object.assign(document.createElement("p"), { textContent: "more ".repeat(900) }));
+    const grow = () => messages.append(document.createElement("p"), "more ".repeat(900));
     const sizes = new ResizeObserver(() => setTimeout(grow));
     sizes.observe(messages);
     for (let frame = 0; frame < 40; frame++) await new Promise(requestAnimationFrame);
