@@ -108,7 +108,7 @@ FAMILIES = {
     "Gemma 4": Family("Gemma4ForCausalLM", "gemma4", ("gemma4-small", "gemma4-large")),
     "gpt-oss": Family("GptOssForCausalLM", "gpt-oss"),
     "GLM 4.5, 4.6 MoE": Family("Glm4MoeForCausalLM", "glm4moe"),
-    "Kimi-K2": Family("DeepseekV3ForCausalLM", "deepseek2", ("deepseek2",)),
+    "Kimi-K2": Family("DeepseekV3ForCausalLM", "deepseek2", ("kimi-k2",)),
     "Kimi Linear": Family("KimiLinearForCausalLM", "kimi-linear"),
     "MiniMax-M2": Family("MiniMaxM2ForCausalLM", "minimax-m2"),
     "Hunyuan": Family("HunYuanDenseV1ForCausalLM", "hunyuan-dense"),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import re
 from contextlib import closing
 from pathlib import Path
 
@@ -12,7 +14,9 @@ from models import running, tiny
 from safetensors.numpy import load_file, save_file
 
 from pacos import backends
+from pacos.errors import FormatError, UnsupportedModel
 from pacos.hub.adopt import adopt_folder, open_model
+from pacos.hub.convert import convert
 
 SEEING = {
     "gemma3": ("Gemma3ForConditionalGeneration", "vision_tower"),
@@ -61,3 +65,63 @@ def test_a_config_of_state_spaces_needs_no_class(case: str, tmp_path: Path) -> N
     config = {key: value for key, value in tiny.CASES[case].config.items() if key != "architectures"}
     (unnamed / "config.json").write_text(json.dumps(config))
     np.testing.assert_array_equal(the_logits(unnamed), the_logits(named))
+
+
+def test_layers_that_guess_further_tokens_are_left_out(tmp_path: Path) -> None:
+    """As the folders of DeepSeek V3 and GLM 4.5 have them behind the others."""
+    plain, guessing = (tiny.write_folder("glm4moe", tmp_path / name) for name in ("plain", "guessing"))
+    tensors = load_file(guessing / "model.safetensors")
+    own = {name: one for name, one in tensors.items() if name.startswith("model.layers.1.")}
+    more = {name.replace(".1.", ".2.", 1): one for name, one in own.items()}
+    more["model.layers.2.eh_proj.weight"] = np.ones((8, 16), np.float32)
+    save_file(tensors | more, guessing / "model.safetensors")
+    np.testing.assert_array_equal(the_logits(guessing), the_logits(plain))
+    with closing(adopt_folder(guessing)) as archive:
+        said = [one.partition(": ")[2] for one in archive.warnings]
+        assert said == [f"{len(more)} tensors that guess further tokens are left out"]
+    convert(guessing, tmp_path / "model.gguf", "F32")
+    with closing(open_model(tmp_path / "model.gguf")) as archive:
+        assert not [name for name in archive.tensors if name.startswith("blk.2.")]
+
+
+def test_kimi_k2_opens_and_converts_with_its_tiktoken_file(tmp_path: Path) -> None:
+    plain, folder = (tiny.write_folder("kimi-k2", tmp_path / name) for name in ("plain", "kimi"))
+    (folder / "tokenizer.json").unlink()
+    pairs = [*(bytes([byte]) for byte in range(254)), b"ab", b"abc"]
+    rows = "".join(f"{base64.b64encode(one).decode()} {rank}\n" for rank, one in enumerate(pairs))
+    (folder / "tiktoken.model").write_text(rows)
+    names = {256: "[BOS]", 257: "[EOS]", 258: "<|im_end|>", 259: "<|im_user|>"}
+    added = {str(number): {"content": text, "special": True} for number, text in names.items()}
+    settings = {"added_tokens_decoder": added, "bos_token": "[BOS]", "eos_token": "[EOS]"}
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings | {"tokenizer_class": "TikTokenTokenizer"}))
+    convert(folder, tmp_path / "model.gguf", "F32")
+    with closing(open_model(tmp_path / "model.gguf")) as archive:
+        said = archive.metadata
+        assert (said["tokenizer.ggml.model"], said["tokenizer.ggml.pre"]) == ("gpt2", "kimi-k2")
+        assert list(said["tokenizer.ggml.tokens"])[254:260] == ["ab", "abc", *names.values()]
+        assert list(said["tokenizer.ggml.merges"]) == ["a b", "ab c"]
+        assert said["tokenizer.ggml.eos_token_id"] == 257
+    np.testing.assert_allclose(the_logits(tmp_path / "model.gguf"), the_logits(plain), atol=1e-5)
+
+
+LOST = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0}
+
+
+@pytest.mark.parametrize(
+    ("case", "changes", "kind", "needed"),
+    [
+        ("qwen3", {"rope_parameters": {**LOST, "rope_theta": 1e4}}, UnsupportedModel, "rotary scaling 'llama3' is not"),
+        ("qwen3", {"num_hidden_layers": None}, FormatError, "num_hidden_layers is missing"),
+        ("granite", {"position_embedding_type": "nope"}, UnsupportedModel, "position_embedding_type is 'nope'"),
+        ("gemma4-large", {"use_bidirectional_attention": "all"}, UnsupportedModel, "supported is False or 'vision'"),
+        ("llama", {"per_layer_config": {"0": {"head_dim": 8}}}, UnsupportedModel, "per_layer_config is"),
+    ],
+)
+def test_a_config_that_is_not_computed_says_what_is(
+    case: str, changes: dict[str, object], kind: type[Exception], needed: str, tmp_path: Path
+) -> None:
+    folder = tiny.write_folder(case, tmp_path / "tiny")
+    config = {key: one for key, one in (tiny.CASES[case].config | changes).items() if one is not None}
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(kind, match=re.escape(needed)):
+        open_model(folder)

@@ -24,7 +24,7 @@ SAID_OUTRIGHT = {
 COMPUTED = {
     *("attention.sliding_window", "attention.sliding_window_pattern", "attention.scale", "attention.chunk_size"),
     *("attention.no_rope_layer_step", "attention.temperature_length", "attention.temperature_scale"),
-    *("attention.use_qk_norm", "rope.scaling.yarn_truncate", "logit_scale", "hidden_activation"),
+    *("attention.use_qk_norm", "rope.scaling.yarn_truncate", "logit_scale", "hidden_activation", "hidden_act"),
 }
 _NO_LAYER = "it describes recurrent layers that the model has not"
 _FOUR_TIMES = "it writes four times the width, whatever the config says"
@@ -33,7 +33,6 @@ DIFFERENT: dict[str, dict[str, str]] = {
     "bert-classifier": {"tensors": "it leaves out the dense layer before the classifier, which transformers computes"},
     "chatglm": {"context_length": "it reads the width for the length of older configs"},
     "codeshell": {"feed_forward_length": _FOUR_TIMES},
-    "deepseek2-lite": {"attention.q_lora_rank": "transformers fills in the width that the config leaves out"},
     "ernie4_5-moe": {"expert_shared_feed_forward_length": "it writes the width of one of the shared experts"},
     "gemma3n-plain": {"feed_forward_length": "one number says that for all layers"},
     "gpt2": {"feed_forward_length": _FOUR_TIMES},
@@ -56,8 +55,8 @@ DIFFERENT["granite4-experts"] = DIFFERENT["granite4"]
 # Cases that the converter refuses, or of which it makes a file that no longer says what the folder does.
 REFUSED = {
     *("baichuan-7b", "baichuan-13b", "bitnet", "bitnet-silu", "falcon-rw", "falcon-h1-norm", "gptj", "gptneox"),
-    *("gptneox-serial", "hunyuan-dense", "mamba2-published", "nemotron-h", "nomic-bert", "phi2-norms", "plamo", "qwen"),
-    *("stablelm-parallel", "umt5"),
+    *("gptneox-serial", "gptneox-20b", "hunyuan-dense", "mamba2-published", "nemotron-h", "nomic-bert", "phi2-norms"),
+    *("plamo", "qwen", "stablelm-parallel", "umt5"),
 }
 # Cases with windows, chunks, scales or heads that its files do not hold (see above): they compute something else.
 LOST = {

@@ -227,8 +227,11 @@ def test_llama3_factors_are_one_at_the_fast_end_and_full_at_the_slow() -> None:
     rope = {**tiny.CASES["llama-factors"].config["rope_parameters"]}
     factors = llama3_factors(rope, 64)
     assert (factors[0], factors[-1], factors == sorted(factors)) == (1.0, 8.0, True)
-    with pytest.raises(FormatError, match="not below"):
-        llama3_factors({**rope, "low_freq_factor": 4.0}, 64)
+    meeting = llama3_factors({**rope, "low_freq_factor": 4.0}, 64)  # as in Llama 4 Scout
+    assert set(meeting) == {1.0, 8.0}
+    assert meeting == sorted(meeting)
+    with pytest.raises(FormatError, match=r"low_freq_factor 5 is above high_freq_factor 4"):
+        llama3_factors({**rope, "low_freq_factor": 5.0}, 64)
 
 
 def test_facts_are_plain_data(folder: Path, tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ from pacos.hub.quantized_folder import UnpackedArchive, unpacked
 from pacos.hub.weights import read_weights
 from pacos.lazy import np
 from pacos.models import HuggingFace, model_for_class
+from pacos.models.hf_config import refuse_gaps, refuse_lost_factors
 from pacos.models.hparams import ROPE_STYLE_KEY
 from pacos.models.huggingface import UNNAMED_CLASSES
 from pacos.models.tensor_names import NORM_ENDING, PLUS_ONE, TensorName
@@ -227,7 +228,9 @@ def described(folder: Path) -> Described:
     }
     with well_formed(str(folder / CONFIG_NAME)):
         metadata |= hf.metadata_of(entry.name, config)
+        refuse_gaps(entry.name, metadata)
         vectors = hf.vectors(hf.filled(config))
+        refuse_lost_factors(entry.name, hf.filled(config), vectors)
     if hf.turns and entry.rope == "pairs":
         metadata[ROPE_STYLE_KEY] = "halves"
     metadata |= pooling_metadata(folder, entry.name)
@@ -247,7 +250,7 @@ def adopt_folder(folder: Path) -> AdoptedArchive:
     try:
         source = unpacked(stored, folder, config)
         metadata |= {key: _numbers(source, name) for key, name in hf.numbers.items()}
-        origins = origins_of(source, said.architecture, hf, config)
+        origins = origins_of(source, said.architecture, hf, config, metadata.get(f"{said.architecture}.block_count"))
         last = projections(folder, read_weights, _as_f32)
         metadata |= projection_metadata(said.architecture, last)
         return AdoptedArchive(source, hf.filled(config), metadata, origins, said.vectors, last)
@@ -264,7 +267,9 @@ def _numbers(source: Source, name: str) -> list[float]:
     return found
 
 
-def origins_of(source: Source, family: str, hf: HuggingFace, config: Config) -> dict[str, Origin]:
+def origins_of(
+    source: Source, family: str, hf: HuggingFace, config: Config, layers: object = None
+) -> dict[str, Origin]:
     """Where every tensor comes from; with tied weights one of the folder stands for both."""
     found: dict[str, dict[int | None, tuple[str, TensorName]]] = {}
     table = hf.table()
@@ -275,8 +280,16 @@ def origins_of(source: Source, family: str, hf: HuggingFace, config: Config) -> 
         source.warnings.append(
             f"{source.path}: {len(senses)} tensors that see or hear are left out: {family} reads text"
         )
+    guesses = {name for name in source.tensors if hf.is_guess(name, layers)}
+    if guesses:
+        source.warnings.append(f"{source.path}: {len(guesses)} tensors that guess further tokens are left out")
     for name in source.tensors:
-        if name in senses or hf.is_needless(name) or name.endswith(numbers) or (not classifies and "pooler." in name):
+        if (
+            name in senses | guesses
+            or hf.is_needless(name)
+            or name.endswith(numbers)
+            or (not classifies and "pooler." in name)
+        ):
             continue
         rows = table.find(name)
         if not rows:

@@ -12,7 +12,7 @@ import math
 from pacos.ir import ops
 from pacos.ir.graph import Inputs, Tensor, WeightTable
 from pacos.models.blocks import attend, feed_forward, logits, queries_keys_values, rope_factors
-from pacos.models.hf_config import decoder, llama3_vectors
+from pacos.models.hf_config import decoder, factor_vectors
 from pacos.models.hparams import Hparams
 from pacos.models.huggingface import HuggingFace
 from pacos.models.registry import architecture
@@ -29,9 +29,15 @@ APERTUS = HuggingFace(
         *in_layers(ffn_up="mlp.up_proj", ffn_down="mlp.down_proj"),
     ),
     metadata=decoder,
-    defaults={"rms_norm_eps": 1e-5, "hidden_act": "xielu"},
+    defaults={
+        **{"rms_norm_eps": 1e-5, "hidden_act": "xielu"},
+        "rope_parameters": {
+            **{"rope_type": "llama3", "rope_theta": 12e6, "factor": 8.0, "low_freq_factor": 1.0},
+            **{"high_freq_factor": 4.0, "original_max_position_embeddings": 8192},
+        },
+    },
     activations=("xielu",),
-    vectors=llama3_vectors,
+    vectors=factor_vectors,
     numbers={f"xielu.{name}": f"layers.{{i}}.mlp.act_fn.{name}" for name in ("alpha_n", "alpha_p", "beta", "eps")},
 )
 

@@ -6,9 +6,11 @@ arch "bailingmoe" and "bailingmoe2".
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from pacos.ir.graph import Inputs, Tensor, WeightTable
+from pacos.lazy import np
 from pacos.models.expert_decoder import expert_decoder
 from pacos.models.hf_config import Config, decoder
 from pacos.models.hf_experts import READS, expert_names, experts, shared_names
@@ -21,8 +23,10 @@ from pacos.models.tensor_names import (
     QUERIES,
     TWO_NORMS,
     TensorName,
+    changed,
     in_layers,
     layer_pair,
+    mapped,
     outside,
     split_heads,
 )
@@ -63,7 +67,15 @@ BAILING_MOE = HuggingFace(
     metadata=_read,
     defaults={"rms_norm_eps": 1e-6, "norm_topk_prob": True, "routed_scaling_factor": 1.0},
     reads=READS,
-    refuses=(("norm_head", False),),
+    refuses=(("norm_head", False), ("norm_softmax", False)),
+)
+# Columns of unit length where the config asks for it, as those of Ling-lite and Ling-plus.
+_UNIT_COLUMNS = mapped("unit columns", lambda x, _: x / (np.linalg.norm(x, axis=0, keepdims=True) + np.float32(1e-7)))
+BAILING_MOE_NORMED = replace(
+    BAILING_MOE,
+    names=changed(BAILING_MOE.names, _UNIT_COLUMNS, "lm_head.weight"),
+    fits=lambda config: bool(config.get("norm_head")),
+    refuses=(("norm_softmax", False),),
 )
 BAILING_MOE_V2 = HuggingFace(
     classes=("BailingMoeV2ForCausalLM",),
@@ -82,7 +94,7 @@ BAILING_MOE_V2 = HuggingFace(
 )
 
 
-@architecture("bailingmoe", hf=BAILING_MOE, rope="pairs")
+@architecture("bailingmoe", hf=(BAILING_MOE_NORMED, BAILING_MOE), rope="pairs")
 def bailingmoe(inputs: Inputs, weights: WeightTable, hp: Hparams) -> Tensor:
     """Logits [R, V] for the rows wanted."""
     return expert_decoder(inputs, weights, hp)

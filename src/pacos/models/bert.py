@@ -105,7 +105,7 @@ BERT = HuggingFace(
     ),
     metadata=_read_bert,
     defaults={
-        **{"layer_norm_eps": 1e-12, "tie_word_embeddings": True, "hidden_act": "gelu", "pad_token_id": 0},
+        **{"layer_norm_eps": 1e-12, "tie_word_embeddings": True, "hidden_act": "gelu"},
         **{"max_position_embeddings": 512},
     },
     activations=("gelu",),

@@ -42,7 +42,7 @@ BITNET = HuggingFace(
         *in_layers(attn_sub_norm="self_attn.attn_sub_norm", ffn_sub_norm="mlp.ffn_sub_norm"),
     ),
     metadata=_read_config,
-    defaults=_DEFAULTS,
+    defaults={**_DEFAULTS, "num_key_value_heads": 5},
     activations=(*SILU, "relu2"),
 )
 

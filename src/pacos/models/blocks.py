@@ -79,6 +79,16 @@ def feed_forward(x: Tensor, w: WeightTable, activation: Callable[[Tensor], Tenso
     return project(activation(project(x, w, "ffn_up")), w, "ffn_down")
 
 
+GELU_TANH = ("gelu_pytorch_tanh", "gelu_new", "gelu_fast")  # names of one form
+
+
+def gelu_of(hp: Hparams, usual: str) -> Callable[[Tensor], Tensor]:
+    """The form of GELU that the file names, else what the family usually has: "gelu" or its tanh form."""
+    name = hp.keys.choice("hidden_act", "gelu", GELU_TANH[0], default=usual)
+    found: Callable[[Tensor], Tensor] = ops.gelu if name == "gelu" else ops.gelu_tanh
+    return found
+
+
 def fused_silu_feed_forward(x: Tensor, w: WeightTable) -> Tensor:
     """Llama's unit, gate and up in one matrix, the gate first. Shapes: [T, D] -> [T, D]."""
     both = project(x, w, "ffn_up")  # [T, 2 N]

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pacos.ir import ops
 from pacos.ir.graph import Inputs, Tensor, WeightTable
 from pacos.models.blocks import attend, feed_forward, layer_norm_logits, norm, queries_keys_values
-from pacos.models.hf_config import Config, Metadata, first, four_times, sizes
+from pacos.models.hf_config import Config, Metadata, four_times, needed, sizes
 from pacos.models.hparams import Hparams
 from pacos.models.huggingface import HuggingFace
 from pacos.models.registry import architecture
@@ -20,7 +20,7 @@ _MAX_BIAS = 8.0
 
 
 def _counts(config: Config) -> tuple[int, int]:
-    heads = int(first(config, "n_head", "num_attention_heads"))
+    heads = needed(config, "n_head", "num_attention_heads")
     return heads, heads
 
 

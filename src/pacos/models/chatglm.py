@@ -37,7 +37,9 @@ GLM = HuggingFace(
     classes=("GlmForCausalLM",),
     names=(*ENDS, *TWO_NORMS, *ATTENTION, *in_layers(ffn_up="mlp.gate_up_proj", ffn_down="mlp.down_proj")),
     metadata=decoder,
-    defaults={"rms_norm_eps": 1.5625e-7, "head_dim": 128, "partial_rotary_factor": 0.5},
+    defaults={
+        **{"rms_norm_eps": 1.5625e-07, "head_dim": 128, "partial_rotary_factor": 0.5, "num_key_value_heads": 2},
+    },
 )
 CHATGLM = HuggingFace(
     classes=("ChatGLMModel", "ChatGLMForConditionalGeneration"),

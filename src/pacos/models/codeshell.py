@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pacos.ir import ops
 from pacos.ir.graph import Inputs, Tensor, WeightTable
-from pacos.models.blocks import attend, feed_forward, layer_norm_logits, norm, rotated
+from pacos.models.blocks import GELU_TANH, attend, feed_forward, layer_norm_logits, norm, rotated
 from pacos.models.hf_config import decoder, four_times
 from pacos.models.hparams import Hparams
 from pacos.models.huggingface import HuggingFace
@@ -27,7 +27,7 @@ CODESHELL = HuggingFace(
         **{"rope.freq_base": 10000.0, "rope.scaling.type": "linear", "rope.scaling.factor": 1.0},
     },
     defaults={"layer_norm_epsilon": 1e-5},
-    activations=("gelu_pytorch_tanh", "gelu_new"),
+    activations=GELU_TANH,
     refuses=(("position_embedding_type", "rope"),),
     reads=("position_embedding_type",),
     needless=r"(^|\\.)attn\\.bias$",

@@ -27,6 +27,8 @@ COHERE2 = HuggingFace(
         **{"layer_norm_eps": 1e-5, "logit_scale": 0.0625, "tie_word_embeddings": True},
         **{"sliding_window": 4096, "sliding_window_pattern": 4},
     },
+    reads=("position_embedding_type",),
+    refuses=(("position_embedding_type", "rope_gptj"), ("use_parallel_block", True), ("use_gated_activation", True)),
 )
 
 

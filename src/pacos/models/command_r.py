@@ -9,7 +9,7 @@ from __future__ import annotations
 from pacos.ir import ops
 from pacos.ir.graph import Inputs, Tensor, WeightTable
 from pacos.models.blocks import attend, layer_norm_logits, norm, queries_keys_values, silu_feed_forward
-from pacos.models.hf_config import decoder
+from pacos.models.hf_config import decoder, first
 from pacos.models.hparams import Hparams
 from pacos.models.huggingface import HuggingFace
 from pacos.models.registry import architecture
@@ -20,9 +20,12 @@ COHERE = HuggingFace(
     names=(*ENDS, *in_layers(attn_norm="input_layernorm"), *ATTENTION, *HEAD_NORMS, *GATED),
     metadata=lambda config: {
         **{**decoder(config), "logit_scale": float(config["logit_scale"])},
+        "context_length": first(config, "model_max_length", "max_position_embeddings"),  # the second is too small
         "rope.scaling.type": "none",
     },
-    defaults={"layer_norm_eps": 1e-5, "logit_scale": 0.0625, "tie_word_embeddings": True},
+    defaults={
+        **{"layer_norm_eps": 1e-5, "logit_scale": 0.0625, "tie_word_embeddings": True, "rope_theta": 500000.0},
+    },
 )
 
 

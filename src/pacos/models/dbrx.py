@@ -65,6 +65,10 @@ DBRX = HuggingFace(
         TensorName("blk.{i}.ffn_down_exps.weight", "blocks.{i}.ffn.experts.mlp.w2", (_STACK, TRANSPOSE)),
     ),
     metadata=_read,
+    defaults={
+        "attn_config": {"kv_n_heads": 1},
+        "ffn_config": {"ffn_hidden_size": 3584, "moe_num_experts": 4, "moe_top_k": 1},
+    },
 )
 
 

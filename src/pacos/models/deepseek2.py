@@ -82,13 +82,25 @@ DEEPSEEK_V2 = HuggingFace(
     classes=("DeepseekV2ForCausalLM",),
     names=(*ENDS, *TWO_NORMS, *LATENT_NAMES, *WIDENING, *GATED, *expert_names(), *shared_names("mlp.shared_experts")),
     metadata=_read,
-    defaults={"rms_norm_eps": 1e-6, "norm_topk_prob": False, "topk_method": "greedy"},
+    defaults={
+        **{"rms_norm_eps": 1e-6, "norm_topk_prob": False, "topk_method": "greedy", "kv_lora_rank": 512},
+        **{"q_lora_rank": 1536, "qk_nope_head_dim": 128, "qk_rope_head_dim": 64, "v_head_dim": 128},
+        **{"n_routed_experts": 64, "n_shared_experts": 2, "moe_intermediate_size": 1407, "first_k_dense_replace": 0},
+        "routed_scaling_factor": 1.0,
+        "intermediate_size": 11008,
+    },
     reads=READS,
 )
 DEEPSEEK_V3 = replace(
     DEEPSEEK_V2,
     classes=("DeepseekV3ForCausalLM", "KimiK2ForCausalLM"),
-    defaults={"rms_norm_eps": 1e-6, "norm_topk_prob": True, "scoring_func": "sigmoid", "routed_scaling_factor": 2.5},
+    defaults={
+        **{"rms_norm_eps": 1e-6, "norm_topk_prob": True, "scoring_func": "sigmoid", "routed_scaling_factor": 2.5},
+        **{"kv_lora_rank": 512, "q_lora_rank": 1536, "qk_nope_head_dim": 128, "qk_rope_head_dim": 64},
+        **{"v_head_dim": 128, "n_routed_experts": 256, "n_shared_experts": 1, "moe_intermediate_size": 2048},
+        **{"first_k_dense_replace": 3, "num_experts_per_tok": 8, "n_group": 8, "topk_group": 4},
+        "intermediate_size": 18432,
+    },
 )
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from pacos.ir import ops
 from pacos.ir.graph import Inputs, Tensor, WeightTable
 from pacos.models.blocks import logits, project, project_heads
-from pacos.models.hf_config import decoder
+from pacos.models.hf_config import decoder, full_layers, positive
 from pacos.models.hparams import Hparams
 from pacos.models.mixers import MINUS_EXP, TAPS
 from pacos.models.mixture import feed_forward
@@ -59,7 +59,6 @@ DEFAULTS: Mapping[str, Any] = {
 
 def read_config(config: Mapping[str, Any]) -> dict[str, Any]:
     """Metadata of both families."""
-    kinds = config.get("layer_types")
     inner = config["linear_value_head_dim"] * config["linear_num_value_heads"]
     return decoder(config) | {
         "ssm.conv_kernel": config.get("linear_conv_kernel_dim"),
@@ -67,7 +66,9 @@ def read_config(config: Mapping[str, Any]) -> dict[str, Any]:
         "ssm.group_count": config.get("linear_num_key_heads"),
         "ssm.time_step_rank": config.get("linear_num_value_heads"),
         "ssm.inner_size": inner,
-        "attention.recurrent_layers": [kind == "linear_attention" for kind in kinds] if kinds else None,
+        "attention.recurrent_layers": [
+            not full for full in full_layers(config, int(positive(config, "full_attention_interval")))
+        ],
         "full_attention_interval": config.get("full_attention_interval"),
     }
 

@@ -41,6 +41,8 @@ ERNIE_MOE = HuggingFace(
         },
         **{"moe_intermediate_size": 1536, "moe_num_shared_experts": 2, "moe_layer_interval": 1},
         "moe_layer_start_index": 1,
+        "num_key_value_heads": 4,
+        "intermediate_size": 12288,
     },
     reads=READS,
 )

@@ -10,7 +10,7 @@ from __future__ import annotations
 from pacos.ir import ops
 from pacos.ir.graph import Inputs, Tensor, WeightTable
 from pacos.models.blocks import attend, logits, queries_keys_values, rope_factors, silu_feed_forward
-from pacos.models.hf_config import decoder, llama3_vectors, windows
+from pacos.models.hf_config import decoder, factor_vectors, windows
 from pacos.models.hparams import Hparams
 from pacos.models.huggingface import HuggingFace
 from pacos.models.registry import architecture
@@ -26,8 +26,11 @@ EXAONE4 = HuggingFace(
         *GATED,
     ),
     metadata=lambda config: decoder(config) | windows(config, 4),
-    defaults={"rms_norm_eps": 1e-5},
-    vectors=llama3_vectors,
+    defaults={
+        **{"rms_norm_eps": 1e-5, "num_key_value_heads": 32},
+        **{"sliding_window": 4096, "sliding_window_pattern": 4},
+    },
+    vectors=factor_vectors,
 )
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from pacos.ir import ops
 from pacos.ir.graph import Inputs, Tensor, WeightTable
 from pacos.models.blocks import attend, feed_forward, layer_norm_logits, norm, queries_keys_values, rotated
-from pacos.models.hf_config import Config, Metadata, decoder, first, four_times
+from pacos.models.hf_config import Config, Metadata, decoder, first, four_times, needed
 from pacos.models.hparams import Hparams
 from pacos.models.huggingface import HuggingFace
 from pacos.models.registry import architecture
@@ -20,7 +20,7 @@ _LAYER = "h.{i}"
 
 
 def _counts(config: Config) -> tuple[int, int]:
-    heads = int(first(config, "num_attention_heads", "n_head"))
+    heads = needed(config, "num_attention_heads", "n_head")
     if not config.get("new_decoder_architecture"):
         return heads, 1 if config["multi_query"] else heads
     return heads, int(first(config, "num_kv_heads", "n_head_kv") or heads)

@@ -102,6 +102,7 @@ FALCON_H1 = HuggingFace(
         **{f"{name}_multiplier": 1.0 for name in _FACTOR_KEYS},
         **{"rms_norm_eps": 1e-5, "mamba_n_groups": 1, "mamba_d_state": 256, "mamba_d_conv": 4, "mamba_n_heads": 128},
         **{"mamba_expand": 2, "mamba_d_ssm": 1024, "mamba_norm_before_gate": True, "mamba_rms_norm": False},
+        "num_key_value_heads": 8,
     },
 )
 

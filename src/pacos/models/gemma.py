@@ -21,7 +21,7 @@ GEMMA = HuggingFace(
     classes=("GemmaForCausalLM",),
     names=changed((*ENDS, *TWO_NORMS, *ATTENTION, *GATED), PLUS_ONE, "norm.weight"),
     metadata=decoder,
-    defaults=DEFAULTS,
+    defaults={**DEFAULTS, "num_key_value_heads": 16},
     activations=ACTIVATIONS,
 )
 

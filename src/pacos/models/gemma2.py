@@ -34,6 +34,7 @@ GEMMA2 = HuggingFace(
     defaults={
         **{**GEMMA, "query_pre_attn_scalar": 256, "sliding_window": 4096},
         **{"attn_logit_softcapping": 50.0, "final_logit_softcapping": 30.0},
+        "num_key_value_heads": 4,
     },
     activations=ACTIVATIONS,
 )

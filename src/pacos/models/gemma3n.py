@@ -18,7 +18,7 @@ from pacos.lazy import np
 from pacos.models.blocks import project
 from pacos.models.gemma import ACTIVATIONS
 from pacos.models.gemma4 import Kept, attend_to, keys_values, layer_inputs
-from pacos.models.hf_config import Config, Metadata, decoder
+from pacos.models.hf_config import Config, Metadata, decoder, full_layers
 from pacos.models.hparams import LAYERS_MAX, Hparams
 from pacos.models.huggingface import HuggingFace
 from pacos.models.registry import architecture
@@ -43,7 +43,7 @@ _SMALLEST = 1e-12
 
 
 def _read_config(config: Config) -> Metadata:
-    windowed = [kind == "sliding_attention" for kind in config["layer_types"]]
+    windowed = [not full for full in full_layers(config, 5)]
     shares = config["activation_sparsity_pattern"]
     if shares is None:
         sparse = _SPARSE_LAYERS if len(windowed) > _SPARSE_LAYERS else 0

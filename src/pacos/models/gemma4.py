@@ -6,11 +6,12 @@ Shapes: as in gemma3.py; P width of an embedding for one layer, L layers.
 
 from __future__ import annotations
 
+from pacos.errors import UnsupportedModel
 from pacos.ir import ops
 from pacos.ir.graph import Inputs, Tensor, WeightTable
 from pacos.models.blocks import gelu_feed_forward, logits, project
 from pacos.models.gemma import ACTIVATIONS
-from pacos.models.hf_config import Config, Metadata, decoder
+from pacos.models.hf_config import Config, Metadata, decoder, full_layers
 from pacos.models.hparams import LAYERS_MAX, WIDTH_MAX, Hparams
 from pacos.models.huggingface import HuggingFace
 from pacos.models.registry import architecture
@@ -19,8 +20,10 @@ from pacos.models.tensor_names import ATTENTION, ENDS, FOUR_NORMS, GATED, HEAD_N
 Kept = tuple[int, Tensor, Tensor]  # the layer whose cache holds keys and values, and these
 
 
-def _read_config(config: Config) -> Metadata:
-    windowed = [kind == "sliding_attention" for kind in config["layer_types"]]
+def _read_config(given: Config) -> Metadata:
+    config = _as_published(given)
+    windowed = [not full for full in full_layers(config, 6)]
+    windowed[-1:] = [False]  # whatever the config says
     layers, shared = len(windowed), config["num_kv_shared_layers"]
     full_width, width = config["global_head_dim"], config["head_dim"]
     found = decoder({**config, "head_dim": full_width})
@@ -44,8 +47,25 @@ def _read_config(config: Config) -> Metadata:
     }
 
 
-def _vectors(config: Config) -> dict[str, list[float]]:
+def _as_published(config: Config) -> Config:
+    """The config with heads of full layers as published folders name them, where it lists them layer by layer."""
+    listed = config.get("per_layer_config")
+    if not listed:
+        return config
+    full = {i for i, one in enumerate(full_layers(config, 6)) if one} | {config["num_hidden_layers"] - 1}
+    own = next(iter(listed.values()))
+    other = [key for key in own if key not in ("head_dim", "num_key_value_heads")]
+    if {int(layer) for layer in listed} != full or any(one != own for one in listed.values()) or other:
+        raise UnsupportedModel(
+            "config.json: per_layer_config tells more layers apart than those with a window and others"
+        )
+    heads = own.get("num_key_value_heads", config["num_key_value_heads"])
+    return {**config, "global_head_dim": own.get("head_dim", config["head_dim"]), "num_global_key_value_heads": heads}
+
+
+def _vectors(given: Config) -> dict[str, list[float]]:
     """Factors of full layers: what is not turned has an endless period."""
+    config = _as_published(given)
     full = (config.get("rope_parameters") or {}).get("full_attention") or {}
     pairs = config["global_head_dim"] // 2
     turned = int(config["global_head_dim"] * full.get("partial_rotary_factor", 0.25) / 2)
@@ -66,9 +86,11 @@ GEMMA4 = HuggingFace(
         **{"rms_norm_eps": 1e-6, "head_dim": 256, "global_head_dim": 512, "tie_word_embeddings": True},
         **{"num_kv_shared_layers": 0, "hidden_size_per_layer_input": 256, "attention_k_eq_v": False},
         **{"use_double_wide_mlp": False, "sliding_window": 512, "rope_theta": 1e6},
+        "num_key_value_heads": 4,
     },
     activations=ACTIVATIONS,
-    refuses=(("enable_moe_block", False),),
+    reads=("use_bidirectional_attention", "per_layer_config"),
+    refuses=(("enable_moe_block", False), ("use_bidirectional_attention", (False, "vision"))),
     vectors=_vectors,
 )
 

@@ -21,7 +21,7 @@ GLM4 = replace(
     GLM,
     classes=("Glm4ForCausalLM",),
     names=(*GLM.names, *_NORMS),
-    defaults={**GLM.defaults, "rms_norm_eps": 1e-5},
+    defaults=GLM.defaults,
 )
 
 

@@ -32,6 +32,10 @@ GLM4_MOE = HuggingFace(
     defaults={
         **{"rms_norm_eps": 1e-5, "norm_topk_prob": True, "scoring_func": "sigmoid", "routed_scaling_factor": 1.0},
         "partial_rotary_factor": 0.5,
+        "num_key_value_heads": 8,
+        **{"n_routed_experts": 128, "n_shared_experts": 1, "moe_intermediate_size": 1408, "num_experts_per_tok": 8},
+        **{"n_group": 1, "topk_group": 1, "first_k_dense_replace": 1},
+        "intermediate_size": 10944,
     },
     reads=READS,
 )

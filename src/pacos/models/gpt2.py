@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pacos.ir import ops
 from pacos.ir.graph import Inputs, Tensor, WeightTable
-from pacos.models.blocks import project
+from pacos.models.blocks import GELU_TANH, project
 from pacos.models.hf_config import Config, Metadata
 from pacos.models.hparams import Hparams
 from pacos.models.huggingface import HuggingFace
@@ -43,7 +43,7 @@ GPT2 = HuggingFace(
     ),
     metadata=_read_config,
     defaults={"layer_norm_epsilon": 1e-5, "tie_word_embeddings": True, "activation_function": "gelu_new"},
-    activations=("gelu_new", "gelu_pytorch_tanh"),
+    activations=GELU_TANH,
     needless=r"attn\.masked_bias$|(^|\.)h\.\d+\.attn\.bias$",
 )
 

@@ -73,7 +73,15 @@ GPT_OSS = HuggingFace(
     classes=("GptOssForCausalLM",),
     names=_names(),
     metadata=_read,
-    defaults={"rms_norm_eps": 1e-5, "head_dim": 64, "sliding_window": 128, "rope_theta": 150000.0},
+    defaults={
+        **{"rms_norm_eps": 1e-5, "head_dim": 64, "sliding_window": 128, "rope_theta": 150000.0},
+        "num_key_value_heads": 8,
+        **{"num_local_experts": 128, "num_experts_per_tok": 4},
+        "rope_parameters": {
+            **{"rope_type": "yarn", "rope_theta": 150000.0, "factor": 32.0, "beta_fast": 32.0, "beta_slow": 1.0},
+            **{"truncate": False, "original_max_position_embeddings": 4096},
+        },
+    },
     reads=READS,
 )
 DEFAULTS = {

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pacos.ir import ops
 from pacos.ir.graph import Inputs, Tensor, WeightTable
-from pacos.models.blocks import attend, feed_forward, layer_norm_logits, norm, rotated
+from pacos.models.blocks import GELU_TANH, attend, feed_forward, layer_norm_logits, norm, rotated
 from pacos.models.hf_config import decoder, four_times
 from pacos.models.hparams import Hparams
 from pacos.models.huggingface import HuggingFace
@@ -32,7 +32,7 @@ GPTJ = HuggingFace(
     ),
     metadata=lambda config: {**decoder(config), **four_times(config), "rope.dimension_count": config["rotary_dim"]},
     defaults={"layer_norm_epsilon": 1e-5, "rotary_dim": 64, "activation_function": "gelu_new"},
-    activations=("gelu_new", "gelu_pytorch_tanh"),
+    activations=GELU_TANH,
     needless=r"(^|\.)attn\.(masked_)?bias$|embed_positions$",
 )
 

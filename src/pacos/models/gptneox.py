@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pacos.ir import ops
 from pacos.ir.graph import Inputs, Tensor, WeightTable
-from pacos.models.blocks import attend, feed_forward, layer_norm_logits, norm, rotated
+from pacos.models.blocks import GELU_TANH, attend, feed_forward, gelu_of, layer_norm_logits, norm, rotated
 from pacos.models.hf_config import Config, decoder
 from pacos.models.hparams import Hparams
 from pacos.models.huggingface import HuggingFace
@@ -31,12 +31,13 @@ NEOX = HuggingFace(
     metadata=lambda config: {
         **decoder({"rope_theta": config["rotary_emb_base"], "partial_rotary_factor": config["rotary_pct"], **config}),
         **{"use_parallel_residual": bool(config["use_parallel_residual"]), "attention.head_count_kv": None},
+        "hidden_act": GELU_TANH[0] if config["hidden_act"] in GELU_TANH else None,
     },
     defaults={
         **{"layer_norm_eps": 1e-5, "rotary_pct": 0.25, "use_parallel_residual": True, "hidden_act": "gelu"},
         "rotary_emb_base": 10000,
     },
-    activations=("gelu",),
+    activations=("gelu", *GELU_TANH),
     prefixes=("gpt_neox.",),
     needless=r"attention\.(masked_)?bias$|rotary_emb\.",
 )
@@ -45,10 +46,10 @@ NEOX = HuggingFace(
 @architecture("gptneox", hf=NEOX)
 def gptneox(inputs: Inputs, weights: WeightTable, hp: Hparams) -> Tensor:
     """Logits [R, V] for the rows wanted."""
-    parallel = hp.keys.truth("use_parallel_residual", default=True)
+    parallel, gelu = hp.keys.truth("use_parallel_residual", default=True), gelu_of(hp, "gelu")
     x = ops.embed(inputs.tokens, weights["token_embd"])  # [T, D]
     for i in range(hp.layers):
         w = weights.block(i)
         y = x + attend(rotated(norm(x, w, "attn_norm", hp), w, inputs, hp, i), w, inputs, hp, i)
-        x = y + feed_forward(norm(x if parallel else y, w, "ffn_norm", hp), w, ops.gelu)
+        x = y + feed_forward(norm(x if parallel else y, w, "ffn_norm", hp), w, gelu)
     return layer_norm_logits(x, inputs, weights, hp)

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pacos.ir import ops
 from pacos.ir.graph import Inputs, Tensor, WeightTable
 from pacos.models.blocks import attend, logits, queries_keys_values, rope_factors
-from pacos.models.hf_config import Config, Metadata, decoder, long_rope_vectors, positive
+from pacos.models.hf_config import Config, Metadata, decoder, factor_vectors, first, positive
 from pacos.models.hf_experts import READS, experts
 from pacos.models.hparams import Hparams
 from pacos.models.huggingface import HuggingFace
@@ -78,7 +78,8 @@ GRANITE_MOE = HuggingFace(
 
 
 def _attends_alone(config: Config) -> bool:
-    return set(config.get("layer_types") or ()) <= {"attention", "full_attention"}
+    kinds = first(config, "layer_types", "layers_block_type") or ()
+    return bool(kinds) and set(kinds) <= {"attention", "full_attention"}
 
 
 def _read_granite_4(config: Config) -> Metadata:
@@ -106,7 +107,7 @@ MINICPM = HuggingFace(
     names=NAMES,
     metadata=_read_minicpm,
     defaults={"rms_norm_eps": 1e-6, "scale_emb": 1, "dim_model_base": 1, "scale_depth": 1, "tie_word_embeddings": True},
-    vectors=long_rope_vectors,
+    vectors=factor_vectors,
 )
 
 

@@ -14,7 +14,7 @@ from pacos.ir import ops
 from pacos.ir.graph import Inputs, Tensor, WeightTable
 from pacos.models.blocks import logits
 from pacos.models.granite import EXPERTS, SHARED_UNIT
-from pacos.models.hf_config import decoder, positive
+from pacos.models.hf_config import decoder, first, positive
 from pacos.models.hf_experts import experts
 from pacos.models.hparams import Hparams
 from pacos.models.huggingface import HuggingFace
@@ -25,7 +25,8 @@ from pacos.models.tensor_names import ENDS, PAIRED_ATTENTION, TWO_NORMS
 
 
 def _attending(config: Mapping[str, Any]) -> list[bool]:
-    return [kind in ("attention", "full_attention") for kind in config.get("layer_types") or ()]
+    kinds = first(config, "layer_types", "layers_block_type") or [""] * int(positive(config, "num_hidden_layers"))
+    return [kind in ("attention", "full_attention") for kind in kinds]
 
 
 def _metadata(config: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -63,6 +64,7 @@ GRANITE_HYBRID = HuggingFace(
     defaults={
         **{"rms_norm_eps": 1e-6, "embedding_multiplier": 1.0, "logits_scaling": 1.0, "residual_multiplier": 1.0},
         **{"attention_multiplier": 1.0, "shared_intermediate_size": 1024, "num_local_experts": 8},
+        "num_experts_per_tok": 2,
         **{"mamba_n_heads": 128, "mamba_n_groups": 1, "mamba_d_state": 256, "mamba_d_head": "auto"},
         **{"mamba_d_conv": 4, "mamba_expand": 2, "position_embedding_type": "nope"},
     },

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from pacos.errors import FormatError, UnsupportedModel
+from pacos.models.hf_words import WORDS
 from pacos.models.hparams import HEAD_WIDTH_MAX, LAYERS_MAX
 
 Config = Mapping[str, Any]
@@ -24,26 +25,9 @@ def decoder(config: Config) -> Metadata:
     return sizes(config) | rotary(config)
 
 
-_WORDS = {
-    "block_count": ("num_hidden_layers", "n_layer", "n_layers", "num_layers"),
-    "context_length": ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "seq_length"),
-    "embedding_length": ("hidden_size", "n_embd", "d_model", "n_embed"),
-    "feed_forward_length": ("intermediate_size", "n_inner", "ffn_hidden_size"),
-    "attention.head_count": ("num_attention_heads", "n_head", "n_heads"),
-    "attention.head_count_kv": ("num_key_value_heads", "num_kv_heads", "n_head_kv"),
-    "attention.key_length": ("head_dim",),
-    "attention.value_length": ("head_dim",),
-    "attention.layer_norm_rms_epsilon": ("rms_norm_eps",),
-    "attention.layer_norm_epsilon": ("layer_norm_eps", "layer_norm_epsilon", "norm_epsilon"),
-    "attn_logit_softcapping": ("attn_logit_softcapping",),
-    "final_logit_softcapping": ("final_logit_softcapping",),
-    "vocab_size": ("vocab_size",),
-}
-
-
 def sizes(config: Config) -> Metadata:
     """Sizes, norms, scale and caps, in whichever words the config has."""
-    found = {key: first(config, *words) for key, words in _WORDS.items()}
+    found = {key: first(config, *words) for key, words in WORDS.items()}
     if config.get("query_pre_attn_scalar"):
         found["attention.scale"] = positive(config, "query_pre_attn_scalar") ** -0.5
     return found
@@ -54,9 +38,17 @@ def first(config: Config, *words: str) -> Any:
     return next((config[word] for word in words if config.get(word) is not None), None)
 
 
+def needed(config: Config, *words: str) -> int:
+    """The whole number under the first of these words that the config has. Errors: FormatError when it has none."""
+    found = first(config, *words)
+    if not isinstance(found, int):
+        raise FormatError(f"config.json: {words[0]} is {found!a}, needed: a whole number")
+    return found
+
+
 def four_times(config: Config) -> Metadata:
     """The hidden width of older decoders, four times the width where the config is silent."""
-    width, given = first(config, *_WORDS["embedding_length"]), first(config, *_WORDS["feed_forward_length"])
+    width, given = first(config, *WORDS["embedding_length"]), first(config, *WORDS["feed_forward_length"])
     return {"feed_forward_length": given or (4 * width if isinstance(width, int) else None)}
 
 
@@ -77,6 +69,19 @@ def windows(config: Config, pattern: int | Sequence[bool] | None = None) -> Meta
     if isinstance(pattern, list) and not any(pattern):
         return {}
     return {"attention.sliding_window": window, "attention.sliding_window_pattern": pattern}
+
+
+def full_layers(config: Config, every: int) -> list[bool]:
+    """Which layers attend to all before them: those that `layer_types` names, else the last of every so many."""
+    layers, kinds = positive(config, "num_hidden_layers"), config.get("layer_types")
+    if layers > LAYERS_MAX:
+        raise FormatError(f"config.json: {layers:g} layers, at most {LAYERS_MAX} are supported")
+    if isinstance(kinds, list) and kinds:
+        return [kind in _FULL for kind in kinds]
+    return [(i + 1) % every == 0 for i in range(int(layers))]
+
+
+_FULL = ("full_attention", "attention")  # of which the second is older
 
 
 def rope_settings(config: Config) -> tuple[dict[str, Any], float | None]:
@@ -117,7 +122,7 @@ def head_width(config: Config) -> int | None:
     given = config.get("head_dim")
     if isinstance(given, int) and given:
         return given
-    width, heads = (first(config, *_WORDS[key]) for key in ("embedding_length", "attention.head_count"))
+    width, heads = (first(config, *WORDS[key]) for key in ("embedding_length", "attention.head_count"))
     return width // heads if isinstance(width, int) and isinstance(heads, int) and heads > 0 else None
 
 
@@ -177,6 +182,7 @@ def _long_rope(settings: Config, config: Config) -> Metadata:
 
 
 _LONG_ROPE = ("longrope", "su")
+_BY_FACTORS = (*_LONG_ROPE, "llama3", "proportional")  # whose scaling is in tensors
 
 
 _SCALINGS: Mapping[str, Callable[[Config, Config], dict[str, Any]]] = {
@@ -190,13 +196,39 @@ _SCALINGS: Mapping[str, Callable[[Config, Config], dict[str, Any]]] = {
 }
 
 
+_NEEDED = ("block_count", "embedding_length", "context_length", "attention.head_count", "feed_forward_length")
+
+
+def refuse_gaps(architecture: str, metadata: Metadata) -> None:
+    """Errors: FormatError when the config lacks a size that neither it nor its class tells."""
+    for key in _NEEDED:
+        experts = key == "feed_forward_length" and f"{architecture}.expert_feed_forward_length" in metadata
+        if f"{architecture}.{key}" not in metadata and not experts:
+            first_word, *others = WORDS[key]
+            raise FormatError(f"config.json: {first_word} is missing", hint=f"also understood: {', '.join(others)}")
+
+
+def refuse_lost_factors(architecture: str, config: Config, vectors: Mapping[str, Any]) -> None:
+    """Errors: UnsupportedModel when rotary positions are scaled by factors, and the family makes no tensor of them."""
+    kind = rope_settings(config)[0]["rope_type"]
+    if kind in _BY_FACTORS and not vectors:
+        raise UnsupportedModel(f"config.json: rotary scaling {kind!a} is not supported for {architecture}")
+
+
+def factor_vectors(config: Config) -> Mapping[str, list[float]]:
+    """The tensors of rotary factors, Llama 3.1's or LongRoPE's, where the config asks for them."""
+    return {**llama3_vectors(config), **long_rope_vectors(config)}
+
+
 def llama3_vectors(config: Config) -> Mapping[str, list[float]]:
     """The tensor of Llama 3.1's rotary factors, where the config asks for it."""
     settings, _ = rope_settings(config)
     if settings["rope_type"] != "llama3":
         return {}
     width = rotary(config)["rope.dimension_count"]
-    return {"rope_freqs.weight": llama3_factors(settings, width if isinstance(width, int) else 0)}
+    if not isinstance(width, int):
+        width = int(positive(config, "hidden_size") / positive(config, "num_attention_heads"))
+    return {"rope_freqs.weight": llama3_factors(settings, width)}
 
 
 def llama3_factors(settings: Config, width: int) -> list[float]:
@@ -204,8 +236,8 @@ def llama3_factors(settings: Config, width: int) -> list[float]:
     factor, low, high = (positive(settings, key) for key in ("factor", "low_freq_factor", "high_freq_factor"))
     context = positive(settings, "original_max_position_embeddings")
     base = positive(settings, "rope_theta")
-    if low >= high:
-        raise FormatError(f"config.json: low_freq_factor {low:g} is not below high_freq_factor {high:g}")
+    if low > high:
+        raise FormatError(f"config.json: low_freq_factor {low:g} is above high_freq_factor {high:g}")
     if not 0 < width <= HEAD_WIDTH_MAX:
         raise FormatError(f"config.json: heads of width {width}, at most {HEAD_WIDTH_MAX} are supported")
     factors = []
@@ -213,7 +245,7 @@ def llama3_factors(settings: Config, width: int) -> list[float]:
         wavelength = 2 * math.pi * base ** (2 * i / width)
         if wavelength < context / high:
             factors.append(1.0)
-        elif wavelength > context / low:
+        elif wavelength > context / low or low == high:  # Llama 4 has no frequencies in between
             factors.append(factor)
         else:
             smooth = (context / wavelength - low) / (high - low)

@@ -6,24 +6,13 @@ expert, newer ones all experts in one); llama.cpp's conversion scripts for the k
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from pacos.errors import UnsupportedModel
 from pacos.ir.ops.moe import SCORES
+from pacos.models.hf_words import EXPERT_WORDS
 from pacos.models.tensor_names import Config, Names, TensorName, in_layers, part, reshaped
 
-# The words that configs have for the same number, and GGUF's key.
-_KEYS: Mapping[str, tuple[str, ...]] = {
-    "expert_count": ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts"),
-    "expert_used_count": ("num_experts_per_tok", "moe_topk", "moe_k"),
-    "expert_feed_forward_length": ("moe_intermediate_size",),
-    "expert_shared_feed_forward_length": ("shared_expert_intermediate_size", "shared_intermediate_size"),
-    "expert_shared_count": ("n_shared_experts", "num_shared_experts", "num_shared_expert", "moe_num_shared_experts"),
-    "expert_weights_norm": ("norm_topk_prob",),
-    "expert_weights_scale": ("routed_scaling_factor",),
-    "leading_dense_block_count": ("first_k_dense_replace",),
-}
 READS = ("num_experts", "num_local_experts")
 _FUNCTIONS = {"softmax": "softmax", "sigmoid": "sigmoid"}
 
@@ -31,7 +20,7 @@ _FUNCTIONS = {"softmax": "softmax", "sigmoid": "sigmoid"}
 def experts(config: Config) -> dict[str, Any]:
     """Numbers, groups and scores of experts. Errors: UnsupportedModel for a way to score that is not known."""
     found: dict[str, Any] = {}
-    for key, words in _KEYS.items():
+    for key, words in EXPERT_WORDS.items():
         found[key] = next((config[word] for word in words if config.get(word) is not None), None)
     groups = config.get("n_group")
     if isinstance(groups, int) and (groups == 1 or config.get("topk_method") != "greedy"):

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pacos.errors import UnsupportedModel
+from pacos.models.hf_words import filled
 from pacos.models.tensor_names import Config, Names, NameTable
 
 Reader = Callable[[Config], Mapping[str, Any]]
@@ -29,12 +30,14 @@ _REFUSED: tuple[tuple[str, Any], ...] = (
     ("position_embedding_type", "absolute"),
     ("is_decoder", False),
     ("num_local_experts", 0),
+    ("per_layer_config", {}),
 )
 _ACTIVATION_KEYS = ("hidden_activation", "hidden_act", "activation_function")
 _NEEDLESS = re.compile(r"rotary_emb\.inv_freq$")
 _SENSES = re.compile(
     r"(^|\.)(vision_tower|vision_model|visual|audio_tower|multi_modal_projector|embed_vision|embed_audio)\."
 )
+_LAYER = re.compile(r"(?:^|\.)layers\.(\d{1,4})\.")
 _FLOATS = ("epsilon", "freq_base", "freq_base_swa", "factor", "softcapping", "scale", "_fast", "_slow")
 
 
@@ -54,11 +57,12 @@ class HuggingFace:
 
     `metadata` reads a config whose gaps `defaults` have filled, as transformers' own configuration class would, into
     GGUF keys without the architecture's prefix; None is left out. `activations` lists what the model function
-    computes; `reads` names keys that this family handles and others refuse, `refuses` more keys with the one value
-    that is computed. `vectors` makes tensors out of the config, such as rotary factors; `numbers` names tensors of one
-    number a layer that are metadata in GGUF; `needless` matches buffers that files may hold but nobody needs. With
-    `ties_by_weights` an output that differs from the embedding is one, and one that is missing is tied, whatever the
-    config says. Where several families share a class, `fits` says whether a config, its gaps filled, is of this one.
+    computes; `reads` names keys that this family handles and others refuse, `refuses` more keys with the value, or
+    the tuple of values, that is computed. `vectors` makes tensors out of the config, such as rotary factors; `numbers`
+    names tensors of one number a layer that are metadata in GGUF; `needless` matches buffers that files may hold but
+    nobody needs. With `ties_by_weights` an output that differs from the embedding is one, and one that is missing is
+    tied, whatever the config says. Where several families share a class, `fits` says whether a config, its gaps
+    filled, is of this one.
     """
 
     classes: tuple[str, ...]
@@ -78,7 +82,7 @@ class HuggingFace:
     def filled(self, config: Config) -> dict[str, Any]:
         """The config with what its class would fill in; of a model that sees or hears too, the part for text."""
         text = config.get("text_config")
-        return {**self.defaults, **config, **(text if isinstance(text, dict) else {})}
+        return filled({**config, **(text if isinstance(text, dict) else {})}, self.defaults)
 
     def is_tied(self, config: Config) -> bool:
         """Whether the output shares the embedding's weights."""
@@ -96,6 +100,11 @@ class HuggingFace:
     def is_sense(self, name: str) -> bool:
         """Whether the tensor is of a part that sees or hears."""
         return bool(_SENSES.search(name))
+
+    def is_guess(self, name: str, layers: object) -> bool:
+        """Whether the tensor is of a layer behind the others, which guesses further tokens."""
+        layer = _LAYER.search(name)
+        return layer is not None and isinstance(layers, int) and int(layer[1]) >= layers
 
     def is_needless(self, name: str) -> bool:
         """Whether nobody needs the tensor."""
@@ -116,10 +125,12 @@ class HuggingFace:
         if activation is not None and activation not in self.activations:
             needed = f"needed for {architecture}: {' or '.join(self.activations)}"
             raise UnsupportedModel(f"config.json: the activation is {activation!a}, {needed}")
-        for key, harmless in (*_REFUSED, *self.refuses):
+        for key, harmless in (*(one for one in _REFUSED if one[0] not in self.reads), *self.refuses):
             value = config.get(key)
-            if key not in self.reads and value is not None and value != harmless:
-                raise UnsupportedModel(f"config.json: {key} is {value!a}, supported is {harmless!a} alone")
+            allowed = harmless if isinstance(harmless, tuple) else (harmless,)
+            if value is not None and value not in allowed:
+                needed = " or ".join(ascii(one) for one in allowed)
+                raise UnsupportedModel(f"config.json: {key} is {value!a}, supported is {needed} alone")
 
 
 def _typed(key: str, value: Any) -> Any:

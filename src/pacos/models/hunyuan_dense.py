@@ -9,11 +9,13 @@ from __future__ import annotations
 from pacos.ir import ops
 from pacos.ir.graph import Inputs, Tensor, WeightTable
 from pacos.models.blocks import attend, logits, rotated, silu_feed_forward
-from pacos.models.hf_config import Config, Metadata, decoder, head_width, rope_settings
+from pacos.models.hf_config import Config, Metadata, decoder, head_width, positive, rope_settings
 from pacos.models.hparams import Hparams
 from pacos.models.huggingface import HuggingFace
 from pacos.models.registry import architecture
 from pacos.models.tensor_names import ATTENTION, ENDS, GATED, TWO_NORMS, in_layers
+
+_CONTEXTS = {1000.0: 1 << 18}  # what a stretched base is good for, as Tencent says; configs often say less
 
 
 def read_config(config: Config) -> Metadata:
@@ -22,7 +24,9 @@ def read_config(config: Config) -> Metadata:
     settings, _ = rope_settings(config)
     width = head_width(config)
     if settings["rope_type"] == "dynamic" and settings.get("alpha") and width and width > 2:
-        found["rope.freq_base"] = float(found["rope.freq_base"] * settings["alpha"] ** (width / (width - 2)))
+        alpha = positive(settings, "alpha")
+        found["rope.freq_base"] = float(found["rope.freq_base"] * alpha ** (width / (width - 2)))
+        found["context_length"] = _CONTEXTS.get(alpha, found["context_length"])
     return found
 
 

@@ -12,10 +12,11 @@ from pacos.errors import UnsupportedModel
 from pacos.ir import ops
 from pacos.ir.graph import Inputs, Tensor, WeightTable
 from pacos.models.blocks import logits, project, project_heads
-from pacos.models.hf_config import Config, decoder, head_width, positive, rope_settings
+from pacos.models.hf_config import Config
 from pacos.models.hf_experts import READS, expert_names, experts, shared_names
 from pacos.models.hparams import Hparams
 from pacos.models.huggingface import HuggingFace
+from pacos.models.hunyuan_dense import read_config as read_dense
 from pacos.models.mixture import feed_forward
 from pacos.models.registry import architecture
 from pacos.models.tensor_names import ATTENTION, ENDS, TWO_NORMS, in_layers
@@ -30,11 +31,7 @@ def _read(config: Config) -> dict[str, Any]:
             if any(one != value[0] for one in value):
                 raise UnsupportedModel(f"config.json: {key} differs from layer to layer")
             flat[key] = value[0]
-    found = decoder(flat) | experts(flat) | {"expert_feed_forward_length": config.get("intermediate_size")}
-    settings, _ = rope_settings(config)
-    width = head_width(config)
-    if settings.get("alpha") and width:  # stretches the context by its base
-        found["rope.freq_base"] *= positive(settings, "alpha") ** (width / (width - 2))
+    found = read_dense(flat) | experts(flat) | {"expert_feed_forward_length": config.get("intermediate_size")}
     return found | {"expert_shared_feed_forward_length": config.get("intermediate_size")}
 
 

@@ -57,6 +57,7 @@ JAMBA = HuggingFace(
     defaults={
         **{"attn_layer_period": 8, "attn_layer_offset": 4, "mamba_d_state": 16, "mamba_d_conv": 4, "mamba_expand": 2},
         **{"mamba_dt_rank": "auto", "num_experts": 16, "num_experts_per_tok": 2, "rms_norm_eps": 1e-6},
+        "num_key_value_heads": 8,
     },
     reads=READS,
 )

@@ -87,6 +87,9 @@ KIMI_LINEAR = HuggingFace(
     defaults={
         **{"rms_norm_eps": 1e-5, "norm_topk_prob": True, "routed_scaling_factor": 2.446, "first_k_dense_replace": 1},
         **{"linear_head_dim": 128, "linear_conv_kernel_dim": 4, "tie_word_embeddings": False},
+        **{"kv_lora_rank": 512, "qk_nope_head_dim": 128, "qk_rope_head_dim": 64, "v_head_dim": 128, "num_experts": 256},
+        **{"num_shared_experts": 1, "moe_intermediate_size": 1024, "num_experts_per_token": 8, "num_expert_group": 1},
+        **{"topk_group": 1, "model_max_length": 1048576},
     },
     reads=READS,
 )

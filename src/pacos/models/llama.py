@@ -10,8 +10,8 @@ from dataclasses import replace
 
 from pacos.ir import ops
 from pacos.ir.graph import Inputs, Tensor, WeightTable
-from pacos.models.blocks import logits, project, project_heads
-from pacos.models.hf_config import decoder, llama3_vectors, windows
+from pacos.models.blocks import logits, project, project_heads, rope_factors
+from pacos.models.hf_config import decoder, factor_vectors, windows
 from pacos.models.hf_experts import READS, expert_names, experts
 from pacos.models.hparams import Hparams
 from pacos.models.huggingface import HuggingFace
@@ -25,22 +25,30 @@ LLAMA = HuggingFace(
     names=NAMES,
     metadata=lambda config: decoder(config) | windows(config),
     defaults={"rms_norm_eps": 1e-6},
-    vectors=llama3_vectors,
+    vectors=factor_vectors,
 )
-MISTRAL = replace(LLAMA, classes=("MistralForCausalLM",), defaults={"rms_norm_eps": 1e-6, "sliding_window": 4096})
+MISTRAL = replace(
+    LLAMA,
+    classes=("MistralForCausalLM",),
+    defaults={"rms_norm_eps": 1e-6, "sliding_window": 4096, "num_key_value_heads": 8},
+)
 MIXTRAL = HuggingFace(
     classes=("MixtralForCausalLM",),
     names=(*ENDS, *TWO_NORMS, *PAIRED_ATTENTION, *expert_names("block_sparse_moe", gate="w1", up="w3", down="w2")),
     metadata=lambda config: decoder(config) | windows(config) | experts(config),
-    defaults={"rms_norm_eps": 1e-5, "num_local_experts": 8, "num_experts_per_tok": 2, "rope_theta": 1e6},
+    defaults={
+        **{"rms_norm_eps": 1e-5, "num_local_experts": 8, "num_experts_per_tok": 2, "rope_theta": 1e6},
+        "num_key_value_heads": 8,
+    },
     reads=READS,
+    vectors=factor_vectors,
 )
 
 
 @architecture("llama", hf=(LLAMA, MISTRAL, MIXTRAL), rope="pairs", defaults={"expert_weights_norm": True})
 def llama(inputs: Inputs, weights: WeightTable, hp: Hparams) -> Tensor:
     """Logits [R, V] for the rows wanted."""
-    factors = weights.get("rope_freqs")  # Llama 3.1: divide the rotary frequencies
+    factors = rope_factors(weights, hp)
     x = ops.embed(inputs.tokens, weights["token_embd"])  # [T, D]
     for i in range(hp.layers):
         w = weights.block(i)

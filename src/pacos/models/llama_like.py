@@ -46,7 +46,10 @@ ERNIE = HuggingFace(
     classes=("Ernie4_5ForCausalLM", "Ernie4_5_ForCausalLM"),
     names=(*ENDS, *TWO_NORMS, *ATTENTION, *GATED),
     metadata=decoder,
-    defaults={"rms_norm_eps": 1e-5, "head_dim": 128, "tie_word_embeddings": True, "rope_theta": 500000.0},
+    defaults={
+        **{"rms_norm_eps": 1e-5, "head_dim": 128, "tie_word_embeddings": True, "rope_theta": 500000.0},
+        "num_key_value_heads": 2,
+    },
 )
 XVERSE = HuggingFace(
     classes=("XverseForCausalLM",),

@@ -30,7 +30,11 @@ MINIMAX_M2 = HuggingFace(
         *expert_names("block_sparse_moe", gate="w1", up="w3", down="w2"),
     ),
     metadata=_read,
-    defaults={"rms_norm_eps": 1e-6, "head_dim": 128, "rope_theta": 5e6, "scoring_func": "sigmoid"},
+    defaults={
+        **{"rms_norm_eps": 1e-6, "head_dim": 128, "rope_theta": 5000000.0, "scoring_func": "sigmoid"},
+        "num_key_value_heads": 8,
+        **{"num_local_experts": 256, "num_experts_per_tok": 8},
+    },
     reads=READS,
 )
 

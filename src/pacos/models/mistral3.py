@@ -15,8 +15,8 @@ from pacos.ir.ops.rope import RopeSpec
 from pacos.models.blocks import attend, logits, queries_keys_values, silu_feed_forward
 from pacos.models.hf_config import Config, Metadata, decoder, rope_settings, windows
 from pacos.models.hparams import Hparams
-from pacos.models.huggingface import HuggingFace
-from pacos.models.llama import NAMES
+from pacos.models.huggingface import HuggingFace, whatever_it_says
+from pacos.models.llama import MISTRAL, NAMES
 from pacos.models.registry import architecture
 
 _LOG_MULTIPLIER = "rope.scaling.yarn_log_multiplier"
@@ -30,15 +30,29 @@ def _read_config(config: Config) -> Metadata:
     return {**found, "attention.temperature_scale": settings.get("llama_4_scaling_beta")}
 
 
-MISTRAL3 = HuggingFace(
+MINISTRAL3 = HuggingFace(
     classes=("Ministral3ForCausalLM", "Mistral3ForConditionalGeneration"),
     names=NAMES,
     metadata=_read_config,
-    defaults={"rms_norm_eps": 1e-5},
+    fits=lambda config: config.get("model_type") == "ministral3",
+    defaults={
+        **{"rms_norm_eps": 1e-5, "num_key_value_heads": 8, "head_dim": 128},
+        "rope_parameters": {
+            **{"rope_type": "yarn", "rope_theta": 1e6, "factor": 16.0, "original_max_position_embeddings": 16384},
+            **{"beta_fast": 32.0, "beta_slow": 1.0, "mscale": 1.0, "mscale_all_dim": 1.0, "llama_4_scaling_beta": 0.1},
+        },
+    },
+)
+# Mistral Small 3.1 and 3.2, whose text is read by an older class.
+MISTRAL_SMALL = replace(
+    MINISTRAL3,
+    classes=("Mistral3ForConditionalGeneration",),
+    defaults=MISTRAL.defaults,
+    fits=whatever_it_says,
 )
 
 
-@architecture("mistral3", hf=MISTRAL3, rope="pairs")
+@architecture("mistral3", hf=(MINISTRAL3, MISTRAL_SMALL), rope="pairs")
 def mistral3(inputs: Inputs, weights: WeightTable, hp: Hparams) -> Tensor:
     """Logits [R, V] for the rows wanted."""
     rope, sharper = _rope(hp), hp.keys.number("attention.temperature_scale", 0, 1e3, 0.0)

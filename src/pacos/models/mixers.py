@@ -63,6 +63,8 @@ def refuse_step_limits(config: Mapping[str, Any], key: str = "time_step_limit") 
 def attention_layers(config: Mapping[str, Any], attends: Sequence[bool]) -> list[int]:
     """Key heads of each layer, 0 in those that do not attend. Errors: FormatError when not every layer is named."""
     layers, heads = config.get("num_hidden_layers"), config.get("num_key_value_heads")
+    if layers is None:
+        raise FormatError("config.json: num_hidden_layers is missing")
     if len(attends) != layers:
         raise FormatError(f"config.json: {len(attends)} kinds of layers for {layers!a} layers")
     return [int(heads or config["num_attention_heads"]) if one else 0 for one in attends]

@@ -81,6 +81,7 @@ NEMOTRON_H = HuggingFace(
     defaults={
         **{"head_dim": 128, "layer_norm_epsilon": 1e-5, "mamba_num_heads": 128, "mamba_head_dim": 64, "n_groups": 8},
         **{"ssm_state_size": 128, "conv_kernel": 4, "hidden_act": "relu2", "mlp_hidden_act": "relu2"},
+        "num_key_value_heads": 8,
     },
     activations=("relu2",),
     prefixes=("backbone.", "model."),

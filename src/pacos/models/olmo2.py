@@ -12,7 +12,7 @@ from pacos.ir import ops
 from pacos.ir.graph import Inputs, Tensor, WeightTable
 from pacos.ir.ops.rope import RopeSpec
 from pacos.models.blocks import attend, logits, project, silu_feed_forward
-from pacos.models.hf_config import decoder, windows
+from pacos.models.hf_config import Config, Metadata, decoder, windows
 from pacos.models.hparams import Hparams
 from pacos.models.huggingface import HuggingFace
 from pacos.models.registry import architecture
@@ -25,11 +25,22 @@ OLMO2 = HuggingFace(
     metadata=decoder,
     defaults={"rms_norm_eps": 1e-5},
 )
+
+
+def _read_third(config: Config) -> Metadata:
+    """The metadata; what stretches the context leaves layers with windows as they are."""
+    found = decoder(config) | windows(config, 4)
+    windowed = found["rope.freq_base_swa"] or found["rope.freq_base"]
+    return {**found, "rope.freq_base_swa": windowed if "rope.scaling.type" in found else None}
+
+
 OLMO3 = replace(
     OLMO2,
     classes=("Olmo3ForCausalLM",),
-    metadata=lambda config: decoder(config) | windows(config, 4),
-    defaults={"rms_norm_eps": 1e-5, "sliding_window": 4096},
+    metadata=_read_third,
+    defaults={
+        **{"rms_norm_eps": 1e-5, "sliding_window": 4096, "rope_theta": 500000.0},
+    },
 )
 
 

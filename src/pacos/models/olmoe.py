@@ -18,7 +18,9 @@ OLMOE = HuggingFace(
     classes=("OlmoeForCausalLM",),
     names=(*ENDS, *TWO_NORMS, *ATTENTION, *HEAD_NORMS, *expert_names()),
     metadata=lambda config: decoder(config) | experts(config),
-    defaults={"rms_norm_eps": 1e-5, "norm_topk_prob": False},
+    defaults={
+        **{"rms_norm_eps": 1e-5, "norm_topk_prob": False, "num_experts": 64, "num_experts_per_tok": 8},
+    },
     reads=READS,
 )
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pacos.ir import ops
 from pacos.ir.graph import Inputs, Tensor, WeightTable
-from pacos.models.blocks import attend, feed_forward, layer_norm_logits, norm, queries_keys_values
+from pacos.models.blocks import GELU_TANH, attend, feed_forward, layer_norm_logits, norm, queries_keys_values
 from pacos.models.hf_config import decoder
 from pacos.models.hparams import Hparams
 from pacos.models.huggingface import HuggingFace
@@ -33,7 +33,7 @@ PHI = HuggingFace(
     ),
     metadata=decoder,
     defaults={"layer_norm_eps": 1e-5, "partial_rotary_factor": 0.5},
-    activations=("gelu_new", "gelu_pytorch_tanh"),
+    activations=GELU_TANH,
 )
 
 

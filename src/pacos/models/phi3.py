@@ -9,7 +9,7 @@ from __future__ import annotations
 from pacos.ir import ops
 from pacos.ir.graph import Inputs, Tensor, WeightTable
 from pacos.models.blocks import attend, fused_silu_feed_forward, logits, queries_keys_values, rope_factors
-from pacos.models.hf_config import Config, Metadata, decoder, long_rope_vectors, windows
+from pacos.models.hf_config import Config, Metadata, decoder, factor_vectors, windows
 from pacos.models.hparams import Hparams
 from pacos.models.huggingface import HuggingFace
 from pacos.models.registry import architecture
@@ -35,7 +35,7 @@ PHI3 = HuggingFace(
     ),
     metadata=_read_config,
     defaults={"rms_norm_eps": 1e-5, "original_max_position_embeddings": 4096},
-    vectors=long_rope_vectors,
+    vectors=factor_vectors,
 )
 
 

@@ -31,7 +31,9 @@ QWEN2 = HuggingFace(
     classes=("Qwen2ForCausalLM",),
     names=(*ENDS, *TWO_NORMS, *ATTENTION, *GATED),
     metadata=read_config,
-    defaults={"rms_norm_eps": 1e-6, "max_window_layers": 28},
+    defaults={
+        **{"rms_norm_eps": 1e-6, "max_window_layers": 28, "num_key_value_heads": 32},
+    },
 )
 
 

@@ -19,7 +19,9 @@ QWEN3 = HuggingFace(
     classes=("Qwen3ForCausalLM",),
     names=(*ENDS, *TWO_NORMS, *ATTENTION, *HEAD_NORMS, *GATED),
     metadata=read_config,
-    defaults={"rms_norm_eps": 1e-6, "head_dim": 128, "max_window_layers": 28},
+    defaults={
+        **{"rms_norm_eps": 1e-6, "head_dim": 128, "max_window_layers": 28, "num_key_value_heads": 32},
+    },
 )
 
 

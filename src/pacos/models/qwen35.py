@@ -67,7 +67,7 @@ QWEN35 = HuggingFace(
         *layer_pair("ssm_out", "linear_attn.out_proj", _OUT),
     ),
     metadata=_metadata,
-    defaults=DEFAULTS,
+    defaults={**DEFAULTS, "num_key_value_heads": 4},
     needless=r"^mtp\.",
 )
 
@@ -77,7 +77,10 @@ QWEN35_MOE = replace(
     classes=("Qwen3_5MoeForCausalLM", "Qwen3_5MoeForConditionalGeneration"),
     names=(*QWEN35.names, *expert_names(), *shared_names("mlp.shared_expert")),
     metadata=lambda config: {**_metadata(config), **experts(config)},
-    defaults={**DEFAULTS, "num_experts": 256, "num_experts_per_tok": 8, "norm_topk_prob": True},
+    defaults={
+        **{**DEFAULTS, "num_experts": 256, "num_experts_per_tok": 8, "norm_topk_prob": True, "num_key_value_heads": 2},
+        **{"moe_intermediate_size": 512, "shared_expert_intermediate_size": 512},
+    },
     reads=READS,
 )
 

@@ -26,14 +26,24 @@ QWEN2_MOE = HuggingFace(
     classes=("Qwen2MoeForCausalLM",),
     names=(*ENDS, *TWO_NORMS, *ATTENTION, *GATED, *expert_names(), *shared_names("mlp.shared_expert")),
     metadata=_read,
-    defaults={"rms_norm_eps": 1e-6, "max_window_layers": 28, "norm_topk_prob": False},
+    defaults={
+        **{"rms_norm_eps": 1e-6, "max_window_layers": 28, "norm_topk_prob": False, "num_key_value_heads": 16},
+        **{"num_experts": 60, "num_experts_per_tok": 4, "moe_intermediate_size": 1408},
+        "shared_expert_intermediate_size": 5632,
+        "intermediate_size": 5632,
+    },
     reads=READS,
 )
 QWEN3_MOE = HuggingFace(
     classes=("Qwen3MoeForCausalLM",),
     names=(*ENDS, *TWO_NORMS, *ATTENTION, *HEAD_NORMS, *GATED, *expert_names()),
     metadata=_read,
-    defaults={"rms_norm_eps": 1e-6, "head_dim": 128, "max_window_layers": 28, "norm_topk_prob": False},
+    defaults={
+        **{"rms_norm_eps": 1e-6, "head_dim": 128, "max_window_layers": 28, "norm_topk_prob": False},
+        "num_key_value_heads": 4,
+        **{"num_experts": 128, "num_experts_per_tok": 8, "moe_intermediate_size": 768},
+        "intermediate_size": 6144,
+    },
     reads=READS,
 )
 

@@ -56,6 +56,9 @@ QWEN3_NEXT = HuggingFace(
     defaults={
         **DEFAULTS,
         **{"num_experts": 512, "num_experts_per_tok": 10, "norm_topk_prob": True},
+        "num_key_value_heads": 2,
+        **{"moe_intermediate_size": 512, "shared_expert_intermediate_size": 512},
+        "intermediate_size": 5632,
     },
     reads=READS,
     needless=r"^mtp\.",

@@ -24,7 +24,9 @@ SEED_OSS = HuggingFace(
         *GATED,
     ),
     metadata=decoder,
-    defaults={"rms_norm_eps": 1e-6, "head_dim": 128},
+    defaults={
+        **{"rms_norm_eps": 1e-6, "head_dim": 128, "num_key_value_heads": 8},
+    },
 )
 
 

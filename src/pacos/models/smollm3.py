@@ -34,7 +34,10 @@ SMOLLM3 = HuggingFace(
     classes=("SmolLM3ForCausalLM",),
     names=NAMES,
     metadata=_read_config,
-    defaults={"rms_norm_eps": 1e-6, "tie_word_embeddings": True, "use_sliding_window": False},
+    defaults={
+        **{"rms_norm_eps": 1e-6, "tie_word_embeddings": True, "use_sliding_window": False, "num_key_value_heads": 4},
+        "rope_theta": 2000000.0,
+    },
     refuses=(("no_rope_layer_interval", _EVERY),),
 )
 

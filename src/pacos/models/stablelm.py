@@ -26,7 +26,10 @@ STABLELM = HuggingFace(
         **decoder(config),
         "use_parallel_residual": bool(config["use_parallel_residual"]),
     },
-    defaults={"layer_norm_eps": 1e-5, "partial_rotary_factor": 0.25, "use_parallel_residual": False},
+    defaults={
+        **{"layer_norm_eps": 1e-5, "partial_rotary_factor": 0.25, "use_parallel_residual": False},
+        "num_key_value_heads": 32,
+    },
 )
 
 

@@ -8,8 +8,16 @@ from __future__ import annotations
 
 from pacos.ir import ops
 from pacos.ir.graph import Inputs, Tensor, WeightTable
-from pacos.models.blocks import attend, feed_forward, layer_norm_logits, norm, queries_keys_values
-from pacos.models.hf_config import Config, Metadata, first, four_times, sizes
+from pacos.models.blocks import (
+    GELU_TANH,
+    attend,
+    feed_forward,
+    gelu_of,
+    layer_norm_logits,
+    norm,
+    queries_keys_values,
+)
+from pacos.models.hf_config import Config, Metadata, four_times, needed, sizes
 from pacos.models.hparams import Hparams
 from pacos.models.huggingface import HuggingFace
 from pacos.models.registry import architecture
@@ -17,12 +25,16 @@ from pacos.models.tensor_names import gathered_groups, in_layers, layer_pair, ou
 
 
 def _counts(config: Config) -> tuple[int, int]:
-    heads = int(first(config, "num_attention_heads", "n_head"))
+    heads = needed(config, "num_attention_heads", "n_head")
     return heads, 1 if config["multi_query"] else heads
 
 
 def _read_config(config: Config) -> Metadata:
-    return {**sizes(config), **four_times(config), "attention.head_count_kv": _counts(config)[1]}
+    exact = config["activation_function"] == "gelu"
+    return {
+        **{**sizes(config), **four_times(config), "attention.head_count_kv": _counts(config)[1]},
+        "hidden_act": "gelu" if exact else None,  # which llama.cpp has in its tanh form alone
+    }
 
 
 BIGCODE = HuggingFace(
@@ -44,7 +56,7 @@ BIGCODE = HuggingFace(
         **{"layer_norm_epsilon": 1e-5, "tie_word_embeddings": True, "activation_function": "gelu_pytorch_tanh"},
         "multi_query": True,
     },
-    activations=("gelu_pytorch_tanh", "gelu_new"),
+    activations=("gelu", *GELU_TANH),
     needless=r"(^|\.)attn\.(masked_)?bias$",
 )
 
@@ -52,10 +64,11 @@ BIGCODE = HuggingFace(
 @architecture("starcoder", hf=BIGCODE, rope="")
 def starcoder(inputs: Inputs, weights: WeightTable, hp: Hparams) -> Tensor:
     """Logits [R, V] for the rows wanted."""
+    gelu = gelu_of(hp, GELU_TANH[0])
     x = ops.embed(inputs.tokens, weights["token_embd"])  # [T, D]
     x = x + ops.embed(inputs.positions, weights["position_embd"])
     for i in range(hp.layers):
         w = weights.block(i)
         x = x + attend(queries_keys_values(norm(x, w, "attn_norm", hp), w, hp, i), w, inputs, hp, i)
-        x = x + feed_forward(norm(x, w, "ffn_norm", hp), w, ops.gelu_tanh)
+        x = x + feed_forward(norm(x, w, "ffn_norm", hp), w, gelu)
     return layer_norm_logits(x, inputs, weights, hp)

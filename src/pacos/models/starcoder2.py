@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pacos.ir import ops
 from pacos.ir.graph import Inputs, Tensor, WeightTable
-from pacos.models.blocks import attend, feed_forward, layer_norm_logits, norm, rotated
+from pacos.models.blocks import GELU_TANH, attend, feed_forward, layer_norm_logits, norm, rotated
 from pacos.models.hf_config import decoder, windows
 from pacos.models.hparams import Hparams
 from pacos.models.huggingface import HuggingFace
@@ -19,8 +19,10 @@ STARCODER2 = HuggingFace(
     classes=("Starcoder2ForCausalLM",),
     names=(*ENDS, *TWO_NORMS, *ATTENTION, *in_layers(ffn_up="mlp.c_fc", ffn_down="mlp.c_proj")),
     metadata=lambda config: decoder(config) | windows(config),
-    defaults={"norm_epsilon": 1e-5, "tie_word_embeddings": True},
-    activations=("gelu_pytorch_tanh", "gelu_new"),
+    defaults={
+        **{"norm_epsilon": 1e-5, "tie_word_embeddings": True, "num_key_value_heads": 2},
+    },
+    activations=GELU_TANH,
 )
 
 

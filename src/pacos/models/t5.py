@@ -111,6 +111,7 @@ _DECODER = (
 _DEFAULTS = {
     **{"layer_norm_epsilon": 1e-6, "n_positions": 512, "relative_attention_num_buckets": 32},
     **{"relative_attention_max_distance": _REACH, "tie_word_embeddings": True, "decoder_start_token_id": 0},
+    "d_kv": 64,
     "feed_forward_proj": "relu",
 }
 _GATED = {"feed_forward_proj": "gated-gelu"}

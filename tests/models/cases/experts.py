@@ -38,15 +38,35 @@ CASES = {
     "deepseek2-lite": Case(
         small(
             *("DeepseekV2ForCausalLM", "deepseek_v2"),
-            **{**_LATENT, "q_lora_rank": None, "topk_method": "group_limited_greedy", "norm_topk_prob": False},
+            **{**_LATENT, "topk_method": "group_limited_greedy", "norm_topk_prob": False},
             rope_parameters={**_YARN, "mscale": 0.707, "mscale_all_dim": 0.707},
         )
+        | {"q_lora_rank": None},  # left out, it is another width
+        peer="knows queries of one matrix in models of 26 or 27 layers alone",
     ),
     "deepseek2": Case(
         small(
             *("DeepseekV3ForCausalLM", "deepseek_v3"),
             **{**_LATENT, "q_lora_rank": 48, "norm_topk_prob": True, "n_routed_experts": 8, "rope_interleave": True},
         )
+    ),
+    # Kimi-K2's config: one group, many heads, a ramp of YaRN that begins where it ends.
+    "kimi-k2": Case(
+        small(
+            *("DeepseekV3ForCausalLM", "kimi_k2"),
+            **{
+                **{**_LATENT, "n_group": 1, "q_lora_rank": 48, "norm_topk_prob": True, "n_routed_experts": 12},
+                **{"num_attention_heads": 8, "num_nextn_predict_layers": 0, "scoring_func": "sigmoid", "ep_size": 1},
+                **{"topk_method": "noaux_tc", "moe_layer_freq": 1, "rope_theta": 50000.0, "num_key_value_heads": 8},
+                **{"n_shared_experts": 1, "num_experts_per_tok": 3, "routed_scaling_factor": 2.827, "vocab_size": 512},
+            },
+            rope_parameters=None,
+            rope_scaling={
+                **{"type": "yarn", "factor": 32.0, "original_max_position_embeddings": 64, "beta_fast": 1.0},
+                **{"beta_slow": 1.0, "mscale": 1.0, "mscale_all_dim": 1.0},
+            },
+        ),
+        stand_in=lambda weights: (CASES["kimi-k2"].config | {"model_type": "deepseek_v3"}, weights),
     ),
     "glm4moe": Case(
         small(

@@ -37,11 +37,11 @@ CASES = {
     "gemma3n": Case(
         _config(4, num_kv_shared_layers=2, **_SPARSE),
         embedding_spread=0.06,
-        peer="it has 20 unshared and 10 sparse layers whatever the file says",
+        peer="has 20 unshared and 10 sparse layers whatever the file says",
     ),
     "gemma3n-plain": Case(
         _config(2, num_kv_shared_layers=0, activation_sparsity_pattern=[0.95, 0.95], **_PLAIN),
         embedding_spread=0.06,
-        peer="its standard deviations are those of samples",
+        peer="takes standard deviations of samples",
     ),
 }

@@ -16,3 +16,6 @@ CASES = {
     f"gptneox{name}": Case(small("GPTNeoXForCausalLM", "gpt_neox", **_NEOX, **_PARTIAL, use_parallel_residual=parallel))
     for name, parallel in (("", True), ("-serial", False))
 }
+CASES["gptneox-20b"] = Case(
+    small("GPTNeoXForCausalLM", "gpt_neox", **{**_NEOX, **_PARTIAL, "hidden_act": "gelu_fast"}),
+)

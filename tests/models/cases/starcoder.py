@@ -18,6 +18,7 @@ _STARCODER2 = {"hidden_act": "gelu_pytorch_tanh", "norm_epsilon": 1e-5, "rms_nor
 CASES = {
     "starcoder": Case(_BIGCODE),
     "starcoder-heads": Case({**_BIGCODE, "multi_query": False}),
+    "starcoder-exact": Case({**_BIGCODE, "activation_function": "gelu"}, peer="has the tanh form of GELU"),
     "starcoder2": Case(
         small("Starcoder2ForCausalLM", "starcoder2", **_STARCODER2, sliding_window=40, tie_word_embeddings=True),
         peer="ignores the window",

@@ -24,11 +24,11 @@ CASES = {
     "flan-t5": Case(_config("T5ForConditionalGeneration", "t5", **_FLAN)),
     "umt5": Case(
         _config("UMT5ForConditionalGeneration", "umt5", **_UMT5),
-        peer="it loads no decoder of more layers than the encoder has",
+        peer="loads no decoder of more layers than the encoder has",
     ),
-    "pile-t5": Case(_config("UMT5ForConditionalGeneration", "umt5", **_PILE), peer="it takes every gate for GELU's"),
+    "pile-t5": Case(_config("UMT5ForConditionalGeneration", "umt5", **_PILE), peer="takes every gate for GELU's"),
     "t5-unscaled": Case(
-        _config("T5ForConditionalGeneration", "t5", **_SAVED_ANEW), peer="it takes every unit without gate for ReLU's"
+        _config("T5ForConditionalGeneration", "t5", **_SAVED_ANEW), peer="takes every unit without gate for ReLU's"
     ),
 }
 
