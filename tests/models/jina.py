@@ -1,13 +1,15 @@
-"""A tiny random model of Jina's second BERT as a GGUF file, and its hidden states computed by plain numpy."""
+"""A tiny random model of Jina's second BERT, as a GGUF file and as a folder, and its hidden states by plain numpy."""
 
 from __future__ import annotations
 
+import json
 import math
 import zlib
 from pathlib import Path
 
 import numpy as np
-from models.tiny import CONTEXT, HEADS, HIDDEN, LAYERS, VOCAB, WIDTH
+from models.tiny import CONTEXT, HEADS, HIDDEN, LAYERS, VOCAB, WIDTH, word_pieces
+from safetensors.numpy import save_file
 
 from pacos.formats.gguf_write import TensorData, write_gguf
 
@@ -32,6 +34,52 @@ def weights() -> dict[str, np.ndarray]:
         values = np.random.default_rng(zlib.crc32(name.encode())).standard_normal(shape, np.float32)
         found[name] = values * np.float32(0.1) + np.float32(name.endswith(("norm.weight", "norm_2.weight")))
     return found
+
+
+_ENCODER = "encoder.layer"
+
+
+def folder_tensors() -> dict[str, np.ndarray]:
+    """The same as folders have them, the first layer as models for text do, the second as that for code."""
+    found, own = {}, weights()
+    for name, values in own.items():
+        place, _, part = name.partition(".")
+        if place != "blk":
+            outer = {"token_embd": "word_embeddings", "token_types": "token_type_embeddings"}.get(place, "LayerNorm")
+            found[f"embeddings.{outer}.{part}"] = values
+            continue
+        layer, inner, kind = part.split(".")
+        if inner in _NAMES:
+            found[f"{_ENCODER}.{layer}.{_NAMES[inner][int(layer)]}.{kind}"] = values
+    for i, (first, second, name) in enumerate((("gate", "up", "gated_layers"), ("up", "gate", "up_gated_layer"))):
+        halves = [own[f"blk.{i}.ffn_{part}.weight"] for part in (first, second)]
+        found[f"{_ENCODER}.{i}.mlp.{name}.weight"] = np.concatenate(halves)
+    return found
+
+
+_NAMES = {
+    **{f"attn_{one[0]}": (f"attention.self.{one}",) * 2 for one in ("query", "key", "value")},
+    **{"attn_output": ("attention.output.dense",) * 2, "attn_output_norm": ("attention.output.LayerNorm",) * 2},
+    **{"ffn_down": ("mlp.wo", "mlp.down_layer"), "layer_output_norm": ("mlp.layernorm", "layer_norm_2")},
+    **{"attn_q_norm": ("", "attention.self.layer_norm_q"), "attn_k_norm": ("", "attention.self.layer_norm_k")},
+    "attn_norm_2": ("", "layer_norm_1"),
+}
+
+
+def write_folder(folder: Path) -> Path:
+    """The model as Jina AI's folders hold it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    config = {
+        **{"architectures": ["JinaBertForMaskedLM"], "model_type": "bert", "hidden_size": WIDTH, "hidden_act": "gelu"},
+        **{"intermediate_size": HIDDEN, "num_hidden_layers": LAYERS, "num_attention_heads": HEADS},
+        **{"vocab_size": VOCAB, "max_position_embeddings": CONTEXT, "layer_norm_eps": _EPS, "type_vocab_size": 2},
+        **{"position_embedding_type": "alibi", "feed_forward_type": "geglu", "emb_pooler": "mean", "pad_token_id": 0},
+    }
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "tokenizer.json").write_text(json.dumps(word_pieces()))
+    tensors = {name: np.ascontiguousarray(values) for name, values in folder_tensors().items()}
+    save_file({f"bert.{name}": values for name, values in tensors.items()}, folder / "model.safetensors")
+    return folder
 
 
 def write_file(path: Path) -> Path:

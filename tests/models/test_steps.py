@@ -97,9 +97,12 @@ def test_every_family_computes_the_same_bits_in_every_way(case: str, kind: str, 
             parts = [(prompt[a:b], a, slot) for slot, prompt in PROMPTS.items() if prompt[a:b]]
             for (_, _, slot), rows in zip(parts, runner.step(parts), strict=True):
                 pieces[slot].append(rows)
-        longest = max(PROMPTS)
-        singly = [runner.step([([token], i, longest)])[0] for i, token in enumerate(PROMPTS[longest])]
-    np.testing.assert_array_equal(np.concatenate(singly), whole[longest])
+        singly: dict[int, list[np.ndarray]] = {slot: [] for slot in PROMPTS}
+        for i in range(max(map(len, PROMPTS.values()))):
+            one = [([prompt[i]], i, slot) for slot, prompt in PROMPTS.items() if i < len(prompt)]
+            for (_, _, slot), rows in zip(one, runner.step(one), strict=True):
+                singly[slot].append(rows)
     for slot, expected in enumerate(whole):
+        np.testing.assert_array_equal(np.concatenate(singly[slot]), expected)
         np.testing.assert_array_equal(among[slot], expected)
         np.testing.assert_array_equal(np.concatenate(pieces[slot]), expected)

@@ -95,7 +95,7 @@ def write_stand_in(case: str, folder: Path) -> Path:
 def write_folder(case: str, folder: Path, *, rounded: bool = False) -> Path:
     """Save the model as transformers would: config.json, model.safetensors, tokenizer.json."""
     folder.mkdir(parents=True, exist_ok=True)
-    tokenizer = _word_pieces() if case_of(case).word_pieces else _tokenizer()
+    tokenizer = word_pieces() if case_of(case).word_pieces else _tokenizer()
     (folder / "config.json").write_text(json.dumps(case_of(case).config, indent=1))
     (folder / "tokenizer.json").write_text(json.dumps(tokenizer, ensure_ascii=False))
     _save(rounded_weights(case) if rounded else weights(case), folder)
@@ -132,7 +132,7 @@ def _tokenizer() -> Config:
     }
 
 
-def _word_pieces() -> Config:
+def word_pieces() -> Config:
     """Single letters as words and inside words, between marks."""
     marks = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
     letters = [chr(code) for code in range(33, 127)]

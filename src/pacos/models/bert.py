@@ -16,7 +16,7 @@ from pacos.models.hf_config import Config, Metadata, sizes
 from pacos.models.hparams import Hparams
 from pacos.models.huggingface import SILU, HuggingFace
 from pacos.models.registry import architecture
-from pacos.models.tensor_names import TensorName, in_layers, outside, pair, picked
+from pacos.models.tensor_names import TensorName, in_layers, layer_pair, outside, pair, picked
 
 CLASSES = tuple(
     f"{family}{use}"
@@ -79,6 +79,7 @@ def _read_nomic(config: Config) -> Metadata:
 
 
 _HEADS = ("num_attention_heads", "n_head")
+_LAYER = "encoder.layer.{i}"
 _FROM_FIRST = picked("from first", lambda rows, config: (range(min(rows, first_position(config)), rows),))
 _HEAD = "^cls\\.(predictions|seq_relationship)\\."  # of training, in whole checkpoints
 
@@ -135,6 +136,42 @@ NOMIC_BERT = HuggingFace(
     needless=_HEAD,
 )
 
+# Of Jina's model for code: what is gated comes first there.
+_GATE_FIRST = picked("gate first", lambda rows, _: (range(rows // 2, rows), range(rows // 2)))
+JINA_BERT = HuggingFace(
+    classes=("JinaBertModel", "JinaBertForMaskedLM"),
+    names=(
+        *outside(token_embd="embeddings.word_embeddings", token_types="embeddings.token_type_embeddings"),
+        *outside(token_embd_norm="embeddings.LayerNorm"),
+        *in_layers(
+            _LAYER,
+            attn_q="attention.self.query",
+            attn_k="attention.self.key",
+            attn_v="attention.self.value",
+            attn_q_norm="attention.self.layer_norm_q",
+            attn_k_norm="attention.self.layer_norm_k",
+            attn_output="attention.output.dense",
+            attn_output_norm="attention.output.LayerNorm",
+            attn_norm_2="layer_norm_1",
+            ffn_up="mlp.gated_layers",
+            ffn_down="mlp.wo",
+            layer_output_norm="mlp.layernorm",
+        ),
+        *layer_pair("ffn_up", "mlp.up_gated_layer", _GATE_FIRST, at=_LAYER),
+        *in_layers(_LAYER, ffn_down="mlp.down_layer", layer_output_norm="layer_norm_2"),
+    ),
+    metadata=lambda config: {**_read_bert(config), "vocab_size": config.get("vocab_size")},
+    defaults={
+        **{"layer_norm_eps": 1e-12, "tie_word_embeddings": True, "hidden_act": "gelu"},
+        **{"max_position_embeddings": 512, "position_embedding_type": "alibi", "feed_forward_type": "geglu"},
+    },
+    activations=("gelu",),
+    reads=("position_embedding_type",),
+    refuses=(("position_embedding_type", "alibi"), ("feed_forward_type", "geglu")),
+    prefixes=("bert.",),
+    needless=rf"embeddings\.position_ids$|alibi$|{_HEAD}",
+)
+
 
 @architecture("bert", hf=BERT, rope="", defaults=ENCODER)
 def bert(inputs: Inputs, weights: WeightTable, hp: Hparams) -> Tensor:
@@ -167,7 +204,7 @@ def nomic_bert(inputs: Inputs, weights: WeightTable, hp: Hparams) -> Tensor:
     return y
 
 
-@architecture("jina-bert-v2", rope="", defaults=ENCODER)
+@architecture("jina-bert-v2", hf=JINA_BERT, rope="", defaults=ENCODER)
 def jina_bert_v2(inputs: Inputs, weights: WeightTable, hp: Hparams) -> Tensor:
     """Hidden states [R, D]: no positions but ALiBi's bias, gated GELU; some have more norms."""
     x = norm(_embedded(inputs, weights), weights, "token_embd_norm", hp)  # [T, D]
@@ -181,9 +218,20 @@ def jina_bert_v2(inputs: Inputs, weights: WeightTable, hp: Hparams) -> Tensor:
         before, x = x, norm(x + project(a, w, "attn_output"), w, "attn_output_norm", hp)
         if "attn_norm_2" in w:
             x = norm(x + before, w, "attn_norm_2", hp)
-        h = project(ops.gelu(project(x, w, "ffn_gate")) * project(x, w, "ffn_up"), w, "ffn_down")
-        x = norm(x + h, w, "layer_output_norm", hp)
+        x = norm(x + project(_gated(x, w), w, "ffn_down"), w, "layer_output_norm", hp)
     y: Tensor = ops.take(x, inputs.outputs)
+    return y
+
+
+def _gated(x: Tensor, w: WeightTable) -> Tensor:
+    """Gated GELU, whose two matrices files of today hold as one, the gate first. Shapes: [T, D] -> [T, N]."""
+    if "ffn_gate" in w:
+        gate, up = project(x, w, "ffn_gate"), project(x, w, "ffn_up")
+    else:
+        both = project(x, w, "ffn_up")
+        half = int(both.shape[-1]) // 2
+        gate, up = ops.columns(both, start=0, stop=half), ops.columns(both, start=half, stop=2 * half)
+    y: Tensor = ops.gelu(gate) * up
     return y
 
 
