@@ -76,6 +76,7 @@ FAMILIES = {
     "FalconMamba": Family("FalconMambaForCausalLM", "mamba", ("falcon-mamba",)),
     "Mamba 2": Family("Mamba2ForCausalLM", "mamba2"),
     "Grok-1": Family("GrokForCausalLM", "grok", ("grok",)),
+    "Grok 2": Family("Grok1ForCausalLM", "grok", ("grok-2",)),
     "Xverse": Family("XverseForCausalLM", "xverse"),
     "Command-R": Family("CohereForCausalLM", "command-r", ("command-r",)),
     "Command-R+": Family("CohereForCausalLM", "command-r", ("command-r-norms",)),

@@ -41,6 +41,7 @@ DIFFERENT: dict[str, dict[str, str]] = {
         **{"ssm.time_step_rank": _NO_LAYER, "attention.head_count_kv": "one number says that for all layers"},
     },
     "grok": {"router_logit_softcapping": "Grok-1 has no cap there, and nobody reads it"},
+    "grok-2": {"attention.layer_norm_epsilon": "transformers knows another model by the kind that the config names"},
     "mpt": {"file_type": "it writes none"},
     "openelm": dict.fromkeys(("model", "pre", "token_type", "tokens", "scores"), _OTHER_VOCABULARY)
     | dict.fromkeys(("bos_token_id", "eos_token_id", "unknown_token_id", "add_bos_token"), _OTHER_VOCABULARY),

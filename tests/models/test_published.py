@@ -80,6 +80,7 @@ DIFFERENT: dict[str, tuple[str, ...]] = {
     "nvidia/Nemotron-H-8B-Base-8K": ("rope.dimension_count",),
     "nvidia/NVIDIA-Nemotron-3-Nano-30B-A3B-BF16": _NOT_TURNED,
     "RWKV/v6-Finch-1B6-HF": ("rescale_every_n_layers",),  # rows are 32-bit floats, so weights stay as they are
+    "keyfan/grok-1-hf": ("router_logit_softcapping",),  # which Grok-1 has not, and nobody reads
     "openbmb/MiniCPM4-0.5B": ("rope.scaling.type",),  # its factors are there
 }
 # Where transformers' does: what it has no word for, and that it calls every T5 tied (of which the weights tell).

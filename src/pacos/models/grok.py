@@ -1,23 +1,26 @@
-"""Grok-1: norms before and behind each part, capped scores, experts with GELU.
+"""Grok-1 and Grok 2: norms before and behind each part, capped scores, experts with GELU; the second has a unit beside
+its experts, YaRN and capped logits.
 
-Source: github.com/xai-org/grok-1, model.py; tensor names as in GGUF arch "grok". Grok 2 is another model.
+Source: github.com/xai-org/grok-1, model.py; Grok 2 as llama.cpp computes it, without the cap of the router and the
+sharper scores of late positions that its config names; tensor names as in GGUF arch "grok".
 Shapes: T tokens in the step, R rows wanted, D model width, V vocabulary, H query heads, K key heads, E head width.
 """
 
 from __future__ import annotations
 
-from pacos.errors import UnsupportedModel
+from dataclasses import replace
+
 from pacos.ir import ops
 from pacos.ir.graph import Inputs, Tensor, WeightTable
-from pacos.models.blocks import attend, logits, rotated
+from pacos.models.blocks import attend, gelu_feed_forward, logits, rotated
 from pacos.models.experts import Experts
-from pacos.models.hf_config import Config, Metadata, decoder, positive
-from pacos.models.hf_experts import READS, experts
+from pacos.models.hf_config import Config, Metadata, decoder, head_width, positive
+from pacos.models.hf_experts import READS, expert_names, experts
 from pacos.models.hparams import Hparams
 from pacos.models.huggingface import HuggingFace
 from pacos.models.mixture import expert_project, routed
 from pacos.models.registry import architecture
-from pacos.models.tensor_names import TensorName, in_layers, outside
+from pacos.models.tensor_names import ATTENTION, ENDS, GATED, TensorName, in_layers, outside
 
 _FACTOR_MAX = 1e6
 _LAYER = "decoder_layer.{i}"
@@ -28,16 +31,30 @@ def _read(config: Config) -> Metadata:
         **{**decoder(config), **experts(config)},
         "embedding_scale": positive(config, "embedding_multiplier_scale"),
         "logit_scale": positive(config, "output_multiplier_scale"),
-        "attention.output_scale": positive(config, "attn_output_multiplier"),
+        "attention.output_scale": config.get("attn_output_multiplier") or (head_width(config) or 1) ** -0.5,
+        "router_logit_softcapping": config.get("router_logit_softcapping"),
     }
 
 
+def _read_second(config: Config) -> Metadata:
+    found = {**_read(config), "attention.temperature_length": config.get("attn_temperature_len")}
+    if config.get("rope_type") not in _STRETCHED:
+        return found
+    keys = {"original_context_length": "original_max_position_embeddings", "factor": "scaling_factor"}
+    keys |= {"yarn_ext_factor": "extrapolation_factor", "yarn_attn_factor": "attn_factor"}
+    keys |= {"yarn_beta_fast": "beta_fast", "yarn_beta_slow": "beta_slow"}
+    stretched = {f"rope.scaling.{key}": config.get(word) for key, word in keys.items()}
+    return {**found, **stretched, "rope.scaling.type": "yarn"}
+
+
+_STRETCHED = ("yarn", "original")  # of which the second is what the published config says
 _DEFAULTS = {
+    "rope.scaling.yarn_beta_fast": 8.0,
     **{"embedding_scale": 78.38367176906169, "logit_scale": 0.5773502691896257},
     **{"attention.output_scale": 0.08838834764831845, "attn_logit_softcapping": 30.0, "expert_weights_norm": True},
 }
 GROK = HuggingFace(
-    classes=("GrokForCausalLM",),
+    classes=("GrokForCausalLM", "Grok1ForCausalLM"),
     names=(
         *outside(token_embd="in_out_embed", output_norm="rms_norm", output="lm_head"),
         *in_layers(_LAYER, attn_norm="rms_norm", attn_output_norm="rms_norm_1"),
@@ -59,29 +76,45 @@ GROK = HuggingFace(
     activations=("gelu", "gelu_pytorch_tanh"),
     reads=READS,
 )
+GROK_2 = replace(
+    GROK,
+    names=(
+        *(*ENDS, *ATTENTION, *GATED),
+        *in_layers(attn_norm="pre_attn_norm", attn_output_norm="post_attn_norm"),
+        *in_layers(ffn_norm="pre_moe_norm", post_ffw_norm="post_moe_norm"),
+        *expert_names("block_sparse_moe", gate="w1", down="w2", up="w3"),
+    ),
+    metadata=_read_second,
+    defaults={
+        **{"rms_norm_eps": 1e-5, "num_local_experts": 8, "num_experts_per_tok": 2, "norm_topk_prob": True},
+        **{"attn_logit_softcapping": 30.0, "router_logit_softcapping": 30.0, "tie_word_embeddings": False},
+    },
+    fits=lambda config: bool(config.get("residual_moe")),
+)
 
 
-@architecture("grok", hf=GROK, defaults=_DEFAULTS)
+@architecture("grok", hf=(GROK_2, GROK), defaults=_DEFAULTS)
 def grok(inputs: Inputs, weights: WeightTable, hp: Hparams) -> Tensor:
-    """Logits [R, V] for the rows wanted. Errors: UnsupportedModel for Grok 2."""
+    """Logits [R, V] for the rows wanted."""
     scale = hp.keys.number("attention.output_scale", 0, _FACTOR_MAX)
     embedded = ops.embed(inputs.tokens, weights["token_embd"])
     x = ops.scale(embedded, factor=hp.keys.number("embedding_scale", 0, _FACTOR_MAX))  # [T, D]
     for i in range(hp.layers):
         w = weights.block(i)
-        if "ffn_up" in w:
-            raise UnsupportedModel("layers have a unit beside their experts, as Grok 2: supported is Grok-1 alone")
         qkv = rotated(ops.rms_norm(x, w["attn_norm"], eps=hp.norm_eps), w, inputs, hp, i)
         a = attend(qkv, w, inputs, hp, i, scale=scale, softcap=hp.attention_softcap)
         x = x + ops.rms_norm(a, w["attn_output_norm"], eps=hp.norm_eps)
-        chosen = _experts(ops.rms_norm(x, w["ffn_norm"], eps=hp.norm_eps), w, hp.needed_experts())
+        h = ops.rms_norm(x, w["ffn_norm"], eps=hp.norm_eps)
+        chosen = _experts(h, w, hp.needed_experts())
+        if "ffn_up" in w:
+            chosen = ops.scale(gelu_feed_forward(h, w) + chosen, factor=0.5**0.5)
         x = x + ops.rms_norm(chosen, w.first("layer_output_norm", "post_ffw_norm"), eps=hp.norm_eps)
     y: Tensor = ops.scale(logits(x, inputs, weights, hp), factor=hp.keys.number("logit_scale", 0, _FACTOR_MAX))
-    return y
+    return ops.softcap(y, cap=hp.final_softcap) if hp.final_softcap else y
 
 
 def _experts(x: Tensor, w: WeightTable, form: Experts) -> Tensor:
-    """Weighed gated units: the norm behind them makes it one whether weights add up. Shapes: [T, D] -> [T, D]."""
+    """Weighed gated units. Shapes: [T, D] -> [T, D]."""
     shares, chosen = routed(x, w, form)
     gate, up = (expert_project(x, chosen, w, name, form) for name in ("ffn_gate_exps", "ffn_up_exps"))
     y: Tensor = ops.weigh(expert_project(ops.gelu_tanh(gate) * up, chosen, w, "ffn_down_exps", form), shares)
