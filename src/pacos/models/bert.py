@@ -226,12 +226,11 @@ def jina_bert_v2(inputs: Inputs, weights: WeightTable, hp: Hparams) -> Tensor:
 def _gated(x: Tensor, w: WeightTable) -> Tensor:
     """Gated GELU, whose two matrices files of today hold as one, the gate first. Shapes: [T, D] -> [T, N]."""
     if "ffn_gate" in w:
-        gate, up = project(x, w, "ffn_gate"), project(x, w, "ffn_up")
-    else:
-        both = project(x, w, "ffn_up")
-        half = int(both.shape[-1]) // 2
-        gate, up = ops.columns(both, start=0, stop=half), ops.columns(both, start=half, stop=2 * half)
-    y: Tensor = ops.gelu(gate) * up
+        y: Tensor = ops.gelu(project(x, w, "ffn_gate")) * project(x, w, "ffn_up")
+        return y
+    both = project(x, w, "ffn_up")  # [T, 2 N]
+    half = int(both.shape[-1]) // 2
+    y = ops.gelu(ops.columns(both, start=0, stop=half)) * ops.columns(both, start=half, stop=2 * half)
     return y
 
 
