@@ -39,10 +39,10 @@ async def together(llm: LLM) -> list[Completion]:
 def test_the_same_text_alone_and_beside_fifteen_others() -> None:
     """With shared beginnings, and with so few pages that sequences give way and are computed again."""
     with pacos.load("storyteller", threads=2, ctx_size=256, parallel=3, batch_size=100) as llm:
-        found = asyncio.run(together(llm))
-        assert llm.engine._scheduler.preemptions > 0
+        engine, found = llm.engine, asyncio.run(together(llm))
+        assert engine._scheduler.preemptions > 0
         assert sum(one.timings.cached_tokens for one in found) > 300
-        llm.engine.pool.check([])
+    engine.pool.check([])
     for number, completion in enumerate(found):
         expected = alone(number)
         assert (completion.text, completion.token_ids) == (expected.text, expected.token_ids), number

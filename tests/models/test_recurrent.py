@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from models import tiny
+from patience import until
 
 from pacos.engine.engine import Engine
 from pacos.engine.load import load_engine
@@ -68,7 +69,7 @@ def test_a_checkpoint_gives_the_same_bits(whole: tuple[Engine, np.ndarray]) -> N
     before = opened.statistics().tokens_reused
     opened.logits([*tiny.prompt(TOKENS)[:150], 9, 9], [151])
     np.testing.assert_array_equal(rows(opened, TOKENS, WANTED), expected)
-    assert opened.statistics().tokens_reused >= before + 128
+    until(lambda: opened.statistics().tokens_reused >= before + 128)  # counted once the last sequence is put away
 
 
 def test_layers_without_attention_take_no_pages(path: Path, whole: tuple[Engine, np.ndarray]) -> None:

@@ -195,7 +195,7 @@ async def test_h_18_a_thousand_idle_connections(server: Server) -> None:
     where = urlsplit(server.url)
     idle_ones = [await asyncio.open_connection(where.hostname, where.port) for _ in range(1000)]
     try:
-        async with httpx.AsyncClient(timeout=60, limits=httpx.Limits(max_connections=None)) as client:
+        async with httpx.AsyncClient(timeout=4 * SECONDS, limits=httpx.Limits(max_connections=None)) as client:
             asked = [
                 client.post(f"{server.url}/v1/chat/completions", json={**CHAT, "max_tokens": 8}) for _ in range(144)
             ]

@@ -7,6 +7,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+from patience import SECONDS
 from serving import asynchronous, client_of, served
 
 from pacos.errors import UsageError
@@ -195,7 +196,7 @@ def test_no_spelling_of_a_path_leads_out(folder: Path) -> None:
 
 def _raw(port: int | None, target: str) -> bytes:
     """The answer to a path as it is: a client library would mend it."""
-    with socket.create_connection(("127.0.0.1", port or 0), 10) as connection:
+    with socket.create_connection(("127.0.0.1", port or 0), SECONDS) as connection:
         connection.sendall(f"GET {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
         found = b""
         while piece := connection.recv(1 << 16):

@@ -132,8 +132,8 @@ def test_alone_and_among_others_are_the_same(engine: Engine) -> None:
             for prompt, seed in jobs
         ]
         assert [sequence.wait() for sequence in sequences] == alone
+    together.close()  # it ends once all pages of the last one are back
     together.pool.check([])
-    together.close()
 
 
 def test_logits_do_not_depend_on_how_steps_are_cut(engine: Engine) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from fake_program import GREEDY, PAGE_TOKENS, Toy, expected, prompt_of
+from patience import SECONDS
 
 import pacos
 from pacos.engine.errands import Errands
@@ -179,7 +180,7 @@ def test_closed_engine_answers_errands() -> None:
     while not errands:
         pass
     errands.close(UsageError("over"))
-    waiting.join(5)
+    waiting.join(SECONDS)
     assert [str(error) for error in failures] == ["over"]
 
 
