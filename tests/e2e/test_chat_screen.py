@@ -9,8 +9,9 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from chat_scenes import MARKDOWN, THINKER, ask, waits
 from commands import here
-from tmux_screen import TmuxScreen, needs_tmux, tmux_screen
+from tmux_screen import needs_tmux, tmux_screen
 
 from pacos.sessions import Sessions
 
@@ -18,13 +19,6 @@ pytestmark = [pytest.mark.e2e, needs_tmux]
 SHORT = ("chat", "--temp", "0", "-n", "12")
 ENDLESS = ("chat", "--seed", "1", "--ignore-eos", "-c", "100000", "--rope-scale", "100")
 READY = "0/1024 tokens"
-MARKDOWN = (
-    r"""root ::= "# Sorting\n\nA **stable** sort keeps *equal* items in order:\n\n```python\ndef by_length(words):\n"""
-)
-MARKDOWN += (
-    r'''    return sorted(words, key=len)  # stable\n```\n\n1. It compares keys,\n2. it never swaps equals.\n"'''
-)
-THINKER = "{% for m in messages %}{{ m.content }}\n{% endfor %}{{ '<think>\n' }}"
 
 
 @pytest.fixture(autouse=True)
@@ -32,19 +26,6 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Conversations and history of each test's own."""
     monkeypatch.setenv("PACOS_HOME", str(tmp_path))
     return tmp_path
-
-
-def ask(screen: TmuxScreen, question: str) -> str:
-    """Type a question and wait for its answer: the prompt is there again, below."""
-    screen.type(question)
-    screen.until(question)
-    screen.keys("Enter")
-    return screen.until(lambda seen: waits(seen, question))
-
-
-def waits(seen: str, question: str) -> bool:
-    """Whether the next question is awaited after that one."""
-    return re.search(r"^>$", seen.partition(f"> {question}\n")[2], re.MULTILINE) is not None
 
 
 def questions() -> list[str]:
