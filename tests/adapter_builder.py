@@ -49,6 +49,8 @@ def write(
         name = f"base_model.model.{module}"
         rank = said.get("rank_pattern", {}).get(module.rpartition(".")[2], RANK)
         tensors[f"{name}.lora_A.weight"], tensors[f"{name}.lora_B.weight"] = factors(module, shape, rank, seed)
+        if said.get("use_dora"):
+            tensors[f"{name}.lora_magnitude_vector"] = magnitudes(case, module, seed)
     if embedding:
         name = "base_model.model.model.embed_tokens"
         a, b = factors("embed_tokens", (tiny.WIDTH, tiny.VOCAB), RANK, seed)
@@ -57,16 +59,33 @@ def write(
     return folder
 
 
-def merged(case: str, folder: Path, scales: dict[str, float]) -> Path:
+def magnitudes(case: str, module: str, seed: str = "") -> np.ndarray:
+    """Lengths of rows near those of the model's own."""
+    weight = tiny.weights(case)[f"{module}.weight"]
+    random = np.random.Generator(np.random.PCG64(zlib.crc32(f"m{seed}{module}".encode())))
+    lengths = np.linalg.norm(weight.T if ".c_" in module else weight, axis=1)
+    return (lengths * random.uniform(0.5, 2, lengths.shape)).astype(np.float32)
+
+
+def merged(case: str, folder: Path, scales: dict[str, float], *, dora: bool = False) -> Path:
     """The model with adapters of these seeds added to its weights, each this strongly."""
     tiny.write_folder(case, folder)
     tensors = tiny.weights(case)
     for seed, scale in scales.items():
         for module, shape in modules(case).items():
             a, b = factors(module, shape, RANK, seed)
-            delta = (b.astype(np.float64) @ a) * (scale * ALPHA / RANK)
+            delta = (b.astype(np.float64) @ a) * (ALPHA / RANK)
             weight = tensors[f"{module}.weight"]
-            tensors[f"{module}.weight"] = (weight + (delta.T if ".c_" in module else delta)).astype(np.float32)
+            delta = delta.T if ".c_" in module else delta
+            if dora:
+                axis = 0 if ".c_" in module else 1
+                size = np.expand_dims(magnitudes(case, module, seed), axis)
+                whole = tiny.weights(case)[f"{module}.weight"] + delta
+                delta = (
+                    whole * size / np.linalg.norm(whole, axis=axis, keepdims=True)
+                    - tiny.weights(case)[f"{module}.weight"]
+                )
+            tensors[f"{module}.weight"] = (weight + scale * delta).astype(np.float32)
     save_file({name: np.ascontiguousarray(one) for name, one in tensors.items()}, folder / "model.safetensors")
     return folder
 
@@ -78,5 +97,11 @@ STORED: dict[str, tuple[str, dict[str, Any]]] = {
     "rank-stabilised": ("qwen3", {"use_rslora": True}),
     "patterns": ("llama", {"rank_pattern": {"q_proj": 4}, "alpha_pattern": {"v_proj": 8}}),
     "embedding": ("llama", {"embedding": True}),
+}
+# What PEFT alone computes: llama.cpp's adapters have no magnitudes. `dora-biases`: a model whose matrices have biases.
+STORED_OF_PEFT: dict[str, tuple[str, dict[str, Any]]] = {
+    "dora": ("llama", {"use_dora": True}),
+    "dora-transposed": ("gpt2", {"use_dora": True}),
+    "dora-biases": ("qwen2", {"use_dora": True, "use_rslora": True}),
 }
 STORED_ROWS, STORED_SCALE = 4, 0.75  # last positions; how strongly llama.cpp applied the adapter

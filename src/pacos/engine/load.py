@@ -49,8 +49,7 @@ def load_engine(
 def _engine(
     base: Archive, options: LoadOptions, backend: Backend, adapters: Sequence[Adapter], *, owns: bool
 ) -> Engine:
-    archive: Archive = AdaptedArchive(base, adapters) if adapters else base
-    hp = Hparams.from_metadata(archive.metadata, archive.tensors, _rope_overrides(options))
+    hp = Hparams.from_metadata(base.metadata, base.tensors, _rope_overrides(options))
     main = LOGITS if hp.causal else HIDDEN
     asked = _asked_context(options, hp)
     hp = replace(hp, context_asked=asked)
@@ -59,6 +58,7 @@ def _engine(
         return adapted(build_plan(base, hp, result), adapters, base.tensors)
 
     check_fits(adapters, plans_of(base, hp) if adapters else (), base.tensors)
+    archive: Archive = AdaptedArchive(base, adapters) if adapters else base
     plan = planned(main)
     automatic = _automatic_cache_type(plan)
     type_k, type_v = (_cache_type(one, automatic) for one in (options.cache_type_k, options.cache_type_v))

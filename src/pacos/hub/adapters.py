@@ -10,6 +10,7 @@ import math
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,23 +22,25 @@ from pacos.formats.gguf_write import TensorData, write_gguf
 from pacos.formats.mapped import MappedArchive
 from pacos.formats.wording import shown
 from pacos.hub.adapter_rows import BaseModel, base_of
+from pacos.hub.dora import parts
 from pacos.hub.hf_files import read_json
 from pacos.hub.weights import read_weights
 from pacos.lazy import need_numpy, np
 from pacos.log import logger
-from pacos.models.adapters import EMBEDDING, Adapter, Factor, Pair
+from pacos.models.adapters import EMBEDDING, Adapter, Factor, Pair, in_memory
 from pacos.types import Archive
 
 CONFIG_NAME = "adapter_config.json"
 SCALE_MAX = 1e6
 _PEFT_NAME = re.compile(
-    r"^(?:base_model\.model\.)?(?P<module>.+)\.lora_(?:embedding_)?(?P<half>[AB])(?:\.[A-Za-z0-9_-]+)?(?:\.weight)?$"
+    r"^(?:base_model\.model\.)?(?P<module>.+)\.lora_(?:embedding_)?(?P<half>[AB]|magnitude)(?:\.[A-Za-z0-9_-]+)?(?:\.weight)?$"
 )
+_MAGNITUDES = re.compile(r"\.lora_magnitude_vector(\.[A-Za-z0-9_-]+)?(\.weight)?$")
 _SUFFIXES = (".lora_a", ".lora_b")
+_MATRIX_AXES = 2
 _PLAIN_TYPES = ("F32", "F16", "BF16")
 # What PEFT can do beside two matrices, and the value under which it does not.
 _REFUSED: tuple[tuple[str, Any], ...] = (
-    ("use_dora", False),
     ("bias", "none"),
     ("modules_to_save", None),
     ("trainable_token_indices", None),
@@ -76,11 +79,16 @@ def open_adapter(path: str | os.PathLike[str], base: Archive, scale: float = 1.0
     given = Path(path).expanduser()
     model = base_of(base)
     if given.is_dir():
-        pairs = dict(_peft_pairs(given, model))
-        return Adapter(given, scale, pairs if model.halves else _turned(pairs, model, to_pairs=True))
+        found = dict(_peft_pairs(given, model))
+        turned = found if model.halves else _turned(found, model, to_pairs=True)
+        return Adapter(given, scale, {name: _reading(base, name, pair) for name, pair in turned.items()})
     with read_gguf(given) as archive:
         pairs = _gguf_pairs(archive, model.architecture)
     return Adapter(given, scale, _turned(pairs, model, to_pairs=False) if model.halves else pairs)
+
+
+def _reading(base: Archive, name: str, pair: Pair) -> Pair:
+    return pair if pair.magnitudes is None else replace(pair, made=lambda: parts(base, name, pair))
 
 
 def convert_adapter(
@@ -103,6 +111,9 @@ def convert_adapter(
         "adapter.type": "lora",
         "adapter.lora.alpha": F32(alpha),
     }
+    if said.get("use_dora"):
+        problem = f"{folder}: use_dora is True, and GGUF's adapters hold no magnitudes"
+        raise UnsupportedModel(problem, hint="use the folder itself, or merge it with `pacos export-lora`")
     tensors = []
     for name, pair in pairs.items():
         # One alpha serves all: what differs from it goes into B.
@@ -197,7 +208,7 @@ def _peft_pairs(folder: Path, base: BaseModel) -> Iterator[tuple[str, Pair]]:
     try:
         halves: dict[str, dict[str, Any]] = {}
         for name, entry in source.tensors.items():
-            found = _PEFT_NAME.match(name)
+            found = _PEFT_NAME.match(_MAGNITUDES.sub(".lora_magnitude.weight", name))
             if found is None or entry.type not in _PLAIN_TYPES:
                 hint = "merge it into the model with PEFT, and use that"
                 raise UnsupportedModel(
@@ -208,11 +219,26 @@ def _peft_pairs(folder: Path, base: BaseModel) -> Iterator[tuple[str, Pair]]:
         if not halves:
             raise ModelNotFound(f"{folder}: there are no adapter's tensors")
         for module, one in halves.items():
-            if set(one) != {"A", "B"} or one["A"].ndim != 2 or one["A"].shape[0] != one["B"].shape[-1]:
-                raise FormatError(f"{folder}: '{module}' has no A and B that fit", hint="the file is incomplete")
+            _check_halves(folder, module, one, dora=bool(said.get("use_dora")))
         yield from _stacked(folder, halves, said, base)
     finally:
         source.close()
+
+
+def _check_halves(folder: Path, module: str, one: Mapping[str, Any], *, dora: bool) -> None:
+    """Errors: FormatError for what is missing or does not fit; UnsupportedModel for a convolution's."""
+    hint = "the file is incomplete"
+    if any(half.ndim > _MATRIX_AXES for half in one.values()):
+        problem = f"{folder}: '{module}' is a convolution, and its adapter none of two matrices"
+        raise UnsupportedModel(problem, hint="merge it into the model with PEFT, and use that")
+    if not {"A", "B"} <= set(one) or one["A"].ndim != _MATRIX_AXES or one["A"].shape[0] != one["B"].shape[-1]:
+        raise FormatError(f"{folder}: '{module}' has no A and B that fit", hint=hint)
+    if dora != ("magnitude" in one):
+        found = "has no magnitudes" if dora else "has magnitudes"
+        raise FormatError(f"{folder}: '{module}' {found}, use_dora is {dora}", hint=hint)
+    if dora and one["magnitude"].size != one["B"].shape[0]:
+        problem = f"{folder}: '{module}' has magnitudes of shape {one['magnitude'].shape}, B is {one['B'].shape}"
+        raise FormatError(problem, hint=hint)
 
 
 def _stacked(
@@ -224,23 +250,24 @@ def _stacked(
         alpha, rank = _alpha_and_rank(said, module)
         if rank != one["B"].shape[-1]:
             raise FormatError(f"{folder}: '{module}' is of rank {one['B'].shape[-1]}, {CONFIG_NAME} says {rank}")
-        for name, expert, rows in base.rows_of(module, one["B"], folder):
-            a = np.ascontiguousarray(one["A"].T) if name == EMBEDDING else one["A"]
+        sizes = one.get("magnitude")
+        both = one["B"] if sizes is None else np.concatenate([one["B"], sizes.reshape(-1, 1)], axis=1)
+        for name, expert, rows in base.rows_of(module, both, folder):
+            a, b = np.ascontiguousarray(one["A"].T) if name == EMBEDDING else one["A"], rows[:, :rank]
+            if sizes is not None and (expert is not None or name == EMBEDDING):
+                problem = f"{folder}: '{module}' has magnitudes (DoRA), which are computed for plain matrices alone"
+                raise UnsupportedModel(problem, hint="merge it into the model with PEFT, and use that")
             if expert is None:
-                yield name, Pair(_factor(a), _factor(rows), alpha / rank)
+                lengths = None if sizes is None else in_memory(rows[:, rank])
+                yield name, Pair(in_memory(a), in_memory(b), alpha / rank, lengths)
             else:
-                stacks.setdefault(name, {})[expert] = (a, rows, alpha / rank)
+                stacks.setdefault(name, {})[expert] = (a, b, alpha / rank)
     for name, by_expert in stacks.items():
         parts = [by_expert.get(expert) for expert in range(len(by_expert))]
         if None in parts or len({(one[0].shape, one[2]) for one in parts if one is not None}) != 1:
             raise FormatError(f"{folder}: the experts of '{name}' have not all a pair of one rank and scale")
         a, b = (np.stack([one[half] for one in parts if one is not None]) for half in (0, 1))
-        yield name, Pair(_factor(a), _factor(b), next(iter(by_expert.values()))[2])
-
-
-def _factor(values: Any) -> Factor:
-    whole: Any = np.ascontiguousarray(values, np.float32)
-    return Factor(whole.shape, "F32", memoryview(whole).cast("B"))
+        yield name, Pair(in_memory(a), in_memory(b), next(iter(by_expert.values()))[2])
 
 
 def _turned(pairs: Mapping[str, Pair], base: BaseModel, *, to_pairs: bool) -> dict[str, Pair]:
@@ -249,6 +276,9 @@ def _turned(pairs: Mapping[str, Pair], base: BaseModel, *, to_pairs: bool) -> di
     for name, pair in pairs.items():
         turn = base.turn(name, to_pairs=to_pairs)
         if turn is not None:
-            rows = quants.dequantize(pair.b.type, pair.b.data, pair.b.shape)
-            found[name] = Pair(pair.a, _factor(turn(rows)), pair.factor)
+            b, lengths = (
+                None if one is None else in_memory(turn(quants.dequantize(one.type, one.data, one.shape)))
+                for one in (pair.b, pair.magnitudes)
+            )
+            found[name] = replace(pair, b=b or pair.b, magnitudes=lengths)
     return found

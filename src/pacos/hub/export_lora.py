@@ -1,6 +1,6 @@
 """Write a GGUF model with adapters merged into its weights, each tensor in the type that it has.
 
-Source: llama.cpp's tools/export-lora for the arithmetic: w + scale * alpha / rank * B A, in f32.
+Source: llama.cpp's tools/export-lora for the arithmetic: w + scale * alpha / rank * B A, in f32; DoRA: hub/dora.py.
 Shapes: N rows of a tensor, D columns, r rank, X experts.
 """
 
@@ -18,6 +18,7 @@ from pacos.formats.gguf import GgufArchive
 from pacos.formats.gguf_split import SPLIT_KEYS
 from pacos.formats.gguf_write import TensorData, write_gguf
 from pacos.hub.adapters import open_adapters
+from pacos.hub.dora import gains
 from pacos.lazy import need_numpy, np
 from pacos.models import Hparams, plans_of
 from pacos.models.adapters import EMBEDDING, OUTPUT, Adapter, Factor, Pair, check_fits
@@ -74,7 +75,7 @@ def _entries(archive: GgufArchive, adapters: Sequence[Adapter]) -> Iterator[tupl
 def _merged(
     archive: GgufArchive, name: str, entry: TensorEntry, adapters: Sequence[Adapter], wanted: str | None
 ) -> TensorData:
-    pairs = [(one.scale * one.pairs[name].factor, one.pairs[name]) for one in adapters if name in one.pairs]
+    pairs = [(one.scale, one.pairs[name]) for one in adapters if name in one.pairs]
     if not pairs:
         return TensorData(name, entry.shape, entry.type, lambda: archive.data(entry.name))
     kind = wanted if wanted and entry.shape[-1] % quants.block_format(wanted).block == 0 else entry.type
@@ -82,28 +83,43 @@ def _merged(
     def make() -> Iterator[bytes]:
         row_bytes = quants.row_bytes(entry.type, entry.shape[-1])
         data, at = archive.data(entry.name), 0
-        for deltas in _deltas(pairs, name, entry.shape):
-            piece = data[at : at + len(deltas) * row_bytes]
+        for rows, low in _low_ranks(pairs, name, entry.shape):
+            piece = data[at : at + rows * row_bytes]
             at += len(piece)
-            yield quants.quantize(kind, quants.dequantize(entry.type, piece, deltas.shape) + deltas)
+            w = quants.dequantize(entry.type, piece, (rows, entry.shape[-1]))
+            yield quants.quantize(kind, w + sum(_change(w, *one) for one in low))
 
     return TensorData(name, entry.shape, kind, make)
 
 
-def _deltas(pairs: Sequence[tuple[float, Pair]], name: str, shape: tuple[int, ...]) -> Iterator[Any]:
-    """What is added to the rows of a tensor, some rows at a time, all experts one behind the other."""
+def _change(w: Any, scale: float, delta: Any, magnitudes: Any) -> Any:
+    """What an adapter changes of some rows. DoRA's give them the lengths of theirs, so w changes too."""
+    if magnitudes is None:
+        return np.float32(scale) * delta
+    return np.float32(scale) * (gains(w + delta, magnitudes)[:, None] * (w + delta) - w)
+
+
+def _low_ranks(
+    pairs: Sequence[tuple[float, Pair]], name: str, shape: tuple[int, ...]
+) -> Iterator[tuple[int, list[tuple[float, Any, Any]]]]:
+    """Some rows of a tensor after the other, all experts one behind the other.
+
+    How many rows, and for each pair its scale, alpha over rank times B A, and its magnitudes.
+    """
     *stack, rows, columns = shape
     step = max(1, _PIECE_WEIGHTS // columns)
-    factors = [(np.float32(times), _values(pair.a), _values(pair.b)) for times, pair in pairs]
+    factors = [(scale, np.float32(one.factor) * _values(one.b), _values(one.a), one) for scale, one in pairs]
     if name == EMBEDDING:  # A has a row for each token, B one for each column
-        factors = [(times, b.T, a) for times, a, b in factors]
+        factors = [(scale, a, b.T, one) for scale, b, a, one in factors]
     for expert in range(stack[0] if stack else 1):
         for begin in range(0, rows, step):
-            total: Any = 0
-            for times, a, b in factors:
-                one_a, one_b = (a[expert], b[expert]) if stack else (a, b)
-                total = total + times * (one_b[begin : begin + step] @ one_a)
-            yield np.ascontiguousarray(total, np.float32)
+            end = min(rows, begin + step)
+            low = []
+            for scale, b, a, one in factors:
+                one_b, one_a = (b[expert], a[expert]) if stack else (b, a)
+                lengths = None if one.magnitudes is None else _values(one.magnitudes)[begin:end]
+                low.append((scale, one_b[begin:end] @ one_a, lengths))
+            yield end - begin, low
 
 
 def _values(factor: Factor) -> Any:

@@ -1,6 +1,7 @@
 """Low-rank adapters beside a model's weights: the plan computes w x + scale * B (A x), each sequence has scales.
 
 A pass over any plan does it, so no family knows of adapters. A row whose scale is 0 gives the bits of the model alone.
+DoRA's pairs add a share of w x too (hub/dora.py).
 Source: arXiv:2106.09685 (LoRA); tensor names and scales as in llama.cpp's adapter files.
 Shapes: r rank, N outputs, D inputs, V vocabulary, X experts; A [r, D] and B [N, r], of experts [X, r, D] and [X, N, r],
 of the embedding A [V, r].
@@ -8,7 +9,7 @@ of the embedding A [V, r].
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from typing import Any
 from pacos.errors import FormatError, UnsupportedModel
 from pacos.ir.graph import Node, Shape, Value
 from pacos.ir.plan import Plan
+from pacos.lazy import np
 from pacos.native import address_of
 from pacos.types import Archive, TensorEntry
 
@@ -36,11 +38,16 @@ class Factor:
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """What an adapter adds to one tensor, times `factor`, which is alpha over rank."""
+    """What an adapter adds to one tensor, times `factor`, which is alpha over rank.
+
+    DoRA's has lengths of rows [N]; `made` reads the tensor and gives A, B, the shares of w x to add, and the bias.
+    """
 
     a: Factor
     b: Factor
     factor: float
+    magnitudes: Factor | None = None
+    made: Callable[[], tuple[Factor, ...]] | None = None
 
     @property
     def rank(self) -> int:
@@ -68,7 +75,7 @@ class AdaptedArchive:
             name: factor
             for number, adapter in enumerate(adapters)
             for target, pair in adapter.pairs.items()
-            for name, factor in zip(_names(number, target), (pair.a, pair.b), strict=True)
+            for name, factor in zip(_names(number, target), _parts(pair), strict=False)
         }
         added = {
             name: TensorEntry(name, one.shape, one.type, _IN_MEMORY, 0, len(one.data))
@@ -89,8 +96,24 @@ class AdaptedArchive:
         self._base.close()
 
 
-def _names(number: int, target: str) -> tuple[str, str]:
-    return f"adapter.{number}.{target}.lora_a", f"adapter.{number}.{target}.lora_b"
+def _names(number: int, target: str) -> tuple[str, str, str, str]:
+    a, b, own, bias = (f"adapter.{number}.{target}.lora_{part}" for part in ("a", "b", "own", "bias"))
+    return a, b, own, bias
+
+
+def _parts(pair: Pair) -> tuple[Factor, ...]:
+    return pair.made() if pair.made is not None else (pair.a, pair.b)
+
+
+def in_memory(values: Any) -> Factor:
+    """An array as F32."""
+    whole: Any = np.ascontiguousarray(values, np.float32)
+    return Factor(whole.shape, "F32", memoryview(whole).cast("B"))
+
+
+def bias_of(target: str) -> str:
+    """The name of what is added to the product with a matrix."""
+    return target.removesuffix("weight") + "bias"
 
 
 def adapted(plan: Plan, adapters: Sequence[Adapter], tensors: Mapping[str, TensorEntry]) -> Plan:
@@ -108,7 +131,12 @@ def check_fits(adapters: Sequence[Adapter], plans: Sequence[Plan], tensors: Mapp
     Errors: FormatError for a pair that does not fit its tensor; UnsupportedModel for one whose tensor the model does
     not multiply by.
     """
-    used = {_target(node, plan.values, tensors) for plan in plans for node in plan.nodes}
+    used: dict[str, set[tuple[str, str]]] = {}
+    for plan in plans:
+        for node in plan.nodes:
+            if (found := _target(node, plan.values, tensors)) is not None:
+                bias = node.inputs[2] if node.op == "linear" else None
+                used.setdefault(found, set()).add((node.op, "" if bias is None else plan.values[bias].name))
     for adapter in adapters:
         for target, pair in adapter.pairs.items():
             where = f"{adapter.path}: the pair for '{target}'"
@@ -120,6 +148,17 @@ def check_fits(adapters: Sequence[Adapter], plans: Sequence[Plan], tensors: Mapp
                 raise FormatError(problem, hint="is it an adapter of another model?")
             if target not in used:
                 raise UnsupportedModel(f"{where}: this model uses that tensor in a way that adapters cannot change")
+            if pair.magnitudes is not None:
+                _check_magnitudes(where, target, entry.shape, pair, used[target])
+
+
+def _check_magnitudes(where: str, target: str, shape: tuple[int, ...], pair: Pair, uses: set[tuple[str, str]]) -> None:
+    found = pair.magnitudes.shape if pair.magnitudes is not None else ()
+    if found != shape[:1]:
+        raise FormatError(f"{where} has magnitudes of shape {found}, the tensor is {shape}")
+    if any(op != "linear" or bias not in ("", bias_of(target)) for op, bias in uses):
+        hint = "merge it into the model with PEFT, and use that"
+        raise UnsupportedModel(f"{where} is DoRA's, which is computed for plain matrices alone", hint=hint)
 
 
 def _wanted(target: str, shape: tuple[int, ...], rank: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -161,7 +200,8 @@ class _Additions:
         total = self._value("node", node.op, shape, "f32")
         yield replace(node, outputs=(total,))
         for place, (number, pair) in enumerate(pairs):
-            *made, addition = self._product(node, target, number, pair, shape)
+            product = self._product if pair.magnitudes is None else self._weighed
+            *made, addition = product(replace(node, outputs=(total,)), target, number, pair, shape)
             yield from made
             last = place == len(pairs) - 1
             result = node.outputs[0] if last else self._value("node", "add", shape, "f32")
@@ -172,7 +212,7 @@ class _Additions:
     def _product(self, node: Node, target: str, number: int, pair: Pair, shape: Shape) -> list[Node]:
         a, b = (
             self._value("weight", name, one.shape, one.type)
-            for name, one in zip(_names(number, target), (pair.a, pair.b), strict=True)
+            for name, one in zip(_names(number, target), (pair.a, pair.b), strict=False)
         )
         inner_shape = (*shape[:-1], pair.rank)
         inner, scaled = (self._value("node", op, inner_shape, "f32") for op in (node.op, "scale_rows"))
@@ -186,6 +226,37 @@ class _Additions:
             return [Node(node.op, first, (), (inner,)), times, Node(node.op, second, (), (outer,))]
         narrow = (node.inputs[0], a) if node.op == "embed" else (node.inputs[0], a, None)
         return [Node(node.op, narrow, (), (inner,)), times, Node("linear", (scaled, b, None), (), (outer,))]
+
+    def _weighed(self, node: Node, target: str, number: int, pair: Pair, shape: Shape) -> list[Node]:
+        """Nodes of DoRA, of which the last one is added; the node's output is the model's own product."""
+        rows, width = shape[0], int(shape[-1])
+        names = _names(number, target)
+        a, b, own = (
+            self._value("weight", *one)
+            for one in zip(names, (pair.a.shape, pair.b.shape, (width,)), (pair.a.type, "F32", "F32"), strict=False)
+        )
+        bias = None if node.inputs[2] is None else self._value("weight", names[3], (width,), "F32")
+        inner, outer, apart, weighed, whole, both, scaled = (
+            self._value("node", op, one, "f32")
+            for op, one in (
+                ("linear", (*shape[:-1], pair.rank)),
+                ("linear", shape),
+                ("heads", (rows, width, 1)),
+                ("scale_heads", (rows, width, 1)),
+                ("flat", shape),
+                ("add", shape),
+                ("scale_rows", shape),
+            )
+        )
+        return [
+            Node("linear", (node.inputs[0], a, None), (), (inner,)),
+            Node("linear", (inner, b, bias), (), (outer,)),
+            Node("heads", (node.outputs[0],), (("width", 1),), (apart,)),
+            Node("scale_heads", (apart, own), (), (weighed,)),
+            Node("flat", (weighed,), (), (whole,)),
+            Node("add", (outer, whole), (), (both,)),
+            Node("scale_rows", (both, self._scales_for(rows)), (("column", number), ("factor", 1.0)), (scaled,)),
+        ]
 
     def _scales_for(self, rows: int | str) -> int:
         if rows == "T":
