@@ -11,7 +11,7 @@ import pytest
 from commands import here
 
 from pacos import native, quants
-from pacos.errors import UsageError
+from pacos.errors import FormatError, UsageError
 from pacos.formats.gguf import read_gguf
 from pacos.formats.gguf_write import write_gguf
 from pacos.formats.imatrix import Entry, ImportanceMatrix, write_imatrix
@@ -86,6 +86,17 @@ def test_wrong_requests_are_refused(source: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="is the source itself"):
         quantize_file(source, source, "Q8_0")
     assert not (tmp_path / "x.gguf").exists()
+
+
+@pytest.mark.parametrize("file_type", ["Q4_0", "IQ3_S"])
+def test_weights_that_are_no_numbers_are_refused(file_type: str, tmp_path: Path) -> None:
+    values = np.ones((8, 256), np.float32)
+    values[5, 7] = np.nan
+    source, target = tmp_path / "source.gguf", tmp_path / "target.gguf"
+    write_gguf(source, {"general.architecture": "llama"}, [("blk.0.attn_q.weight", (8, 256), "F32", values)])
+    with pytest.raises(FormatError, match=r"attn_q\.weight: weights are NaN or infinite"):
+        quantize_file(source, target, file_type)
+    assert not target.exists()
 
 
 def test_file_types_have_names() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 
 from pacos import native, quants
-from pacos.errors import NativeError, ShapeError
+from pacos.errors import FormatError, NativeError, ShapeError
 from pacos.quants import search
 from pacos.quants.levels import NONLINEAR
 from pacos.quants.search import Grid
@@ -118,6 +119,65 @@ def test_native_level_scales_equal_their_definition() -> None:
     x, weights = groups(32), np.abs(groups(32)[::-1]) + np.float32(1e-4)
     found, wanted = (one(x, weights, NONLINEAR, 7) for one in (search.level_scale, search.level_scale_python))
     assert np.array_equal(found, wanted)
+
+
+PACKED_IN_PYTHON = {"F32", "Q8_K", *NEEDS_NATIVE}
+
+
+def packs(name: str) -> bool:
+    """Whether native code packs the format."""
+    arguments = [ctypes.c_int32, ctypes.c_void_p, ctypes.c_int64, ctypes.c_void_p]
+    pack = native.function("pacos_pack", ctypes.c_int32, arguments)
+    return bool(pack(quants.block_format(name).type_id, None, 0, None) == 0)
+
+
+def hard_rows() -> np.ndarray:
+    """Rows of sizes from the tiny to the huge, with zeros of both signs and equals of both signs."""
+    rng = np.random.default_rng(21)
+    x = rng.standard_normal((200, 512)) * np.exp2(rng.integers(-60, 12, (200, 1)))
+    x[50:100] *= np.exp2(rng.integers(-20, 3, (50, 512)))
+    x[100:120, ::3] = np.abs(x[100:120, 1:2])
+    x[100:120, ::5] *= -1
+    x[120:130] = np.where(rng.random((10, 512)) < 0.5, 0.0, x[120:130])
+    x[130:132] = 1e-36
+    return np.concatenate([x, ggml_weights.weights()]).astype(np.float32)
+
+
+@pytest.mark.parametrize("fmt", quants.block_formats(), ids=lambda fmt: str(fmt.name))
+def test_native_blocks_equal_their_definition(fmt: quants.BlockFormat) -> None:
+    assert packs(fmt.name) == (fmt.name not in PACKED_IN_PYTHON)
+    if fmt.name in NEEDS_NATIVE:
+        return  # their searches have no other definition
+    x = hard_rows()
+    with np.errstate(all="ignore"):
+        wanted = fmt.quantize(x.reshape(-1, fmt.block))
+    found = np.frombuffer(quants.quantize(fmt.name, x), np.uint8).reshape(wanted.shape)
+    wrong = np.flatnonzero((found != wanted).any(axis=1))
+    assert wrong.size == 0, (len(wrong), x.reshape(-1, fmt.block)[wrong[0]])
+
+
+@pytest.mark.parametrize("target", ["F32", "F16", "Q8_0", "Q4_K", "Q1_0", "IQ3_S"])
+@pytest.mark.parametrize("source", ["BF16", "F32", "Q5_1", "Q6_K"])
+def test_blocks_become_others(source: str, target: str) -> None:
+    shape = (6, 512)
+    data = quants.quantize(source, hard_rows()[:6])
+    values = quants.dequantize(source, data, shape)
+    assert quants.repack(source, data, shape, target).tobytes() == quants.quantize(target, values)
+    importance = ggml_weights.importance()
+    assert quants.repack(source, data, shape, target, importance).tobytes() == quants.quantize(
+        target, values, importance
+    )
+
+
+@pytest.mark.parametrize("target", ["Q4_0", "Q4_K", "IQ3_S", "F16"])
+def test_weights_that_are_no_numbers_are_refused(target: str) -> None:
+    for wrong in (np.nan, np.inf, -np.inf):
+        x = ggml_weights.weights()
+        x[3, 100] = wrong
+        with pytest.raises(FormatError, match="weights are NaN or infinite"):
+            quants.repack("F32", x.tobytes(), x.shape, target)
+    with pytest.raises(FormatError, match="need 4096 bytes, found 4095"):
+        quants.repack("F32", bytes(4095), (2, 512), target)
 
 
 def test_a_search_loses_less_than_cutting_the_range() -> None:

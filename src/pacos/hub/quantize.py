@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from pacos import quants
-from pacos.errors import UsageError
+from pacos.errors import FormatError, UsageError
 from pacos.formats import open_archive
 from pacos.formats.gguf import GgufArchive
 from pacos.formats.gguf_split import SPLIT_KEYS
@@ -197,9 +197,9 @@ def _pieces(
             yield data
             counter.add(entry.nbytes)
             return
-        waiting: deque[tuple[int, Future[bytes]]] = deque()
+        waiting: deque[tuple[int, Future[Any]]] = deque()
         for piece, shape, importance in _cut(data, planned):
-            waiting.append((len(piece), pool.submit(_encode, entry.type, piece, shape, target, importance)))
+            waiting.append((len(piece), pool.submit(_repack, entry, piece, shape, target, importance)))
             if len(waiting) > 2 * workers:
                 yield _next(waiting, counter)
         while waiting:
@@ -223,12 +223,16 @@ def _cut(data: memoryview, planned: Planned) -> Iterator[tuple[memoryview, tuple
             yield data[start * row_bytes : (start + count) * row_bytes], (count, columns), importance
 
 
-def _next(waiting: deque[tuple[int, Future[bytes]]], counter: _Counter) -> bytes:
+def _repack(entry: TensorEntry, piece: memoryview, shape: tuple[int, int], target: str, importance: Any) -> Any:
+    """The piece's blocks in the new type. Errors: FormatError that names the tensor."""
+    try:
+        return quants.repack(entry.type, piece, shape, target, importance)
+    except FormatError as error:
+        raise FormatError(f"{entry.name}: {error.message}", hint=error.hint) from None
+
+
+def _next(waiting: deque[tuple[int, Future[Any]]], counter: _Counter) -> Any:
     nbytes, future = waiting.popleft()
     result = future.result()
     counter.add(nbytes)
     return result
-
-
-def _encode(source: str, piece: memoryview, shape: tuple[int, int], target: str, importance: Any) -> bytes:
-    return quants.quantize(target, quants.dequantize(source, piece, shape), importance)

@@ -15,7 +15,7 @@ extern "C" {
 #endif
 
 /* ---- native/ : the library itself ---- */
-#define PACOS_ABI_VERSION 882744543  /* a test says which: the sum of the other lines */
+#define PACOS_ABI_VERSION 89441793  /* a test says which: the sum of the other lines */
 PACOS_API int32_t pacos_abi_version(void);
 /* Keep what is freed for the next allocation (1), or give it back to the system (0); 0, or -1 where that is not known. */
 PACOS_API int32_t pacos_keep_freed_memory(int32_t keep);
@@ -234,6 +234,12 @@ PACOS_API int32_t pacos_search_positive_scale(const float* x, const float* weigh
                                               int32_t top, float* scales, uint8_t* codes);
 PACOS_API int32_t pacos_search_level_scale(const float* x, const float* weights, int64_t groups, int32_t n,
                                            const float* levels, int32_t count, int32_t tries, float* scales);
+
+/* n floats, whole blocks, packed as a file of this type has them; blocks of one type as those of another, by way of floats.
+   -1: sizes that do not fit, or a target that is packed in Python only; -2: pacos_repack met NaN or infinity. One thread
+   each. */
+PACOS_API int32_t pacos_pack(int32_t type, const float* x, int64_t n, void* to);
+PACOS_API int32_t pacos_repack(int32_t from, const void* src, int32_t to, void* dst, int64_t n);
 
 /* Searches on grids, of quants/on_grid.py. A grid has `count` vectors of `width` codes below `levels`; null when
    it makes no sense or memory is short; it stays until the process ends. Of a group that is all zeros, or has no peak, scale and numbers are 0. */

@@ -6,24 +6,28 @@ import numpy; converting data does.
 
 from __future__ import annotations
 
+import ctypes
 import functools
 import importlib
 import math
 import pkgutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from pacos.errors import FormatError, ShapeError, UnsupportedModel
+from pacos import native
+from pacos.errors import FormatError, NativeError, ShapeError, UnsupportedModel
 from pacos.lazy import np
 from pacos.quants.block import BlockFormat
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
-    from pacos.quants.block import Floats
+    from pacos.quants.block import Bytes, Floats
 
-__all__ = ["BlockFormat", "block_format", "block_formats", "dequantize", "quantize", "row_bytes"]
+__all__ = ["BlockFormat", "block_format", "block_formats", "dequantize", "quantize", "repack", "row_bytes"]
 
+_NUMBER, _COUNT, _DATA = ctypes.c_int32, ctypes.c_int64, ctypes.c_void_p
+_NOT_FINITE = -2  # as in pacos.h
 _CHUNK_WEIGHTS = 1 << 19  # keeps the temporaries of a conversion within the last-level cache
 
 
@@ -95,10 +99,60 @@ def quantize(name: str | int, array: ArrayLike, importance: ArrayLike | None = N
     rows = values.reshape(-1, fmt.block)
     out = np.empty((rows.shape[0], fmt.block_bytes), dtype=np.uint8)
     pack = fmt.quick if quick and fmt.quick is not None else fmt.quantize
+    if (
+        pack is fmt.quantize
+        and _native("pacos_pack", [_NUMBER, _DATA, _COUNT, _DATA])(
+            fmt.type_id, values.ctypes.data, values.size, out.ctypes.data
+        )
+        == 0
+    ):
+        return out.tobytes()
     with np.errstate(all="ignore"):
         for part in _chunks(rows.shape[0], fmt.block):
             out[part] = pack(rows[part])
     return out.tobytes()
+
+
+def repack(
+    source: str, data: bytes | memoryview | NDArray[Any], shape: Sequence[int], target: str, importance: Any = None
+) -> Bytes:
+    """Blocks of one format from those of another, flat: `quantize` of what `dequantize` gives, without much memory.
+
+    Errors: as theirs; FormatError for weights that are NaN or infinite, which would spoil their whole blocks.
+    """
+    old, new = block_format(source), block_format(target)
+    count = math.prod(shape)
+    raw = np.frombuffer(data, np.uint8)
+    needed = count // shape[-1] * row_bytes(source, shape[-1]) if count else 0
+    if raw.size != needed:
+        raise FormatError(f"{source} weights of shape {tuple(shape)} need {needed} bytes, found {raw.size}")
+    if importance is None or new.weighted is None:
+        out = np.empty(count // shape[-1] * row_bytes(target, shape[-1]) if count else 0, np.uint8)
+        convert = _native("pacos_repack", [_NUMBER, _DATA, _NUMBER, _DATA, _COUNT])
+        done = convert(old.type_id, raw.ctypes.data, new.type_id, out.ctypes.data, count)
+        if done == 0:
+            return out
+        if done == _NOT_FINITE:
+            raise _not_finite()
+    values = np.empty(tuple(shape), np.float32)
+    widen = _native("pacos_dequantize", [ctypes.c_char_p, _NUMBER, _DATA, _DATA, _COUNT])
+    if widen(None, old.type_id, raw.ctypes.data, values.ctypes.data, count) != 0:
+        values = dequantize(source, raw, shape)
+    if not np.isfinite(values).all():
+        raise _not_finite()
+    return np.frombuffer(quantize(target, values, importance), np.uint8)
+
+
+def _not_finite() -> FormatError:
+    return FormatError("weights are NaN or infinite", hint="the model is damaged, or was saved from a failed training")
+
+
+def _native(name: str, arguments: list[Any]) -> Callable[..., int]:
+    """A function of the library, or one that can nothing."""
+    try:
+        return native.function(name, ctypes.c_int32, arguments)
+    except NativeError:  # the definitions do the same, slowly
+        return lambda *_: -1
 
 
 def _weighted(fmt: BlockFormat, rows: Floats, importance: Floats) -> bytes:

@@ -1,6 +1,6 @@
-/* search.hpp: searches of scales of groups of weights, one table of functions per instruction set.
+/* search.hpp: searches of scales of groups of weights, and packing of blocks, one table of functions per instruction set.
 
-   What each does, and its shapes, stands in quants/search.py under the same name. */
+   What each search does, and its shapes, stands in quants/search.py under the same name. */
 #pragma once
 #include <stdint.h>
 
@@ -29,6 +29,9 @@ struct Kernels {
                          uint8_t* codes);
   void (*level_scale)(const float* x, const float* weights, int64_t groups, int32_t n, const float* levels,
                       int32_t count, int32_t tries, float* scales);
+  // n floats, whole blocks, as a file of this type has them; -1 for a type that is packed in Python only
+  int32_t (*pack)(int32_t type, const float* x, int64_t n, uint8_t* to);
+  bool (*all_finite)(const float* x, int64_t n);
 };
 
 extern const Kernels kernels_baseline;

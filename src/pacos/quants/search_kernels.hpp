@@ -1,6 +1,6 @@
 /* search_kernels.hpp: the searches of quants/search.py, LANES groups at a time, in the compilers' own vector language.
    Every lane adds in order of the group's weights, as numpy does there, so the bits are the same on every instruction
-   set. Included once by each file of an instruction set, which defines PACOS_LANES.
+   set. Included once by each file of an instruction set, which defines PACOS_LANES and PACOS_ISA.
 
    Shapes: G groups of n weights, x and weights [G, n] f32; scales and minimums [G] f32, codes [G, n] u8. */
 #include "search.hpp"
@@ -22,6 +22,9 @@ inline F splat(float value) { return F{} + value; }
 
 // Where the mask is set a, elsewhere b; no branch, and no number is looked at.
 inline F choose(I mask, F a, F b) {
+#if defined(__AVX__)
+  return (F)_mm256_blendv_ps((__m256)b, (__m256)a, (__m256)mask);
+#endif
   I x, y;
   __builtin_memcpy(&x, &a, sizeof x);
   __builtin_memcpy(&y, &b, sizeof y);
@@ -50,8 +53,12 @@ inline F magnitude(F x) {
 
 // The nearest whole number within low and high; NaN becomes low.
 inline F whole(F x, float low, float high) {
+#if defined(__AVX__)
+  x = (F)_mm256_min_ps(_mm256_max_ps((__m256)x, (__m256)splat(low)), (__m256)splat(high));
+#else
   x = choose(x > low, x, splat(low));
   x = choose(x < high, x, splat(high));
+#endif
   return (x + 12582912.0f) - 12582912.0f;  // 1.5 * 2^23: adding it rounds to a whole number
 }
 
@@ -137,7 +144,7 @@ inline Affine affine(const F* x, const F* w, int32_t n, const pacos::search::Gri
     least = choose(better, error, least);
     best.scale = choose(better, found.scale, best.scale);
     best.offset = choose(better, found.offset, best.offset);
-    for (int32_t i = 0; i < n; ++i) kept[i] = choose(better, codes[i], kept[i]);
+    for (int32_t i = 0; i < n && any(better); ++i) kept[i] = choose(better, codes[i], kept[i]);
   }
   best.scale = choose(flat, F{}, best.scale);
   return best;
@@ -171,7 +178,8 @@ inline F best_signed(const F* x, const F* weights, int32_t n, float half, F* kep
   const F peak = peak_of(x, n);
   const I small = magnitude(peak) < kTiny;
   const F unit = choose(small, splat(1.0f), peak);
-  F scale{}, best{}, codes[kGroupMax];
+  F scale{}, best{}, codes[kGroupMax], wx[kGroupMax];
+  for (int32_t i = 0; i < n; ++i) wx[i] = weights[i] * x[i];
   for (int32_t turn = 0; turn < 19; ++turn) {
     const int32_t step = turn == 0 ? 0 : turn <= 9 ? turn - 10 : turn - 9;  // 0, then -9 to -1, then 1 to 9
     const F inverse = -(half + 0.1f * static_cast<float>(step)) / unit;
@@ -179,7 +187,7 @@ inline F best_signed(const F* x, const F* weights, int32_t n, float half, F* kep
     for (int32_t i = 0; i < n; ++i) {
       const F w = weights[i];
       codes[i] = whole(inverse * x[i], -half, half - 1.0f);
-      xl += w * x[i] * codes[i];
+      xl += wx[i] * codes[i];
       l2 += w * codes[i] * codes[i];
     }
     const I better = step == 0 ? l2 > 0.0f : (l2 > 0.0f) & (xl * xl > best * l2);
@@ -187,7 +195,7 @@ inline F best_signed(const F* x, const F* weights, int32_t n, float half, F* kep
     scale = choose(better, found, scale);
     best = choose(better, found * xl, best);
     const I taken = step == 0 ? I{} - 1 : better;
-    for (int32_t i = 0; i < n; ++i) kept[i] = choose(taken, codes[i], kept[i]);
+    for (int32_t i = 0; i < n && any(taken); ++i) kept[i] = choose(taken, codes[i], kept[i]);
   }
   for (int32_t i = 0; i < n; ++i) kept[i] = choose(small, splat(-half), kept[i]);
   return choose(small, F{}, scale);
@@ -324,7 +332,14 @@ void level_scale(const float* x, const float* weights, int64_t groups, int32_t n
   }
 }
 
+}  // namespace
+
+#include "quants/packing.hpp"
+
+namespace {
+
 constexpr pacos::search::Kernels kernels{scale_and_minimum, scales_of<best_signed>, scales_of<refined>,
-                                         scales_of<best_positive, true>, level_scale};
+                                         scales_of<best_positive, true>, level_scale, pacos::PACOS_ISA::pack<>,
+                                         pacos::PACOS_ISA::all_finite};
 
 }  // namespace

@@ -14,6 +14,7 @@
 #pragma once
 #include "backends/cpu/lanes.hpp"
 #include "backends/cpu/row_kernels.hpp"
+#include "quants/coding.hpp"
 
 namespace pacos {
 namespace PACOS_ISA {
@@ -153,65 +154,28 @@ struct Coded {
   }
 };
 
-/* Codes of 32 numbers as bytes, and their scale and minimum, as ggml's reference quantisation gives them. */
-struct Codes {
-  uint8_t code[kBlock];
-  float d, m;
-};
-
-PACOS_INLINE float largest_magnitude(const float* x) {   // with its sign; the first of several
-  float peak = 0.0f, size = 0.0f;
-  for (int i = 0; i < kBlock; i++)
-    if (__builtin_fabsf(x[i]) > size) size = __builtin_fabsf(x[i]), peak = x[i];
-  return peak;
-}
 /* Each format says what its codes stand for, as signed bytes: meant(). */
-PACOS_INLINE float inverse(float d) { return d != 0.0f ? 1.0f / d : 0.0f; }
-PACOS_INLINE uint8_t truncated(float x, float top) {   // within [0, top]
-  return static_cast<uint8_t>(x > 0.0f ? (x < top ? x : top) : 0.0f);
-}
 template <int BITS>
-struct Centred {   // w = d (code - 2^(BITS - 1)); the largest magnitude has code 0
-  static constexpr int bits = BITS, centre = 1 << (BITS - 1);
+struct Centred {
+  static constexpr int bits = BITS;
   static constexpr bool has_min = false;
-  PACOS_INLINE u8x16 meant(u8x16 codes) { return minus(codes, centre); }
-  static void encode(const float* x, Codes& codes) {
-    codes.d = largest_magnitude(x) / -static_cast<float>(centre);
-    const float id = inverse(codes.d);
-    for (int i = 0; i < kBlock; i++)
-      codes.code[i] = truncated(x[i] * id + (static_cast<float>(centre) + 0.5f), static_cast<float>(2 * centre - 1));
-  }
+  PACOS_INLINE u8x16 meant(u8x16 codes) { return minus(codes, 1 << (BITS - 1)); }
+  static void encode(const float* x, Codes& codes) { encode_centred<BITS>(x, codes); }
 };
 
 template <int BITS>
-struct Affine {   // w = d code + m
+struct Affine {
   static constexpr int bits = BITS;
   static constexpr bool has_min = true;
   PACOS_INLINE u8x16 meant(u8x16 codes) { return codes; }
-  static void encode(const float* x, Codes& codes) {
-    float low = x[0], high = x[0];
-    for (int i = 1; i < kBlock; i++) low = x[i] < low ? x[i] : low, high = x[i] > high ? x[i] : high;
-    constexpr float top = static_cast<float>((1 << BITS) - 1);
-    codes.m = low;
-    codes.d = (high - low) / top;
-    const float id = inverse(codes.d);
-    for (int i = 0; i < kBlock; i++) codes.code[i] = truncated((x[i] - low) * id + 0.5f, top);
-  }
+  static void encode(const float* x, Codes& codes) { encode_affine<BITS>(x, codes); }
 };
 
-struct Signed8 {   // w = d code
+struct Signed8 {
   static constexpr int bits = 8;
   static constexpr bool has_min = false;
   PACOS_INLINE u8x16 meant(u8x16 codes) { return codes; }
-  static void encode(const float* x, Codes& codes) {
-    codes.d = __builtin_fabsf(largest_magnitude(x)) / 127.0f;
-    const float id = inverse(codes.d);
-    for (int i = 0; i < kBlock; i++) {   // halves away from zero
-      const float scaled = x[i] * id, size = __builtin_fabsf(scaled);
-      const int whole = truncated(size, 127.0f), rounded = whole + (size - static_cast<float>(whole) >= 0.5f ? 1 : 0);
-      codes.code[i] = static_cast<uint8_t>(scaled < 0.0f ? -rounded : rounded);
-    }
-  }
+  static void encode(const float* x, Codes& codes) { encode_signed8(x, codes); }
 };
 
 struct Nonlinear4 {   // w = d level[code]
@@ -233,7 +197,7 @@ struct Nonlinear4 {   // w = d level[code]
   }
   /* The scale that loses least by squares weighted by x * x, of a few that `nonlinear_scale` of quants/levels.py tries. */
   static float scale(const float* x) {
-    const float peak = largest_magnitude(x);
+    const float peak = largest_magnitude<kBlock>(x);
     if (__builtin_fabsf(peak) < 1e-15f) return 0.0f;
     const f32x16 low = load(x), high = load(x + kLanes), low2 = low * low, high2 = high * high;
     const f32x16 low3 = low2 * low, high3 = high2 * high;
