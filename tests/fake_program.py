@@ -13,6 +13,7 @@ import threading
 import time
 import zlib
 from array import array
+from collections.abc import Callable
 from collections.abc import Sequence as TokenList
 from types import SimpleNamespace
 from typing import Any
@@ -21,6 +22,7 @@ from patience import SECONDS
 
 from pacos.engine.context import Window
 from pacos.engine.engine import Engine
+from pacos.engine.identity import Identity
 from pacos.engine.sampler import Sampler, SamplerScratch
 from pacos.engine.sequence import RowSink, Sequence, SequenceRequest
 from pacos.errors import Cancelled, PacosError
@@ -31,6 +33,7 @@ from pacos.types import PageLayout, Step
 V = 48
 PAGE_TOKENS = 8
 CONTEXT = 96
+IDENTITY = Identity("toy", "fake")
 GREEDY = SamplingOptions(temp=0)
 SAMPLER = Sampler(SamplingOptions(seed=1), SamplerScratch(V))
 
@@ -73,8 +76,12 @@ class FakePages:
     def read(self, page: int) -> bytes:
         return array("q", self.states[page * PAGE_TOKENS : (page + 1) * PAGE_TOKENS]).tobytes()
 
-    def write(self, page: int, data: bytes | memoryview) -> None:
+    def fill(self, page: int, read: Callable[[list[memoryview]], bool]) -> bool:
+        data = bytearray(self.page_bytes)
+        view = memoryview(data)
+        good = read([view[:3], view[3:]])
         self.states[page * PAGE_TOKENS : (page + 1) * PAGE_TOKENS] = array("q", bytes(data))
+        return good
 
     def copy(self, source: int, target: int) -> None:
         size = PAGE_TOKENS
@@ -197,7 +204,7 @@ class Toy:
         max_tokens: int = 32,
         places: int = 0,
         cache: Any = None,
-        identity: bytes = b"toy",
+        identity: Identity = IDENTITY,
         slots: int = 0,
     ) -> None:
         self.pages = FakePages(pages, slots)

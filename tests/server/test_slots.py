@@ -158,7 +158,7 @@ async def test_n_07(tmp_path: Path, slot: object, action: str, name: object, sta
 
 @asynchronous
 async def test_n_07_file_that_is_none(tmp_path: Path) -> None:
-    (tmp_path / "x").write_bytes(b"PACOSTX1" + bytes(100))
+    (tmp_path / "x").write_bytes(b"PACOSTX0" + bytes(100))
     async with storyteller(tmp_path) as client:
         reply = await act(client, 0, "restore", "x")
         assert reply.status_code == 400

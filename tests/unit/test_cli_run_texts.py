@@ -106,7 +106,7 @@ def test_only_the_prompt_is_kept_with_no_tokens_to_generate(tmp_path: Path) -> N
     assert found["timings"]["cached_tokens"] == found["prompt_tokens"] - 1 > 15
 
 
-@pytest.mark.parametrize("part", ["pages", "head", "model", "absent"])
+@pytest.mark.parametrize("part", ["pages", "kind", "head", "model", "absent"])
 def test_a_damaged_file_is_computed_again_and_a_foreign_one_refused(tmp_path: Path, part: str) -> None:
     file = tmp_path / "text"
     first = answer("--raw", "-p", "Once upon a time", "--save-session", file, "--json").data
@@ -114,17 +114,22 @@ def test_a_damaged_file_is_computed_again_and_a_foreign_one_refused(tmp_path: Pa
     data[{"pages": -9, "head": 60}.get(part, 0)] ^= part in {"pages", "head"}
     file.write_bytes(data)
     before = file.read_bytes()
-    more = ("--cache-type-k", "f32") if part == "model" else ()
+    more = {"kind": ("--cache-type-k", "f32"), "model": ("--rope-freq-base", "5e5")}.get(part, ())
     file = tmp_path / "absent" if part == "absent" else file
     done = here(
         "run", "--raw", "-p", " there", "--load-session", file, "--save-session", file, "--json", *GREEDY, *more
     )
-    if part == "pages":
-        assert "damaged: page 0" in done.err and f"{len(first['token_ids'])} tokens are computed again" in done.err
+    if part in {"pages", "kind"}:
+        assert {"pages": "damaged: page 0", "kind": "has pages of f16 keys"}[part] in done.err
+        assert f"{len(first['token_ids'])} tokens are computed again" in done.err
         assert done.code == 0 and done.data["token_ids"][: len(first["token_ids"])] == first["token_ids"]
         assert done.data["timings"]["cached_tokens"] == 0
         return
-    words = {"head": "is a text of another", "model": "opened otherwise", "absent": "cannot be read"}
+    words = {
+        "head": "head does not fit its checksum",
+        "model": "is a text of another model",
+        "absent": "cannot be read",
+    }
     assert done.code in (2, 3) and words[part] in done.err and done.out == ""
     assert part == "absent" or file.read_bytes() == before
 

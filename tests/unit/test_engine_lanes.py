@@ -98,7 +98,7 @@ def test_cancelling_cuts_the_step_of_whichever_program_runs(toy: TwoResults) -> 
     toy.engine.program_of(HIDDEN)
     toy.made[0].gate.clear()
     sequence = toy.engine.submit_rows(prompt_of(20), CopiedRows([19]), HIDDEN)
-    while not toy.engine._stepping:
+    while not toy.engine._stepping.parts:
         pass
     sequence.cancel()
     assert toy.made[0].cancelled.is_set()

@@ -13,6 +13,7 @@ from patience import SECONDS
 
 import pacos
 from pacos.engine.errands import Errands
+from pacos.engine.identity import Identity
 from pacos.errors import CapacityError, FormatError, UsageError
 
 PROMPT = prompt_of(61)
@@ -69,7 +70,7 @@ def test_salt_and_model_bind_it(tmp_path: Path, toy: Toy) -> None:
         toy.engine.texts.restore(path, "")
     toy.engine.texts.restore(path, "a/")
     assert (cached(toy, PROMPT), cached(toy, PROMPT, cache_salt="a/")) == (0, 60)
-    other = Toy(identity=b"other")
+    other = Toy(identity=Identity("other", "fake"))
     with pytest.raises(FormatError, match="another model"):
         other.engine.texts.restore(path, "a/")
     other.engine.close()
@@ -196,5 +197,5 @@ def test_model_takes_its_text_over_bit_for_bit(tmp_path: Path) -> None:
         found = llm.generate(prompt, **options)
         assert found.timings.cached_tokens == len(prompt) - 1
         assert (found.token_ids, found.scores) == (wanted.token_ids, wanted.scores)
-    with pacos.load("storyteller", cache_type_k="q8_0") as llm, pytest.raises(FormatError, match="opened otherwise"):
+    with pacos.load("storyteller", cache_type_k="q8_0") as llm, pytest.raises(FormatError, match="q8_0 keys"):
         llm.engine.texts.restore(path, "")

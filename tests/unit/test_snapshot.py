@@ -16,11 +16,12 @@ from patience import until
 import pacos
 from pacos.backends.cpu.pages import CpuPages
 from pacos.backends.reference import ReferencePages
+from pacos.engine.page_file import PageReader, checksum, first_failing
 from pacos.engine.snapshot import PromptCache
-from pacos.errors import ShapeError, UsageError
+from pacos.errors import UsageError
 from pacos.types import PageLayout
 
-FILE_BYTES = 44 + 8 * PAGE_TOKENS
+FILE_BYTES = 52 + 8 * PAGE_TOKENS
 
 
 def cache_in(folder: Path, size_bytes: int = 1 << 20, root: bytes = b"model") -> Callable[[FakePages], PromptCache]:
@@ -45,8 +46,8 @@ def filled(folder: Path, *prompts: list[int], **options: object) -> list[Path]:
 def test_a_prompt_survives_a_restart(tmp_path: Path) -> None:
     prompt = prompt_of(61)
     files = filled(tmp_path / "new" / "folder", prompt)
-    assert len(files) == 70 // PAGE_TOKENS  # of prompt and answer
-    assert {file.stat().st_size for file in files} == {FILE_BYTES}
+    assert len(files) == 70 // PAGE_TOKENS + 1  # of prompt and answer; the last one is begun
+    assert sorted(file.stat().st_size for file in files) == [*[FILE_BYTES] * 8, FILE_BYTES + 6 * 4]
     assert {file.stat().st_mode & 0o777 for file in files} == {0o600}
     toy = Toy(cache=cache_in(tmp_path / "new" / "folder"))
     assert answered(toy, prompt) == 56
@@ -58,11 +59,35 @@ def test_a_prompt_survives_a_restart(tmp_path: Path) -> None:
     toy.engine.close()
 
 
+@pytest.mark.parametrize(
+    ("kept", "more", "cached"), [(70, 9, 70), (67, 3, 67), (68, 0, 67), (65, 0, 64), (64, 2, 64), (63, 9, 56)]
+)
+def test_a_text_goes_on_inside_the_page_where_it_ended(tmp_path: Path, kept: int, more: int, cached: int) -> None:
+    prompt = prompt_of(61)
+    text = [*prompt, *expected(prompt, GREEDY, 9)]
+    filled(tmp_path, prompt)
+    toy = Toy(cache=cache_in(tmp_path))
+    other = [*text[:kept], *((token + 1) % 48 for token in [*text[kept:], *prompt_of(9)][:more])]
+    assert answered(toy, other) == cached
+    assert toy.program.tokens_run == len(other) - cached + 9
+    toy.settled()
+    toy.engine.close()
+
+
+def test_less_than_a_page_is_kept_too(tmp_path: Path) -> None:
+    first = Toy(cache=cache_in(tmp_path))
+    first.submit(prompt_of(5), n_predict=2).wait()
+    first.engine.close()
+    toy = Toy(cache=cache_in(tmp_path))
+    assert answered(toy, [*prompt_of(5)[:3], 1, 1]) == 3
+    toy.engine.close()
+
+
 def test_pages_are_saved_while_the_engine_rests(tmp_path: Path) -> None:
     toy = Toy(cache=cache_in(tmp_path))
     answered(toy, prompt_of(61))
-    until(lambda: toy.engine.statistics().pages_saved >= 8)
-    assert len(list(tmp_path.glob("*.page"))) == 8
+    until(lambda: toy.engine.statistics().pages_saved >= 9)
+    assert len(list(tmp_path.glob("*.page"))) == 9
     toy.engine.close()
 
 
@@ -185,13 +210,48 @@ def test_a_real_model_goes_on_after_a_restart(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", [CpuPages, ReferencePages])
-def test_pages_give_and_take_their_bytes(kind: type[CpuPages]) -> None:
-    pages = kind(4, PageLayout(16, (32, 64), (32, 64), "F16", "Q8_0"))
+@pytest.mark.parametrize("positional", [True, False])
+def test_pages_give_and_take_their_bytes(
+    kind: type[CpuPages], positional: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not positional:
+        monkeypatch.delattr(os, "preadv", raising=False)  # as on Windows
+    pages = kind(4, PageLayout(16, (32, 0, 64), (32, 0, 64), "F16", "Q8_0"))
     content = array("B", (n * 7 % 251 for n in range(pages.page_bytes))).tobytes()
-    pages.write(2, content)
-    assert pages.read(2) == content
-    assert pages.read(1) == pages.read(3) == bytes(pages.page_bytes)
-    pages.copy(2, 0)
-    assert pages.read(0) == content
-    with pytest.raises(ShapeError, match="for a page of"):
-        pages.write(1, content[:-1])
+    (tmp_path / "page").write_bytes(b"head" + content)
+    with (tmp_path / "page").open("rb", buffering=0) as stream:
+        reader = PageReader(stream)
+        assert pages.fill(2, lambda parts: reader.read(parts, 4))
+        assert pages.read(2) == content
+        assert pages.read(1) == pages.read(3) == bytes(pages.page_bytes)
+        pages.copy(2, 0)
+        assert pages.read(0) == content
+        assert not pages.fill(3, lambda parts: reader.read(parts, 5)), "the file ends before"
+
+
+def test_checksum_is_xxh64_however_the_bytes_lie() -> None:
+    for text, wanted in (
+        (b"", 0xEF46DB3751D8E999),
+        (b"abc", 0x44BC2CF5AD770999),
+        (b"Nobody inspects the spammish repetition", 0xFBCEA83C8A378BF1),
+    ):
+        assert int.from_bytes(checksum([text]), "little") == wanted
+    data = bytes(n * 37 % 256 for n in range(200))
+    whole = checksum([data], b"seed")
+    assert checksum([data]) != whole
+    for cut in range(0, 201, 3):
+        assert checksum([data[:cut], data[cut : cut + 31], b"", data[cut + 31 :]], b"seed") == whole
+
+
+def test_pieces_of_work_end_at_the_first_that_fails() -> None:
+    done: list[int] = []
+    assert first_failing(lambda n: done.append(n) is None, 50) == 50
+    assert sorted(done) == list(range(50))
+    assert first_failing(lambda n: n not in (7, 9, 30), 50) == 7
+    assert first_failing(lambda _: False, 0) == 0
+    with pytest.raises(OSError, match="the disk"):
+        first_failing(lambda n: n < 5 or raising(OSError("the disk")), 50)
+
+
+def raising(error: Exception) -> bool:
+    raise error

@@ -10,7 +10,7 @@ import importlib
 import importlib.util
 import pkgutil
 from array import array
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -45,8 +45,12 @@ class Pages(Protocol):
     def read(self, page: int) -> builtins.bytes:
         """The content of a page, `page_bytes` bytes."""
 
-    def write(self, page: int, data: builtins.bytes | memoryview) -> None:
-        """Fill a page with what `read` gave, here or in another process."""
+    def fill(self, page: int, read: Callable[[list[memoryview]], bool]) -> bool:
+        """Have `read` put what `self.read` gave, here or in another process, into memory; gives what it gives.
+
+        The memory may come in parts, and is the page's own once this returns. From any thread, while no step has the
+        page.
+        """
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ It is the definition that every other backend is tested against.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -65,15 +65,9 @@ class ReferencePages:
         """The content of a page."""
         return b"".join(array[page].tobytes() for array in (*self.keys, *self.values))
 
-    def write(self, page: int, data: bytes | memoryview) -> None:
-        """Fill a page with what `read` gave. Errors: ShapeError for other sizes."""
-        if len(data) != self.page_bytes:
-            raise ShapeError(f"{len(data)} bytes for a page of {self.page_bytes}")
-        begin = 0
-        for part in (*self.keys, *self.values):
-            size = part[page].nbytes
-            part[page] = np.frombuffer(data[begin : begin + size], np.uint8).reshape(part[page].shape)
-            begin += size
+    def fill(self, page: int, read: Callable[[list[memoryview]], bool]) -> bool:
+        """Have `read` put what `self.read` gave where the page lies."""
+        return read([memoryview(array[page]).cast("B") for array in (*self.keys, *self.values) if array[page].size])
 
     def copy(self, source: int, target: int) -> None:
         """Copy a whole page."""

@@ -23,6 +23,7 @@ from pacos.engine.choosing import SampledRows, choose, chosen_together
 from pacos.engine.context import Window
 from pacos.engine.delivery import Delivery
 from pacos.engine.errands import Errands
+from pacos.engine.identity import Identity
 from pacos.engine.lanes import Lane, Lanes
 from pacos.engine.pages import PagePool
 from pacos.engine.pooling import CopiedRows
@@ -36,12 +37,13 @@ from pacos.engine.snapshot import PromptCache
 from pacos.engine.source import decoded_tokens, with_start
 from pacos.engine.states import StatePool
 from pacos.engine.statistics import Statistics
+from pacos.engine.stepping import Stepping
 from pacos.errors import Cancelled, PacosError, UsageError
 from pacos.log import logger
 from pacos.models import LOGITS
 from pacos.native import address_of
 from pacos.settings import GenerateOptions, QueueOptions, SamplingOptions
-from pacos.types import Step, TokenScore
+from pacos.types import TokenScore
 
 _STALLED_SECONDS = 0.01  # between looks whether consumers have caught up
 _SAVE_SECONDS = 0.002  # between pages that are saved while there is nothing else to do
@@ -62,7 +64,7 @@ class Engine:
         start_token: int = -1,
         queue_places: int = 0,
         prompt_cache: PromptCache | None = None,
-        identity: Callable[[], bytes] | None = None,
+        identity: Callable[[], Identity] | None = None,
         adapters: AdapterScales | None = None,
         on_close: Callable[[], None] | None = None,
     ) -> None:
@@ -79,7 +81,8 @@ class Engine:
         self._on_close = on_close
         self._scratch = SamplerScratch(self.vocab_size)
         self._sampled = SampledRows(self._scratch)
-        self._queue = Queue(queue_places, self._interrupt)
+        self._stepping = Stepping()
+        self._queue = Queue(queue_places, self._stepping.interrupt)
         self._scheduler = Scheduler(
             *(self.pool, program.max_tokens, self._queue),
             whole=not causal,
@@ -89,13 +92,11 @@ class Engine:
         self._prompt_cache = prompt_cache
         self._lanes = lanes or Lanes(LOGITS, program)
         self._delivery = Delivery()
-        self._steps = self._tokens_generated = 0
+        self._tokens_generated = 0
         self._wake = threading.Condition()
         self._closed = False
         self._errands = Errands(self._notify)
         self.texts = SavedTexts(self.pool, pages, self._errands, identity, self.adapters.salted, start_token)
-        self._stepping: list[Part] = []  # what a program computes now, and which one; under _wake
-        self._running = program
         self._moved, self._asleep = time.monotonic(), True  # when it last did something; whether it has nothing to do
         self._process = os.getpid()
         self._thread = threading.Thread(target=self._work, name="pacos-engine", daemon=True)
@@ -136,7 +137,7 @@ class Engine:
             pages_held=max(0, pool.count - cached - free),
             pages_cached=cached,
             pages_free=free,
-            steps=self._steps,
+            steps=self._stepping.steps,
             sequences=scheduler.sequences,
             tokens_computed=scheduler.tokens_computed,
             tokens_generated=self._tokens_generated,
@@ -220,24 +221,13 @@ class Engine:
         with self._wake:
             self._closed = True
             self._wake.notify()
-            self._interrupt()
+        self._stepping.close()
         if self._thread is not threading.current_thread():
             self._thread.join()
 
     def _notify(self) -> None:
         with self._wake:
             self._wake.notify()
-
-    def _interrupt(self) -> None:
-        """Cut the step short when nobody wants what it computes."""
-        if os.getpid() != self._process:
-            return
-        with self._wake:
-            if self._unwanted(self._stepping):
-                self._running.cancel()
-
-    def _unwanted(self, parts: list[Part]) -> bool:
-        return bool(parts) and (self._closed or all(sequence.cancelled for sequence, _ in parts))
 
     def _made(self, request: SequenceRequest) -> Sequence:
         if not self.causal:
@@ -314,7 +304,7 @@ class Engine:
         for lane, parts in self._lanes.divided(ready):
             step, parts, rows = lane.batch.build(parts)
             try:
-                found = self._run(lane.program, step, parts)
+                found = self._stepping.run(lane.program, step, parts)
             except Cancelled:
                 continue  # nothing was computed; whoever still wants it gets the step again
             except Exception as error:  # noqa: BLE001 - find out whose fault it is
@@ -327,23 +317,6 @@ class Engine:
             with self._wake:
                 self._wake.wait(_STALLED_SECONDS)
 
-    def _run(self, program: Program, step: Step, parts: list[Part]) -> memoryview[float]:
-        """Run a step that cancelling all its sequences, or closing, cuts short.
-
-        A cancel that comes too late for this step ends the next one, which `_step` then repeats.
-        """
-        with self._wake:
-            if self._unwanted(parts):
-                raise Cancelled("nobody wants the step")
-            self._stepping, self._running = parts, program
-        try:
-            found = program.run(step)
-            self._steps += 1
-            return found
-        finally:
-            with self._wake:
-                self._stepping = []
-
     def _step_apart(self, lane: Lane, parts: list[Part], error: Exception) -> None:
         """After a failed step, run each sequence alone, so that only the one at fault fails."""
         logger(__name__).warning("a step failed: %s", error)
@@ -352,7 +325,7 @@ class Engine:
             if len(parts) > 1:
                 step, kept, rows = self._lanes.batch(lane.program).build([part])
                 try:
-                    self._deliver(kept, rows, self._run(lane.program, step, kept), lane.program.result_width)
+                    self._deliver(kept, rows, self._stepping.run(lane.program, step, kept), lane.program.result_width)
                     continue
                 except Cancelled:
                     continue

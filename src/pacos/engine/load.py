@@ -12,9 +12,10 @@ from pacos.backends import Backend, Pages, Program
 from pacos.backends import backend as open_backend
 from pacos.engine.adapter_scales import AdapterScales
 from pacos.engine.engine import Engine
+from pacos.engine.identity import Identity, model_hash
 from pacos.engine.lanes import Lanes
 from pacos.engine.room import plan_pages, plan_slots, state_bytes, warn_of_weights
-from pacos.engine.snapshot import PromptCache, fingerprint
+from pacos.engine.snapshot import PromptCache
 from pacos.errors import UsageError
 from pacos.ir.plan import Plan
 from pacos.log import logger
@@ -100,19 +101,23 @@ def _engine(
     )
 
 
-def _prompt_cache(identity: Callable[[], bytes], pages: Pages, options: LoadOptions) -> PromptCache | None:
+def _prompt_cache(identity: Callable[[], Identity], pages: Pages, options: LoadOptions) -> PromptCache | None:
     if not options.prompt_cache_dir:
         return None
     if pages.layout.states:
         problem = "this model has recurrent layers, whose states the prompt cache on disk does not hold"
         raise UsageError(problem, hint="drop --prompt-cache-dir; prompts are reused within this process all the same")
     folder = Path(options.prompt_cache_dir).expanduser()
-    return PromptCache(folder, int(options.prompt_cache_size * 1e9), identity(), pages)
+    return PromptCache(folder, int(options.prompt_cache_size * 1e9), identity().digest(), pages)
 
 
-def _identity(archive: Archive, plans: Sequence[Plan], pages: Pages, options: LoadOptions) -> bytes:
-    more = (pages.layout, pages.format, options.activations, _rope_overrides(options))
-    return fingerprint(archive, plans[0], *more, *(one.text() for one in plans[1:]))
+def _identity(archive: Archive, plans: Sequence[Plan], pages: Pages, options: LoadOptions) -> Identity:
+    layout = pages.layout
+    widths = (layout.key_width, layout.value_width, layout.states)
+    types = f"{layout.type_k.lower()} keys, {layout.type_v.lower()} values"
+    words = f"{types}, {layout.page_tokens} tokens each, {pages.format}, {options.activations}"
+    more = (widths, _rope_overrides(options), *(one.text() for one in plans[1:]))
+    return Identity(model_hash(archive, plans[0], *more), words)
 
 
 def _automatic_cache_type(plan: Plan) -> str:

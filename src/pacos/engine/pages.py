@@ -37,7 +37,7 @@ class Match:
     copied_tokens: int = 0
 
 
-def _common_bytes(a: bytes, b: bytes) -> int:
+def common_bytes(a: bytes, b: bytes) -> int:
     """Length of what two texts begin with alike."""
     low, high = 0, min(len(a), len(b))
     while low < high:
@@ -136,7 +136,7 @@ class PagePool:
         children = self._children.get(parent, {})
         for _, page in zip(range(_SCAN_MAX), reversed(children), strict=False):
             content = self._contents[page]
-            common = _common_bytes(wanted, content.tokens if content else b"") // _TOKEN_BYTES
+            common = common_bytes(wanted, content.tokens if content else b"") // _TOKEN_BYTES
             if common > best_tokens:
                 best, best_tokens = page, common
         return best, best_tokens

@@ -1,7 +1,8 @@
 """Computed texts in files: saved from the pages of the cache, and given back to it, here or in another process.
 
-A file is bound to the model, to how its pages are laid out, and to the salt under which the text was computed. It
-appears whole or not at all. Each page has a checksum; what was read becomes known only when all of it is right.
+A file is bound to the model and to the salt under which the text was computed; its pages besides to their format and to
+how they hold keys and values. It appears whole or not at all. Each page has a checksum, which goes on from that of the
+file's start; what was read becomes known only when all of it is right.
 The tokens may be more than the pages know: the last one was chosen, and not computed. Those of an encoder-decoder are
 a source, the token that its decoder starts from, and what that wrote.
 Pages are copied a few at a time between steps, so that who generates does not wait for the disk.
@@ -14,7 +15,6 @@ import hashlib
 import json
 import os
 import struct
-import zlib
 from array import array
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -23,14 +23,18 @@ from typing import Any, BinaryIO
 
 from pacos.backends import Pages
 from pacos.engine.errands import Errands
+from pacos.engine.identity import Identity
+from pacos.engine.page_file import CHECKSUM_BYTES, PAGE_FORMAT, PageReader, checksum, first_failing
 from pacos.engine.pages import PagePool
 from pacos.engine.sequence import source_salt
 from pacos.errors import CapacityError, FormatError, PacosError, UsageError
 from pacos.formats.atomic import atomic_file
 from pacos.formats.wording import shown
 
-_MAGIC = b"PACOSTX2"
+_MAGIC = b"PACOSTX3"
+_OLDER = (b"PACOSTX1", b"PACOSTX2")
 _HEAD_MAX = 4096
+_WORDS_MAX = 200
 _PAGES_AT_ONCE = 8  # copied between two steps
 _TOKEN_BYTES = 4
 
@@ -44,11 +48,23 @@ class SavedText:
     bytes: int
 
 
+@dataclass(frozen=True, slots=True)
+class _Start:
+    """What a file begins with; `misfit` says why its pages cannot be used here, or "". `size` and `sum` are its own."""
+
+    tokens: array[int]
+    computed: int
+    source: int
+    misfit: str
+    size: int
+    sum: bytes
+
+
 class SavedTexts:
     """Saves and restores texts of one engine; from any thread but the engine's.
 
-    `identity` names all that the content of a page depends on beside the tokens. `salted` adds what adapters do to a
-    salt. A decoder goes from its `start_token` on, when an encoder reads; else that is -1.
+    `identity` says what the content of a page depends on beside the tokens; None: nothing can be saved. `salted` adds
+    what adapters do to a salt. A decoder goes from its `start_token` on, when an encoder reads; else that is -1.
     """
 
     def __init__(
@@ -56,7 +72,7 @@ class SavedTexts:
         pool: PagePool,
         pages: Pages,
         errands: Errands,
-        identity: Callable[[], bytes] | None,
+        identity: Callable[[], Identity] | None,
         salted: Callable[[str], str] = str,
         start_token: int = -1,
     ) -> None:
@@ -87,14 +103,15 @@ class SavedTexts:
             head |= {"tokens": len(tokens), "computed": count, **({"source": source} if source else {})}
             text = json.dumps(head).encode()
             start = b"".join((_MAGIC, struct.pack("<I", len(text)), text, _little(tokens)))
-            size = len(start) + 4 + len(pages) * (self._pages.page_bytes + 4)
+            size = len(start) + CHECKSUM_BYTES + len(pages) * (self._pages.page_bytes + CHECKSUM_BYTES)
+            begun = checksum([start])
             with atomic_file(path, size) as stream:
                 if os.name == "posix":
                     os.fchmod(stream.fileno(), 0o600)  # it tells what was said
-                stream.write(start + _checksum(start))
+                stream.write(start + begun)
                 for place, body in enumerate(self._bodies(pages)):
                     stream.write(body)
-                    stream.write(_checksum(body, place))
+                    stream.write(checksum([body], _seed(begun, place)))
             return SavedText(tokens[:], count, size)
         finally:
             with contextlib.suppress(PacosError):
@@ -103,28 +120,29 @@ class SavedTexts:
     def restore(self, path: Path, salt: str) -> SavedText:
         """Give the cache a text back; prompts that begin with it find it.
 
-        Errors: UsageError for no such file; FormatError for one that is damaged, of another model or salt;
-        CapacityError when the cache has no room now.
+        Errors: UsageError for no such file; FormatError for one that is damaged, of another model or salt, or whose
+        pages cannot be used here; CapacityError when the cache has no room now.
         """
         salt = self._salted(salt)
         with _reading(path) as stream:
-            tokens, computed, source = self._read_start(stream, path, salt)
-            pages = self._errands.ask(lambda: self._allocated(computed)) if computed else []
+            start = self._read_start(stream, path, salt)
+            if start.misfit:
+                raise FormatError(start.misfit, hint="compute the text anew and save it")
+            pages = self._errands.ask(lambda: self._allocated(start.computed)) if start.computed else []
             try:
-                self._fill(stream, pages, path)
+                self._fill(stream, start, pages, path)
                 if pages:
-                    self._errands.ask(
-                        lambda: self._publish(tokens[:computed], source_salt(salt, tokens[:source]), pages)
-                    )
+                    root = source_salt(salt, start.tokens[: start.source])
+                    self._errands.ask(lambda: self._publish(start.tokens[: start.computed], root, pages))
             finally:
                 with contextlib.suppress(PacosError):
                     self._errands.ask(lambda: self._pool.release(pages))
-            return SavedText(tokens, computed, stream.tell())
+            return SavedText(start.tokens, start.computed, os.fstat(stream.fileno()).st_size)
 
     def tokens(self, path: Path, salt: str) -> array[int]:
-        """The tokens of a file, whatever its pages are like. Errors: as `restore`, but none for damaged pages."""
+        """The tokens of a file, whatever its pages are like. Errors: as `restore`, but none for pages."""
         with _reading(path) as stream:
-            return self._read_start(stream, path, self._salted(salt))[0]
+            return self._read_start(stream, path, self._salted(salt)).tokens
 
     def erase(self, tokens: array[int], salt: str, keep: int = 0) -> int:
         """Make a text unknown, but for the pages of its first `keep` tokens; who computes on it goes on.
@@ -149,53 +167,61 @@ class SavedTexts:
     def _head(self, salt: str, *, tokens_alone: bool) -> dict[str, Any]:
         if self._identity is None or not (self.possible or tokens_alone):
             raise UsageError("texts of this model cannot be saved", hint="use --prompt-cache-dir with other models")
+        identity = self._identity()
         return {
-            "model": self._identity().hex(),
-            "salt": hashlib.sha256(salt.encode("utf-8", "surrogatepass")).hexdigest(),
-            "page_tokens": self._pool.page_tokens,
+            "format": PAGE_FORMAT,
+            "pages": identity.pages,
             "page_bytes": self._pages.page_bytes,
+            "page_tokens": self._pool.page_tokens,
+            "model": identity.model,
+            "salt": hashlib.sha256(salt.encode("utf-8", "surrogatepass")).hexdigest(),
         }
 
-    def _read_start(self, stream: BinaryIO, path: Path, salt: str) -> tuple[array[int], int, int]:
-        """The tokens of a file whose head fits, how many are computed, and how many a source. Errors: FormatError."""
+    def _read_start(self, stream: BinaryIO, path: Path, salt: str) -> _Start:
+        """What a file of this model and salt begins with. Errors: FormatError."""
         name, size = shown(path.name), os.fstat(stream.fileno()).st_size
         start = stream.read(len(_MAGIC) + 4)
         length = int.from_bytes(start[len(_MAGIC) :], "little")
+        if start[: len(_MAGIC)] in _OLDER:
+            problem = f"{name} was saved by an older Pacos, in a form that is no longer read"
+            raise FormatError(problem, hint="compute the text anew and save it")
         if start[: len(_MAGIC)] != _MAGIC or not 0 < length <= _HEAD_MAX:
             raise FormatError(f"{name} is no saved text", hint="give the name of a saved one")
         start += stream.read(length)
         found = _object(start[len(_MAGIC) + 4 :])
-        count, computed, source = (found.pop(key, 0) for key in ("tokens", "computed", "source"))
-        for key, value in self._head(salt, tokens_alone=not computed).items():
-            if found.get(key) != value:
-                whose = (
-                    "another API key or salt"
-                    if key == "salt"
-                    else "another model or version of Pacos, or of one opened otherwise"
-                )
-                raise FormatError(f"{name} is a text of {whose}", hint="compute the text anew and save it")
-        whole = all(isinstance(one, int) for one in (count, computed, source))
-        good = whole and 0 <= source <= computed <= count and count > 0
-        pages = -(-computed // self._pool.page_tokens) if good else 0
-        if not good or size != len(start) + count * _TOKEN_BYTES + 4 + pages * (self._pages.page_bytes + 4):
+        numbers = [found.get(key) for key in ("tokens", "computed", "page_tokens", "page_bytes")]
+        numbers.append(found.get("source", 0))
+        count, computed, page_tokens, page_bytes, source = (one if type(one) is int else -1 for one in numbers)
+        good = 0 <= source <= computed <= count and count > 0 and page_tokens > 0 and page_bytes > 0
+        needed = len(start) + count * _TOKEN_BYTES + CHECKSUM_BYTES
+        all_pages = -(-computed // page_tokens) * (page_bytes + CHECKSUM_BYTES) if good else 0
+        if not good or size != needed + all_pages:
             raise FormatError(f"{name} is damaged: it has {size} bytes", hint="save the text anew")
         start += stream.read(count * _TOKEN_BYTES)
-        if stream.read(4) != _checksum(start):
+        begun = stream.read(CHECKSUM_BYTES)
+        if begun != checksum([start]):
             raise FormatError(f"{name} is damaged: its head does not fit its checksum", hint="save the text anew")
+        misfit = _misfit(found, self._head(salt, tokens_alone=not computed), name)
         tokens = array("i")
         tokens.frombytes(start[-count * _TOKEN_BYTES :])
-        return _swapped(tokens), computed, source
+        return _Start(_swapped(tokens), computed, source, misfit if computed else "", needed, begun)
 
-    def _fill(self, stream: BinaryIO, pages: list[int], path: Path) -> None:
-        for first in range(0, len(pages), _PAGES_AT_ONCE):
-            bodies = []
-            for place, page in enumerate(pages[first : first + _PAGES_AT_ONCE], first):
-                body = stream.read(self._pages.page_bytes)
-                if stream.read(4) != _checksum(body, place):
-                    problem = f"{shown(path.name)} is damaged: page {place} does not fit its checksum"
-                    raise FormatError(problem, hint="save the text anew")
-                bodies.append((page, body))
-            self._errands.ask(lambda bodies=bodies: self._write(bodies))  # type: ignore[misc]
+    def _fill(self, stream: BinaryIO, start: _Start, pages: list[int], path: Path) -> None:
+        reader, page_bytes = PageReader(stream), self._pages.page_bytes
+
+        def filled(place: int) -> bool:
+            seed, offset = _seed(start.sum, place), start.size + place * (page_bytes + CHECKSUM_BYTES)
+            found = memoryview(bytearray(CHECKSUM_BYTES))
+
+            def read(parts: list[memoryview]) -> bool:
+                return reader.read([*parts, found], offset) and checksum(parts, seed) == found
+
+            return self._pages.fill(pages[place], read)
+
+        damaged = first_failing(filled, len(pages))
+        if damaged < len(pages):
+            problem = f"{shown(path.name)} is damaged: page {damaged} does not fit its checksum"
+            raise FormatError(problem, hint="save the text anew")
 
     # On the engine's thread.
 
@@ -228,10 +254,6 @@ class SavedTexts:
             raise CapacityError(problem, hint="try again when less is running, or raise --parallel")
         return [page for page in (self._pool.allocate() for _ in range(needed)) if page is not None]
 
-    def _write(self, bodies: list[tuple[int, bytes]]) -> None:
-        for page, body in bodies:
-            self._pages.write(page, body)
-
     def _publish(self, tokens: array[int], salt: str, pages: list[int]) -> None:
         size, parent = self._pool.page_tokens, self._pool.root(salt)
         for place in range(len(pages)):
@@ -251,15 +273,31 @@ class SavedTexts:
 def _reading(path: Path) -> Iterator[BinaryIO]:
     """A file that is read. Errors: UsageError when it cannot be."""
     try:
-        with path.open("rb") as stream:
+        with path.open("rb", buffering=0) as stream:
             yield stream
     except OSError as error:
         problem = f"{shown(path.name)} cannot be read: {error.strerror}"
         raise UsageError(problem, hint="give the name that it was saved under") from None
 
 
-def _checksum(data: bytes, place: int = 0) -> bytes:
-    return zlib.crc32(data, place).to_bytes(4, "little")
+def _misfit(found: dict[str, Any], needed: dict[str, Any], name: str) -> str:
+    """Why the pages of a file with that head cannot be used; "" when they can. Errors: FormatError when nothing can."""
+    hint = "compute the text anew and save it"
+    if found.get("salt") != needed["salt"]:
+        raise FormatError(f"{name} is a text of another API key or salt", hint=hint)
+    if found.get("model") != needed["model"]:
+        problem = f"{name} is a text of another model, or of one opened with other adapters or --rope options"
+        raise FormatError(problem, hint=hint)
+    if found.get("format") != needed["format"]:
+        return f"{name} has pages of format {shown(found.get('format'))}, this Pacos reads {needed['format']}"
+    if found.get("pages") != needed["pages"]:
+        return f"{name} has pages of {shown(found.get('pages'), _WORDS_MAX)}; here they are of {needed['pages']}"
+    return ""
+
+
+def _seed(begun: bytes, place: int) -> bytes:
+    """What the checksum of a page goes on from: pages of other texts, or in another order, do not fit."""
+    return checksum([begun, place.to_bytes(8, "little")])
 
 
 def _swapped(tokens: array[int]) -> array[int]:

@@ -12,16 +12,15 @@ from array import array
 from collections.abc import Hashable, Iterator
 from itertools import chain
 
+from pacos.engine.known import KnownPages
 from pacos.engine.pages import PagePool
 from pacos.engine.queue import Queue
 from pacos.engine.sequence import Sequence
 from pacos.engine.snapshot import PromptCache
-from pacos.engine.source import restore_source, save_pages
 from pacos.engine.states import StatePool
 
 Part = tuple[Sequence, int]  # a sequence and how many of its tokens to compute
 
-_RESTORES_PER_STEP = 16  # pages read from disk for one sequence
 _READERS_WEIGHT = 3  # those who read answers count as much as so many who wait for a first token
 _OLDEST_TURN = 16  # of so many starts one is the longest waiting sequence's, whatever its priority
 
@@ -45,7 +44,7 @@ class Scheduler:
     ) -> None:
         self.pool = pool
         self.states = states
-        self.prompt_cache = prompt_cache
+        self._known = KnownPages(pool, prompt_cache)
         self.step_tokens = step_tokens
         self.whole = whole
         self.queue = Queue() if queue is None else queue
@@ -125,14 +124,7 @@ class Scheduler:
         self.prompts_reused += sequence.cached_tokens > 0
 
     def _keep(self, sequence: Sequence) -> None:
-        """Let others have what a sequence computed, those of later processes too."""
-        pool = self.pool
-        if sequence.reuse and sequence.published < len(sequence.pages):
-            start = sequence.published * pool.page_tokens
-            tail = sequence.tokens[start : sequence.computed].tobytes()
-            pool.publish_tail(sequence.parent, tail, sequence.pages[sequence.published])
-        if self.prompt_cache is not None:
-            save_pages(self.prompt_cache, pool, sequence)
+        self._known.keep(sequence)
         if self.states is not None:
             self.states.keep(sequence)
 
@@ -339,7 +331,7 @@ class Scheduler:
 
     def _add_source(self, sequence: Sequence, parts: list[Part]) -> None:
         """Have an encoder read, in a program of its own: its tokens take none of the decoder's places in a step."""
-        if self.prompt_cache is not None and restore_source(self.prompt_cache, sequence):
+        if self._known.read_source(sequence):
             return
         if sequence.source <= self._source_room:
             self._source_room -= sequence.source
@@ -349,7 +341,9 @@ class Scheduler:
         if sequence.computed < sequence.source:
             self._add_source(sequence, parts)
             return 0
-        if self._skip_known(sequence):
+        if self.states is not None:
+            self._skip_to_checkpoint(sequence, self.states)
+        elif self._known.skip(sequence):
             return 0
         count = min(budget, sequence.remaining)
         if self.whole and count < sequence.remaining:
@@ -358,43 +352,3 @@ class Scheduler:
             count = self.states.cut(sequence, count)
         parts.append((sequence, count))
         return count
-
-    def _skip_known(self, sequence: Sequence) -> bool:
-        """Take over full pages that others computed since this sequence started, and those that are on disk.
-
-        True when there may be more on disk: others' tokens shall not wait for all of it.
-        """
-        if self.states is not None:
-            self._skip_to_checkpoint(sequence, self.states)
-            return False
-        size, restored = self.pool.page_tokens, 0
-        while sequence.reuse and sequence.computed == sequence.published * size:
-            end = sequence.computed + size
-            if end > sequence.reusable:
-                break
-            if restored == _RESTORES_PER_STEP:
-                return True
-            tokens = sequence.tokens[sequence.computed : end].tobytes()
-            known = self.pool.share(sequence.parent, tokens)
-            if known is not None:
-                self.pool.release((sequence.pages[sequence.published],))
-            elif self._restore(sequence):
-                restored += 1
-                known = self.pool.publish(sequence.parent, tokens, sequence.pages[sequence.published])
-            else:
-                break
-            sequence.pages[sequence.published], sequence.parent = known
-            sequence.published += 1
-            sequence.computed = end
-            if not sequence.answered:
-                sequence.cached_tokens += size
-        return False
-
-    def _restore(self, sequence: Sequence) -> bool:
-        """Fill a sequence's next page from disk, if it is there."""
-        cache = self.prompt_cache
-        if cache is None:
-            return False
-        cache.add_keys(sequence.page_keys, sequence.salt, sequence.tokens)
-        place = sequence.published
-        return cache.restore(sequence.page_keys[place], sequence.pages[place], place)

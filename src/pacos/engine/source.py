@@ -48,13 +48,9 @@ def decoded_tokens(start_token: int, tokens: int, source: int, result: str) -> i
     return tokens - source
 
 
-def save_pages(cache: PromptCache, pool: PagePool, sequence: Sequence) -> None:
-    """Keep on disk what is known of a sequence: its full pages, or those of its source, if all of that was read."""
-    if sequence.source:
-        keys = _keys(cache, sequence) if sequence.reuse and sequence.computed >= sequence.source else []
-    else:
-        cache.add_keys(sequence.page_keys, sequence.salt, sequence.tokens)
-        keys = sequence.page_keys[: sequence.published]
+def save_source(cache: PromptCache, pool: PagePool, sequence: Sequence) -> None:
+    """Keep a sequence's source on disk, if all of it was read."""
+    keys = _keys(cache, sequence) if sequence.reuse and sequence.computed >= sequence.source else []
     for place, (page, key) in enumerate(zip(sequence.pages, keys, strict=False)):
         cache.save(page, partial(pool.has_name, page, pool.name(page)), key, place)
 
@@ -64,7 +60,7 @@ def restore_source(cache: PromptCache, sequence: Sequence) -> bool:
     keys = _keys(cache, sequence) if sequence.reuse else []
     if not keys or not all(map(cache.has, keys)):
         return False
-    if not all(cache.restore(key, sequence.pages[place], place) for place, key in enumerate(keys)):
+    if cache.restore(keys, sequence.pages[: len(keys)], 0) < len(keys):
         return False
     sequence.computed = sequence.source
     if not sequence.answered:

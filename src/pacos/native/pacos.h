@@ -15,7 +15,7 @@ extern "C" {
 #endif
 
 /* ---- native/ : the library itself ---- */
-#define PACOS_ABI_VERSION 89441793  /* a test says which: the sum of the other lines */
+#define PACOS_ABI_VERSION 593795078  /* a test says which: the sum of the other lines */
 PACOS_API int32_t pacos_abi_version(void);
 /* Keep what is freed for the next allocation (1), or give it back to the system (0); 0, or -1 where that is not known. */
 PACOS_API int32_t pacos_keep_freed_memory(int32_t keep);
@@ -31,6 +31,8 @@ PACOS_API int64_t pacos_gguf_strings_end(const uint8_t *region, uint64_t nbytes,
    code 3. Other faults of that kind go where they went before. Gives what unwatch takes, or null: nothing is watched. */
 PACOS_API void *pacos_watch(const void *begin, uint64_t nbytes, const char *line);
 PACOS_API void pacos_unwatch(void *entry);
+/* Read a byte of each page of the machine's memory, so that what is mapped there need not be fetched later. */
+PACOS_API void pacos_touch(const void *begin, uint64_t nbytes);
 
 /* ---- formats/ : weights that other programs have packed ----
    Rows [begin, end) to `out`, as rows of a ggml type; one thread each. 0; -1: a type or sizes that do not fit, -2: out of
@@ -310,6 +312,11 @@ PACOS_API int32_t pacos_log_softmax_at(const float* logits, int32_t vocab, const
    How many there are, or an error as above. */
 PACOS_API int32_t pacos_score(const float* logits, int32_t vocab, int32_t token, int32_t count, void* scratch,
                               int32_t* top_ids, double* out);
+
+/* ---- engine/ : pages in files ---- */
+
+/* XXH64 of `count` parts as if they lay side by side. */
+PACOS_API uint64_t pacos_checksum(const uint64_t* starts, const uint64_t* sizes, uint64_t count, uint64_t seed);
 
 /* ---- engine/ : pooling ---- */
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import mmap
+from collections.abc import Callable
 from itertools import accumulate
 
 from pacos import native, quants
@@ -60,6 +61,7 @@ class CpuPages:
                 hint="use a smaller context (--ctx-size) or a smaller type (--cache-type-k, --cache-type-v)",
             )
         self._memory = _anonymous(self.bytes + 2 * _SLACK_BYTES)
+        self._bytes = memoryview(self._memory)
         self.address = ctypes.addressof(ctypes.c_char.from_buffer(self._memory))
         starts = [0, *accumulate(sizes)]
         self.keys = [self.address + start for start in starts[0:-1:2]]
@@ -68,23 +70,23 @@ class CpuPages:
 
     def read(self, page: int) -> bytes:
         """The content of a page. Errors: ShapeError for a page that is not there."""
-        return b"".join(ctypes.string_at(start, size) for start, size in self._pieces(page))
+        return b"".join(self._views(page))
 
-    def write(self, page: int, data: bytes | memoryview) -> None:
-        """Fill a page with what `read` gave. Errors: ShapeError for a page that is not there, or other sizes."""
-        if len(data) != self.page_bytes:
-            raise ShapeError(f"{len(data)} bytes for a page of {self.page_bytes}")
-        begin, source = 0, bytes(data)
-        for start, size in self._pieces(page):
-            ctypes.memmove(start, source[begin : begin + size], size)
-            begin += size
+    def fill(self, page: int, read: Callable[[list[memoryview]], bool]) -> bool:
+        """Have `read` put what `self.read` gave where the page lies. Errors: ShapeError for no such page."""
+        return read(self._views(page))
+
+    def _views(self, page: int) -> list[memoryview]:
+        places = ((start - self.address, size) for start, size in self._pieces(page))
+        return [self._bytes[place : place + size] for place, size in places]
 
     def _pieces(self, page: int) -> list[tuple[int, int]]:
         """Where the parts of a page lie, and their bytes."""
         if not 0 <= page < self.count:
             raise ShapeError(f"page {page} is not one of {self.count}")
         sizes = self.key_page_bytes + self.value_page_bytes
-        return [(start + page * size, size) for start, size in zip(self.keys + self.values, sizes, strict=True)]
+        places = zip(self.keys + self.values, sizes, strict=True)
+        return [(start + page * size, size) for start, size in places if size]
 
     def copy(self, source: int, target: int) -> None:
         """Copy a whole page. Errors: ShapeError for a page that is not there."""
