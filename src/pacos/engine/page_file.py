@@ -12,7 +12,7 @@ from typing import BinaryIO
 from pacos.native import address_of, function
 
 # Of what pages in files hold: another number when keys and values change their meaning. How a backend arranges them has
-# a number of its own, `Pages.format`. tests/data/kept.session has pages of both and tells when they must change.
+# a number of its own, `Pages.format`. tests/unit/test_kept.py tells when they must change.
 PAGE_FORMAT = 1
 CHECKSUM_BYTES = 8
 
