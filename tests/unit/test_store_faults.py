@@ -30,7 +30,7 @@ __all__ = ("hub",)
 @pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="SIGKILL")
 def test_a_pull_that_is_killed_at_any_moment_leaves_a_sound_store(hub: FakeHub) -> None:
-    """Twelve times, at random moments; what is whole is listed, what is not goes on."""
+    """Twenty times, at random moments; what is whole is listed, what is not goes on."""
     for file in hub.repos["org/tale"]:
         hub.repos["org/tale"][file] = content(len(file), 400_000)
     hub.faults["/cdn/"] = [Fault(slow_seconds=0.004)] * 999
@@ -41,7 +41,7 @@ def test_a_pull_that_is_killed_at_any_moment_leaves_a_sound_store(hub: FakeHub) 
     )
     moments = random.Random(1)
     killed = 0
-    for _ in range(12):
+    for _ in range(20):
         process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         assert process.stdout is not None
         process.stdout.readline()
