@@ -96,6 +96,8 @@ def test_variables_for_the_chat_template(tmp_path: Path) -> None:
     assert done.out.splitlines()[0] == f"[{', '.join(here('tokenize', 'storyteller', 'Once upon a time').out.split())}]"
     for text in ("[1]", "{", "5"):
         assert here(*given, text).err.startswith(f"error: --chat-template-kwargs is {text!r}; give a JSON object")
+    for name in ("messages", "tools"):
+        assert f"error: '{name}' cannot be a template option" in here(*given, f'{{"{name}": []}}').err
     assert "have no effect with --raw" in here("run", "--raw", "-p", "x", "--chat-template-kwargs", "{}").err
 
 

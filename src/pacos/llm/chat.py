@@ -122,6 +122,8 @@ class ChatPlanner:
         choice = read_tools(wish.tools, wish.tool_choice)
         answer = answer_grammar(wish.constraint, self._tokenizer.find)
         options = {**_thinking_options(reasoning), **wish.template_options}
+        if taken := sorted({"messages", "tools"} & wish.template_options.keys()):
+            raise UsageError(f"{taken[0]!r} cannot be a template option", hint="leave it out; it is given apart")
         template = self._template()
         chat, shown_tools = template.fit_tools(messages, choice.shown)
         segments = template.render(chat, tools=shown_tools, **options)
