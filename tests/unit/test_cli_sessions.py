@@ -78,6 +78,10 @@ def test_exports_are_imported_elsewhere(talks: dict[str, str], tmp_path: Path) -
     assert here("sessions", "export", "Dragons", **other).out == here("sessions", "export", "Dragons").out
     assert here("sessions", "export", "Dragons", "-o", tmp_path / "out.md").code == 0
     assert (tmp_path / "out.md").read_text().startswith("# Dragons\n")
+    assert here("sessions", "export", "Numbers", "-o", tmp_path / "out.md").code == 2
+    assert (tmp_path / "out.md").read_text().startswith("# Dragons\n")
+    assert here("sessions", "export", "Numbers", "-o", tmp_path / "out.md", "--force").code == 0
+    assert (tmp_path / "out.md").read_text().startswith("# Numbers\n")
     chat = json.dumps([{"role": "user", "content": "piped in"}])
     assert "piped in" in here("sessions", "import", "-", stdin=chat).out
     assert here("sessions", "import", "-", stdin="{").code == 2

@@ -132,7 +132,7 @@ def test_wishes_on_the_command_line(source: Path, tmp_path: Path) -> None:
     assert done.code == 0, done.err
     found = types_of(target)
     assert (found["token_embd.weight"], found["blk.0.ffn_down.weight"]) == ("Q8_0", "Q6_K")
-    for wrong, words in (("ffn_down", "PATTERN=TYPE"), ("ffn_(=Q4_0", "ffn_("), ("ffn=Q9_9", "Q9_9")):
+    for wrong, words in (("ffn_down", "PATTERN=TYPE"), ("ffn_(=Q4_0", "ffn_("), ("ffn=Q9_9", "Q9_9"), ("foo=Q4_0", "no tensor")):
         done = here("quantize", str(source), str(target), "Q4_0", "--tensor-type", wrong, "--force")
         assert done.code == 2
         assert words in done.err
@@ -249,6 +249,7 @@ def test_parts_stay_parts(source: Path, tmp_path: Path) -> None:
     parts = split_file(source, tmp_path / "parts", max_tensors=8)
     done = here("quantize", parts[0], tmp_path / "small.gguf", "Q8_0", "--keep-split")
     assert done.code == 0, done.err
+    assert f"small-*.gguf, {len(parts)} parts: " in done.err
     quantize_file(source, tmp_path / "whole.gguf", "Q8_0")
     made = sorted(tmp_path.glob("small-*.gguf"))
     assert [path.name for path in made] == [f"small-{i + 1:05}-of-{len(parts):05}.gguf" for i in range(len(parts))]
@@ -257,6 +258,8 @@ def test_parts_stay_parts(source: Path, tmp_path: Path) -> None:
             name: bytes(wanted.data(name)) for name in wanted.tensors
         }
     assert here("quantize", parts[0], tmp_path / "small.gguf", "Q8_0", "--keep-split").code == 2
+    assert here("quantize", source, tmp_path / "one.gguf", "Q8_0", "--keep-split").code == 0
+    assert (tmp_path / "one.gguf").read_bytes() == (tmp_path / "whole.gguf").read_bytes()
 
 
 def test_types_of_tensors_from_a_file(source: Path, tmp_path: Path) -> None:

@@ -96,15 +96,17 @@ def command(source: str, output: Path | None, type_name: str | None, **given: An
             guide=guide,
             changes=changes,
         )
-    click.echo(f"{output}: {render.size_text(after)} from {render.size_text(_size_of(path))}", err=True)
+    sizes = _sizes_of(path)
+    shown = f"{output.stem}-*.gguf, {len(sizes)} parts" if given["keep_split"] and len(sizes) > 1 else str(output)
+    click.echo(f"{shown}: {render.size_text(after)} from {render.size_text(sum(sizes))}", err=True)
 
 
-def _size_of(path: Path) -> int:
-    """Bytes of a model, all parts together."""
+def _sizes_of(path: Path) -> list[int]:
+    """Bytes of each part of a model."""
     from pacos.formats.gguf import read_gguf
 
     with read_gguf(path) as archive:
-        return sum(part.stat().st_size for part in archive.parts)
+        return [part.stat().st_size for part in archive.parts]
 
 
 def _wishes(given: dict[str, Any]) -> Wishes:

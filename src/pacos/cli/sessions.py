@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pacos.cli import render
+from pacos.cli.convert import check_output
 from pacos.cli.options import read_text_option
 from pacos.errors import UsageError
 
@@ -148,7 +149,8 @@ def remove(names: tuple[str, ...], everything: bool) -> None:
 @click.option(
     "--format", "form", type=click.Choice(["json", "md"]), help="json or md; without it what FILE ends with, or json."
 )
-def export(names: tuple[str, ...], everything: bool, output: str | None, form: str | None) -> None:
+@click.option("--force", is_flag=True, help="Replace FILE when it is there.")
+def export(names: tuple[str, ...], everything: bool, output: str | None, form: str | None, force: bool) -> None:
     """Write conversations as JSON, which `import` reads, or as Markdown.
 
     JSON holds all branches, Markdown the one that is shown.
@@ -159,6 +161,8 @@ def export(names: tuple[str, ...], everything: bool, output: str | None, form: s
 
     if bool(names) == everything:
         raise UsageError("give NAME..., or --all", hint="`pacos sessions list` tells the names")
+    if output is not None:
+        check_output(Path(output), force)
     if form is None:
         form = "md" if output is not None and Path(output).suffix.lower() == ".md" else "json"
     with Sessions() as sessions:

@@ -102,11 +102,15 @@ class Mix:
     ) -> Mix:
         """The mix for a model, with an importance matrix or without.
 
-        Errors: UsageError for a file type that does not exist, or a senseless wish.
+        Errors: UsageError for a file type that does not exist, a senseless wish, or one for no tensor.
         """
         wishes.check()
         if file_type not in FILE_TYPES:
             raise UsageError(f"no file type {file_type!a}", hint=f"types: {', '.join(FILE_TYPES)}")
+        for pattern, kind in wishes.patterns:
+            if not any(re.search(pattern, name) for name in tensors):
+                hint = "`pacos show MODEL --tensors` lists the names"
+                raise UsageError(f"{pattern}={kind}: no tensor of the model has such a name", hint=hint)
         architecture = str(metadata.get("general.architecture"))
         heads, key_heads, experts = (
             _first(metadata.get(f"{architecture}.{key}"))
