@@ -132,7 +132,10 @@ def test_wishes_on_the_command_line(source: Path, tmp_path: Path) -> None:
     assert done.code == 0, done.err
     found = types_of(target)
     assert (found["token_embd.weight"], found["blk.0.ffn_down.weight"]) == ("Q8_0", "Q6_K")
-    for wrong, words in (("ffn_down", "PATTERN=TYPE"), ("ffn_(=Q4_0", "ffn_("), ("ffn=Q9_9", "Q9_9"), ("foo=Q4_0", "no tensor")):
+    for wrong, words in (
+        *(("ffn_down", "PATTERN=TYPE"), ("ffn_(=Q4_0", "ffn_(")),
+        *(("ffn=Q9_9", "Q9_9"), ("foo=Q4_0", "no tensor")),
+    ):
         done = here("quantize", str(source), str(target), "Q4_0", "--tensor-type", wrong, "--force")
         assert done.code == 2
         assert words in done.err
