@@ -17,7 +17,7 @@ from typing import Any
 
 from pacos.errors import NativeError
 
-ABI_VERSION = 593795078  # as in pacos.h
+ABI_VERSION = 1240262543  # as in pacos.h
 _FILE_NAMES = {"win32": "pacos.dll", "darwin": "libpacos.dylib"}
 
 

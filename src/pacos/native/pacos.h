@@ -15,7 +15,7 @@ extern "C" {
 #endif
 
 /* ---- native/ : the library itself ---- */
-#define PACOS_ABI_VERSION 593795078  /* a test says which: the sum of the other lines */
+#define PACOS_ABI_VERSION 1240262543  /* a test says which: the sum of the other lines */
 PACOS_API int32_t pacos_abi_version(void);
 /* Keep what is freed for the next allocation (1), or give it back to the system (0); 0, or -1 where that is not known. */
 PACOS_API int32_t pacos_keep_freed_memory(int32_t keep);
@@ -31,8 +31,6 @@ PACOS_API int64_t pacos_gguf_strings_end(const uint8_t *region, uint64_t nbytes,
    code 3. Other faults of that kind go where they went before. Gives what unwatch takes, or null: nothing is watched. */
 PACOS_API void *pacos_watch(const void *begin, uint64_t nbytes, const char *line);
 PACOS_API void pacos_unwatch(void *entry);
-/* Read a byte of each page of the machine's memory, so that what is mapped there need not be fetched later. */
-PACOS_API void pacos_touch(const void *begin, uint64_t nbytes);
 
 /* ---- formats/ : weights that other programs have packed ----
    Rows [begin, end) to `out`, as rows of a ggml type; one thread each. 0; -1: a type or sizes that do not fit, -2: out of
