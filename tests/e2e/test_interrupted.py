@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,26 +13,33 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import llama_builder
+import numpy as np
 import pytest
 from commands import PROGRAM, STORYTELLER, environment, here
 from patience import SECONDS
 
+from pacos.formats.gguf_types import F32
+from pacos.formats.gguf_write import write_gguf
+
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(os.name != "posix", reason="signals and limits of POSIX")]
 KILLS = 20
+FEW = (0.15, 0.35, 0.55, 0.75, 0.95)  # moments, as shares of the time that a command takes
 FORKS = """
 import json, os, signal, sys, time
 from pacos.cli.main import main
 from pacos.formats import atomic
-from pacos.hub import convert, edit, parts, quantize, weights
+from pacos.hub import bring_in, convert, edit, export_lora, importance, naming, parts, quantize, weights
 def slowly(fd):
     end = 2 * time.process_time()
     while time.process_time() < end:
         pass
 atomic.os.fsync = slowly
 for text in sys.stdin:
-    line, moment = json.loads(text)
+    line, moment, home = json.loads(text)
     child = os.fork()
     if child == 0:
+        os.dup2(2, 1)
+        os.environ["PACOS_HOME"] = home or os.environ["PACOS_HOME"]
         signal.setitimer(signal.ITIMER_PROF, moment)
         main(line)
     _, status, used = os.wait4(child, 0)
@@ -52,11 +60,14 @@ class Forks:
             [sys.executable, "-c", FORKS], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment()
         )
 
-    def run(self, line: list[str], moment: float = 0.0) -> tuple[int, float]:
-        """Run a command, which ends at that moment; its exit code, below 0 for a signal, and the seconds it used."""
+    def run(self, line: list[str], moment: float = 0.0, home: Path | str = "") -> tuple[int, float]:
+        """Run a command, which ends at that moment; its exit code, below 0 for a signal, and the seconds it used.
+
+        `home` is a store of its own.
+        """
         assert self.process.stdin is not None
         assert self.process.stdout is not None
-        self.process.stdin.write(json.dumps([line, moment]) + "\n")
+        self.process.stdin.write(json.dumps([line, moment, str(home)]) + "\n")
         self.process.stdin.flush()
         code, seconds = json.loads(self.process.stdout.readline())
         return int(code), float(seconds)
@@ -76,7 +87,21 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert here("quantize", STORYTELLER, path, "F32").code == 0
     assert here("split", path, path.with_name("part"), "--max-tensors", "20").code == 0
     llama_builder.save_legacy(path.with_name("old.bin"), llama_builder.random_weights(), "ggjt", 3)
+    _save_adapter(path.with_name("lora.gguf"))
+    path.with_name("text.txt").write_text("Once there was a fox. " * 200)
+    path.with_name("Modelfile").write_text(f"FROM {path}\nSYSTEM Be brief.\n")
     return path
+
+
+def _save_adapter(path: Path) -> None:
+    random = np.random.Generator(np.random.PCG64(1))
+    tensors = []
+    for layer in range(4):
+        for half, shape in (("a", (4, 256)), ("b", (768, 4))):
+            values = random.standard_normal(shape, np.float32)
+            tensors.append((f"blk.{layer}.ffn_up.weight.lora_{half}", shape, "F32", values.tobytes()))
+    metadata = {"general.type": "adapter", "adapter.type": "lora", "general.architecture": "llama"}
+    write_gguf(path, {**metadata, "adapter.lora.alpha": F32(8.0)}, tensors)
 
 
 COMMANDS: dict[str, Callable[[Path, Path], list[str]]] = {
@@ -111,6 +136,84 @@ def test_a_kill_at_any_moment_leaves_the_old_file_or_the_new_one(
     assert here(*line).code == 0
     assert out.read_bytes() == new
     assert [path.name for path in tmp_path.iterdir()] == ["out.gguf"]  # what the killed ones left is gone
+
+
+def _export(model: Path, out: Path) -> list[str]:
+    return ["export-lora", str(model), "--lora", str(model.with_name("lora.gguf")), "-o", str(out), "--force"]
+
+
+def _imatrix(model: Path, out: Path) -> list[str]:
+    text = str(model.with_name("text.txt"))
+    return ["imatrix", str(model), "-f", text, "-o", str(out), "-c", "64", "--chunks", "2", "--force"]
+
+
+@pytest.mark.parametrize("line", [_export, _imatrix], ids=["export-lora", "imatrix"])
+def test_a_kill_at_a_few_moments_leaves_the_old_file_or_the_new_one(
+    line: Callable[[Path, Path], list[str]], model: Path, forks: Forks, tmp_path: Path
+) -> None:
+    out, old = tmp_path / "out.gguf", STORYTELLER.read_bytes()
+    words = line(model, out)
+    out.write_bytes(old)
+    code, seconds = forks.run(words)
+    new = out.read_bytes()
+    assert code == 0 and new != old
+    for share in FEW:
+        out.write_bytes(old)
+        forks.run(words, share * seconds)
+        assert out.read_bytes() in (old, new)
+    assert forks.run(words)[0] == 0
+    assert out.read_bytes() == new
+    assert [path.name for path in tmp_path.iterdir()] == ["out.gguf"]
+
+
+@pytest.mark.parametrize("kind", ["import", "create"])
+def test_a_kill_leaves_a_store_without_the_model_or_with_all_of_it(
+    kind: str, model: Path, forks: Forks, tmp_path: Path
+) -> None:
+    words = {
+        "import": ["import", str(model), "--copy", "--alias", "big"],
+        "create": ["create", "big", "-f", str(model.with_name("Modelfile"))],
+    }[kind]
+    code, seconds = forks.run(words, home=tmp_path / "whole")
+    assert code == 0
+    for number, share in enumerate(FEW):
+        home = tmp_path / str(number)
+        forks.run(words, share * seconds, home)
+        listed = [one["name"] for one in here("list", "--json", PACOS_HOME=str(home)).data]
+        assert listed in (["storyteller"], ["big", "storyteller"])
+        assert here("verify", PACOS_HOME=str(home)).code == 0
+        assert listed != ["storyteller"] or forks.run(words, home=home)[0] == 0
+        assert here("verify", "big", PACOS_HOME=str(home)).code == 0
+
+
+_MAY_MOUNT = shutil.which("unshare") is not None and (
+    subprocess.run(
+        ["unshare", "-Urm", "mount", "-t", "tmpfs", "x", "/mnt"], capture_output=True, check=False
+    ).returncode
+    == 0
+)
+
+
+@pytest.mark.skipif(not _MAY_MOUNT, reason="no file system may be mounted; the limit of a file's size is tested below")
+@pytest.mark.parametrize("command", [*COMMANDS, "import"])
+def test_a_small_disk_that_is_full_keeps_what_was(command: str, model: Path) -> None:
+    """A file system of 5 MB has room for the old file of 4 MB, and not for a second one of any command."""
+    out = Path("/mnt/out.gguf")
+    line = COMMANDS[command](model, out) if command in COMMANDS else ["import", str(model), "--copy", "--alias", "big"]
+    steps = (
+        'mount -t tmpfs -o size=5m small /mnt && cp "$0" /mnt/out.gguf && head -c 900000 /dev/zero > /mnt/x || exit 9\n'
+        '"$@"; code=$?\ncmp "$0" /mnt/out.gguf || exit 98\nfind /mnt -name "*.part" | grep . && exit 97\nexit $code'
+    )
+    done = subprocess.run(
+        ["unshare", "-Urm", "sh", "-c", steps, str(STORYTELLER), *PROGRAM, *line],
+        env=environment(PACOS_HOME="/mnt/home"),
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        check=False,
+    )
+    assert done.returncode == 4, (done.returncode, done.stderr)
+    assert "the disk is full" in done.stderr or "free some space" in done.stderr
 
 
 @pytest.mark.parametrize("command", [*COMMANDS, "import"])
