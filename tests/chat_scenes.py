@@ -35,8 +35,14 @@ def ask(screen: TmuxScreen, question: str) -> str:
 
 
 def settled(screen: TmuxScreen, question: str) -> str:
-    """The screen once the next question is awaited, with the line at the bottom."""
-    return screen.until(lambda seen: waits(seen, question) and _METER.search(seen.rstrip()) is not None)
+    """All that was shown once the next question is awaited, with the line at the bottom."""
+    screen.until(lambda seen: _METER.search(seen.rstrip()) is not None and waits(screen.shown(history=True), question))
+    return screen.shown(history=True)
+
+
+def begun(screen: TmuxScreen, question: str) -> None:
+    """Wait for the first words of an answer, which may have scrolled away by now."""
+    screen.until(lambda _: " a " in screen.shown(history=True).partition(f"{question}\n")[2])
 
 
 def waits(seen: str, question: str) -> bool:
@@ -79,11 +85,11 @@ def _thoughts(folder: Path) -> str:
 
 
 def _stopped(folder: Path) -> str:
-    with tmux_screen("chat", "--temp", "0", "--ignore-eos", rows=30) as screen:
+    with tmux_screen("chat", "--temp", "0", "--ignore-eos", "--context-policy", "shift", rows=30) as screen:
         screen.until(READY)
         screen.type("Tell me a story.")
         screen.keys("Enter")
-        screen.until(lambda seen: " a " in seen.partition("a story.\n")[2])
+        begun(screen, "a story.")
         screen.keys("C-c")
         screen.until("stopped; /continue goes on")
         return _from_question(settled(screen, "Tell me a story."))
@@ -99,7 +105,7 @@ def _resumed(folder: Path) -> str:
         screen.until("n_predict is -1")
         screen.type("And then?")
         screen.keys("Enter")
-        screen.until(lambda seen: " a " in seen.partition("then?\n")[2])
+        begun(screen, "then?")
         os.kill(screen.pid, signal.SIGKILL)
     with tmux_screen("chat", "--continue", rows=20) as screen:
         return "$ pacos chat --continue\n" + screen.until(
@@ -146,7 +152,7 @@ def lasting(text: str) -> str:
     text = re.sub(r"thought for \d+\.\d s", "thought for N s", text)
     if "stopped; /continue" in text:
         text = re.sub(r"(> Tell me a story\.\nOnce upon).*(stopped; /continue)", r"\1 ... \2", text, flags=re.DOTALL)
-        text = re.sub(r"^[█░]+ \d+/", "N/", text, flags=re.MULTILINE)
+        text = re.sub(r"\n+[█░]+ \d+/", "\nN/", text)  # a long answer leaves no empty line above it
     return text
 
 
