@@ -17,28 +17,13 @@ from playwright.sync_api import sync_playwright
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / "src"), str(ROOT / "tests")]
 
-from page_acting import CHROMIUM, conversation, imported  # noqa: E402  it lies among the tests
+from page_acting import CHROMIUM, conversation, imported, scrolled  # noqa: E402  it lies among the tests
 from serving import served  # noqa: E402
 
 ANSWER = (
     "# Title\n\nText with `code`, $x^2$ and [a link](https://example.org/).\n\n```python\nx = 1  # one\n```\n\n"
     "| a |\n|--|\n| 1 |\n\n"
 ) + "\n\n".join(f"Paragraph {number}: " + "some words " * 30 for number in range(4))
-SCROLL = """async () => {
-    const scroller = document.querySelector(".scroller");
-    const frame = () => new Promise(requestAnimationFrame);
-    scroller.scrollTop = 0;
-    for (let wait = 0; wait < 5; wait++) await frame();
-    const times = [];
-    let last = await frame();
-    for (let step = 0; step < 300; step++) {
-        scroller.scrollTop += 150;
-        const now = await frame();
-        times.push(now - last);
-        last = now;
-    }
-    return times.sort((a, b) => a - b);
-}"""
 
 
 def measured(page: Any, messages: int) -> tuple[float, float, float]:
@@ -53,7 +38,7 @@ def measured(page: Any, messages: int) -> tuple[float, float, float]:
     page.wait_for_function("count => document.querySelectorAll('.message').length === count", arg=messages)
     page.evaluate("() => new Promise((done) => requestAnimationFrame(() => setTimeout(done)))")
     opened = time.perf_counter() - begun
-    times = page.evaluate(SCROLL)
+    times, _ = scrolled(page, 150, 300)
     return opened, times[len(times) // 2], times[int(len(times) * 0.99)]
 
 

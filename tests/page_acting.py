@@ -60,6 +60,29 @@ def frames(page: Any, count: int = 2) -> None:
     )
 
 
+def scrolled(page: Any, pixels: int, steps: int) -> tuple[list[float], float]:
+    """Scroll a conversation down from its top; gives the sorted milliseconds of the frames, and how far it came."""
+    times, moved = page.evaluate(
+        """async ([pixels, steps]) => {
+            const scroller = document.querySelector(".scroller");
+            const frame = () => new Promise(requestAnimationFrame);
+            scroller.scrollTop = 0;
+            for (let wait = 0; wait < 5; wait++) await frame();
+            const times = [];
+            let last = await frame();
+            for (let step = 0; step < steps; step++) {
+                scroller.scrollTop += pixels;
+                const now = await frame();
+                times.push(now - last);
+                last = now;
+            }
+            return [times.sort((a, b) => a - b), scroller.scrollTop];
+        }""",
+        [pixels, steps],
+    )
+    return times, moved
+
+
 def imported(page: Any, *conversations: dict[str, Any]) -> None:
     """Bring conversations into the page by its import."""
     text = json.dumps({"format": "pacos.conversations", "version": 1, "conversations": conversations})

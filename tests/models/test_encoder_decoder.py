@@ -12,7 +12,6 @@ from models import running, tiny
 
 import pacos
 from pacos.errors import UsageError
-from pacos.hub.convert import convert
 
 VECTORS = Path(__file__).parent / "vectors"
 SOURCES = [tiny.prompt(tokens) for tokens in (5, 64, 3, 200, 130)]
@@ -21,9 +20,7 @@ START, END = 0, 1
 
 @pytest.fixture(scope="module")
 def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("flan")
-    convert(tiny.write_folder("flan-t5", folder / "flan-t5"), folder / "model.gguf", "F32")
-    return folder / "model.gguf"
+    return tiny.write_gguf("flan-t5", tmp_path_factory.mktemp("flan"))
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,6 @@ from models import tiny
 
 import pacos
 from pacos.errors import FormatError
-from pacos.hub.convert import convert
 
 ANSWER = {"temp": 0, "n_predict": 70, "ignore_eos": True}
 START, END = 0, 1
@@ -21,9 +20,7 @@ LENGTHS = (1, 63, 64, 65, 130)  # of sources, about the ends of pages of 64
 
 @pytest.fixture(scope="module")
 def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("flan")
-    convert(tiny.write_folder("flan-t5", folder / "flan-t5"), folder / "model.gguf", "F32")
-    return folder / "model.gguf"
+    return tiny.write_gguf("flan-t5", tmp_path_factory.mktemp("flan"))
 
 
 def opened(path: Path, **more: Any) -> pacos.LLM:

@@ -31,16 +31,12 @@ TEXT = "The quick brown fox jumps over the lazy dog, and the dog sleeps on. " * 
 
 @pytest.fixture(scope="module")
 def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("flan")
-    convert(tiny.write_folder("flan-t5", folder / "flan-t5"), folder / "model.gguf", "F32")
-    return folder / "model.gguf"
+    return tiny.write_gguf("flan-t5", tmp_path_factory.mktemp("flan"))
 
 
 @pytest.fixture(scope="module")
 def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("encoder")
-    convert(tiny.write_folder("t5encoder", folder / "t5encoder"), folder / "model.gguf", "F32")
-    return folder / "model.gguf"
+    return tiny.write_gguf("t5encoder", tmp_path_factory.mktemp("encoder"))
 
 
 @pytest.fixture(scope="module")

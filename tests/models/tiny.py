@@ -14,6 +14,7 @@ import numpy as np
 from models import case as cases
 from models.case import CONTEXT, HEADS, HIDDEN, LAYERS, VOCAB, WIDTH, Case, Config
 
+from pacos.hub.convert import convert
 from pacos.models import Architecture, model_for_class
 
 __all__ = ["CONTEXT", "HEADS", "HIDDEN", "LAYERS", "VOCAB", "WIDTH", "Case", "Config"]
@@ -100,6 +101,13 @@ def write_folder(case: str, folder: Path, *, rounded: bool = False) -> Path:
     (folder / "tokenizer.json").write_text(json.dumps(tokenizer, ensure_ascii=False))
     _save(rounded_weights(case) if rounded else weights(case), folder)
     return folder
+
+
+def write_gguf(case: str, folder: Path) -> Path:
+    """The same as a GGUF file of floats."""
+    path = folder / "model.gguf"
+    convert(write_folder(case, folder / case), path, "F32")
+    return path
 
 
 def _save(tensors: dict[str, np.ndarray], folder: Path) -> None:

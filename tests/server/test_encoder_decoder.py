@@ -8,16 +8,13 @@ import pytest
 from models import tiny
 from serving import asynchronous, client_of
 
-from pacos.hub.convert import convert
 from pacos.server.model_file import ModelSpec
 from pacos.server.residency import Residency
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("flan")
-    convert(tiny.write_folder("flan-t5", folder / "flan-t5"), folder / "model.gguf", "F32")
-    return folder / "model.gguf"
+    return tiny.write_gguf("flan-t5", tmp_path_factory.mktemp("flan"))
 
 
 def served(model: Path) -> Residency:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from page_acting import ask, conversation, imported
+from page_acting import ask, conversation, imported, scrolled
 from playwright.sync_api import expect
 
 Open = Any
@@ -16,24 +16,6 @@ RICH = (
     "# Title\n\nText with `code`, $x^2$ and [a link](https://example.org/).\n\n```python\nx = 1  # one\n```\n\n"
     "| a |\n|--|\n| 1 |"
 )
-
-# Scrolls so many times so far and tells how long the frames took: half of them at most, and nine of ten.
-SCROLL = """async (pixels) => {
-    const scroller = document.querySelector(".scroller");
-    const frame = () => new Promise(requestAnimationFrame);
-    scroller.scrollTop = 0;
-    for (let wait = 0; wait < 5; wait++) await frame();
-    const times = [];
-    let last = await frame();
-    for (let step = 0; step < 90; step++) {
-        scroller.scrollTop += pixels;
-        const now = await frame();
-        times.push(now - last);
-        last = now;
-    }
-    times.sort((a, b) => a - b);
-    return { times: [times[45], times[81]], moved: scroller.scrollTop };
-}"""
 
 
 def found_by_axe(page: Any, part: str = "body") -> list[str]:
@@ -138,9 +120,9 @@ def test_two_hundred_messages_scroll_smoothly(page: Any) -> None:
     expect(page.locator(".message").last).to_be_in_viewport()
     seen = []
     for _ in range(5):  # a machine that does much else leaves out frames of a page that stands still, too
-        still, found = page.evaluate(SCROLL, 0), page.evaluate(SCROLL, 150)
-        assert found["moved"] > 10_000
-        seen.append([moving / standing for moving, standing in zip(found["times"], still["times"], strict=True)])
+        (still, _), (times, moved) = scrolled(page, 0, 90), scrolled(page, 150, 90)
+        assert moved > 10_000
+        seen.append([times[place] / still[place] for place in (45, 81)])  # half of them at most, and nine of ten
         if seen[-1][0] < 2 and seen[-1][1] < 4:
             return
     pytest.fail(f"frames take so many times as long as those of a page that stands still: {seen}")

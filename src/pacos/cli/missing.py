@@ -50,16 +50,14 @@ def brought(text: str, fetch: FetchOptions, *, quiet: bool = False) -> str:
             problem = f"no model {text[:200]!a} in the store, and it cannot be pulled: {error.message}"
             raise ModelNotFound(problem, hint=error.hint) from error
         if fetch.pull or _is_wanted(name, size):
-            show = nullcontext(_silent) if quiet else render.transfer()
+            from pacos.hub.pull import silent
+
+            show = nullcontext(silent) if quiet else render.transfer()
             with show as progress:
                 run(progress)
     if is_elsewhere(text) and (found := _stored(text)) is not None:
         return found.name
     return text
-
-
-def _silent(step: str, done: int, total: int) -> None:
-    """Tell nobody."""
 
 
 def _can_ask() -> bool:

@@ -122,7 +122,7 @@ def quantize_file(
         for one in planned:
             made = TensorData(one.name, one.entry.shape, one.type, _pieces(archive, one, pool, workers, counter))
             parts.setdefault(one.entry.part if changes.keep_split else 0, []).append(made)
-        if len(parts) < 2:
+        if not changes.keep_split or len(archive.parts) < 2:
             return write_gguf(output, metadata, parts.get(0, []), replace=replace)
         return write_parts(output, metadata, [parts[number] for number in sorted(parts)], replace=replace)
 
