@@ -26,7 +26,7 @@ def outcome(path: Path) -> str:
     return "read"
 
 
-FUZZED = settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+FUZZED = settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @FUZZED

@@ -352,7 +352,7 @@ VALUES = (
 )
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.dictionaries(NAMES, VALUES, min_size=1, max_size=6),
     st.dictionaries(NAMES, st.binary(min_size=1, max_size=70), max_size=4),

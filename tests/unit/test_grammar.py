@@ -177,7 +177,7 @@ PLAIN = st.one_of(
 DOCUMENTS = st.recursive(PLAIN, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(NAMES, inner, max_size=3))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(DOCUMENTS)
 def test_any_document_fits_the_empty_schema(document: Any) -> None:
     assert takes(json.dumps(document, ensure_ascii=False), json_schema={})
@@ -220,7 +220,7 @@ def quoted(expression: str) -> str:
     return re.sub(r"(?<![\[^])\b[ab]+\b(?!\])", lambda word: f'"{word[0]}"', expression)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(REGULAR, st.text("abc", max_size=5), st.booleans())
 def test_gbnf_means_what_the_regular_expression_means(expression: str, text: str, recursive: bool) -> None:
     """With recursion somewhere each character is a lexeme, without it all is one; both mean the same."""
@@ -241,7 +241,7 @@ def delimited(draw: st.DrawFn) -> tuple[str, str]:
     return " | ".join(grammars), "|".join(plain)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(delimited(), st.text("abxyz", max_size=6), st.integers(0, 2))
 def test_lexemes_change_nothing(grammar: tuple[str, str], text: str, depth: int) -> None:
     made = f'root ::= {grammar[0]} | "(" root ")" '

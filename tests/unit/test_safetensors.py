@@ -224,7 +224,7 @@ def test_other_files_are_recognised(tmp_path: Path, content: bytes) -> None:
 # ---- fuzzing
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.tuples(st.integers(0, 400), st.integers(0, 255)), min_size=1, max_size=4))
 def test_flipped_bytes(tmp_path: Path, flips: list[tuple[int, int]]) -> None:
     content = bytearray(build(SOUND, DATA))
@@ -243,7 +243,7 @@ NUMBERS = st.integers(-2, 40) | st.sampled_from([2**31, 2**63, 2**64, 1.0, None,
 ENTRIES = st.builds(entry, st.sampled_from([*DTYPE_BITS, "X"]), st.lists(NUMBERS, max_size=4), NUMBERS, NUMBERS)
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.dictionaries(st.text(max_size=3), ENTRIES | NUMBERS, max_size=4), st.binary(max_size=40))
 def test_sound_framing_with_hostile_values(tmp_path: Path, header: dict[str, Any], data: bytes) -> None:
     path = tmp_path / "hostile.safetensors"

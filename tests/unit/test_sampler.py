@@ -78,7 +78,7 @@ few_tokens = st.lists(st.integers(0, 3) | st.integers(0, V - 1), max_size=30)
 masks = st.none() | st.lists(st.integers(0, 2**32 - 1), min_size=2, max_size=2) | st.just([2**32 - 1] * 2)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(logit_rows(), few_tokens, every_option, masks, st.lists(few_tokens.filter(bool), max_size=3))
 def test_native_chain_equals_its_definition(
     logits: Any, tokens: list[int], options: SamplingOptions, words: list[int] | None, breakers: list[list[int]]

@@ -74,7 +74,7 @@ def test_every_format_has_an_output() -> None:
     assert {row["format"] for row in OUTPUTS} == set(all_formats())
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.sampled_from(OUTPUTS), st.data())
 def test_damaged_output_never_crashes_and_is_the_same_however_it_is_cut(row: Any, data: st.DataObject) -> None:
     form, text = row["format"], row["output"]
@@ -87,7 +87,7 @@ def test_damaged_output_never_crashes_and_is_the_same_however_it_is_cut(row: Any
     assert read(form, text, list(range(len(text)))) == whole
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.sampled_from([*all_formats()]), st.text("<tool_call>{}[]|\n ab=:", max_size=60))
 def test_what_is_no_call_is_delivered_as_text(form: str, text: str) -> None:
     said, _, calls = read(form, text, [], thinking=None)
