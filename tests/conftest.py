@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -18,7 +19,13 @@ settings.load_profile("any machine")
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
-    """Stop before the first test when the native library cannot be loaded."""
+    """Stop before the first test when the native library cannot be loaded.
+
+    A run in the background may ignore Ctrl-C or the loss of its terminal, which the commands that it starts would inherit.
+    """
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    if hasattr(signal, "SIGHUP"):
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
     try:
         native.library()
     except NativeError as error:
