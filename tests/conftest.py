@@ -21,7 +21,7 @@ settings.load_profile("any machine")
 def pytest_sessionstart(session: pytest.Session) -> None:
     """Stop before the first test when the native library cannot be loaded.
 
-    A run in the background may ignore Ctrl-C or the loss of its terminal, which the commands that it starts would inherit.
+    A run in the background may ignore Ctrl-C or the loss of its terminal, which the commands it starts would inherit.
     """
     signal.signal(signal.SIGINT, signal.default_int_handler)
     if hasattr(signal, "SIGHUP"):
