@@ -13,12 +13,13 @@ from fake_llm import FakeLLM, FakeModels, fake_spec
 from patience import SECONDS, soon
 from serving import asynchronous, client_of
 
-from pacos.cli.serve import specs_of
+from pacos.cli.serve import Asked, specs_of
 from pacos.errors import CapacityError, FormatError, ModelNotFound, UsageError
 from pacos.hub.parts import split_file
 from pacos.server.model_file import ModelSpec, file_bytes, read_model_file, read_models_folder, spec_of
 from pacos.server.residency import Residency
-from pacos.settings import LoadOptions
+from pacos.server.said import Said
+from pacos.settings.fetch import FetchOptions
 from pacos.settings.serve import ServeOptions
 
 SIZE = file_bytes(fake_spec())
@@ -257,10 +258,10 @@ def test_spec_of_a_path(tmp_path: Path) -> None:
     file = tmp_path / "big-00001-of-00002.gguf"
     file.write_bytes(bytes(10))
     (tmp_path / "big-00002-of-00002.gguf").write_bytes(bytes(5))
-    assert spec_of(str(file), LoadOptions()).name == "big"
-    assert spec_of(f"mine={file}", LoadOptions()).name == "mine"
-    assert spec_of("storyteller", LoadOptions()).name == "storyteller"
-    assert file_bytes(spec_of(str(file), LoadOptions())) == 15
+    assert spec_of(str(file)).name == "big"
+    assert spec_of(f"mine={file}").name == "mine"
+    assert spec_of("storyteller").name == "storyteller"
+    assert file_bytes(spec_of(str(file))) == 15
 
 
 GOOD = """
@@ -320,22 +321,22 @@ def test_models_of_a_folder(tmp_path: Path) -> None:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).symlink_to(STORYTELLER)
     (tmp_path / "empty").mkdir()
-    found = read_models_folder(tmp_path, LoadOptions(ctx_size=64), defaults={"temp": 0.0})
+    found = read_models_folder(tmp_path, Said({"ctx_size": 64, "temp": 0.0}))
     assert [one.name for one in found] == ["a", "b", "inner"]
     assert {(one.ahead, one.options.ctx_size, one.defaults["temp"]) for one in found} == {(False, 64, 0.0)}
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "gone.gguf").symlink_to(tmp_path / "nowhere")
-    assert len(read_models_folder(tmp_path, LoadOptions())) == 3
+    assert len(read_models_folder(tmp_path)) == 3
     (tmp_path / "other" / "a.gguf").symlink_to(STORYTELLER)
     with pytest.raises(UsageError, match="two models are called 'a'"):
-        read_models_folder(tmp_path, LoadOptions())
+        read_models_folder(tmp_path)
 
 
 @pytest.mark.parametrize(("name", "problem"), [("none", "cannot be read"), ("empty", "holds no model")])
 def test_folders_without_models(tmp_path: Path, name: str, problem: str) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(UsageError, match=problem):
-        read_models_folder(tmp_path / name, LoadOptions())
+        read_models_folder(tmp_path / name)
 
 
 def test_only_first_parts_are_models(tmp_path: Path) -> None:
@@ -343,13 +344,13 @@ def test_only_first_parts_are_models(tmp_path: Path) -> None:
     split.mkdir()
     split_file(STORYTELLER, split / "big", max_tensors=20)
     assert len(list(split.iterdir())) == 2
-    (found,) = read_models_folder(split, LoadOptions())
+    (found,) = read_models_folder(split)
     assert found.name == "big"
 
 
 def test_a_folder_is_served_alone_or_beside_names(tmp_path: Path) -> None:
     (tmp_path / "a.gguf").symlink_to(STORYTELLER)
     serving = ServeOptions(models_dir=str(tmp_path))
-    opening = LoadOptions(ctx_size=64)
-    assert [one.name for one in specs_of([], serving, opening, None, {})] == ["a"]
-    assert [one.name for one in specs_of(["storyteller"], serving, opening, None, {})] == ["storyteller", "a"]
+    asked = Asked(serving, FetchOptions(), Said({"ctx_size": 64}))
+    assert [one.name for one in specs_of([], asked)] == ["a"]
+    assert [one.name for one in specs_of(["storyteller"], asked)] == ["storyteller", "a"]

@@ -13,6 +13,7 @@ from serving import asynchronous, client_of
 from pacos.server.model_file import spec_of
 from pacos.server.recent import COLUMNS, KEPT_SECONDS, Recent, percentiles
 from pacos.server.residency import Residency
+from pacos.server.said import Said
 from pacos.settings import LoadOptions
 
 CHAT = "/v1/chat/completions"
@@ -109,7 +110,7 @@ def test_percentiles(values: list[float], wanted: dict[str, float]) -> None:
 
 @asynchronous
 async def test_the_plan_of_a_model() -> None:
-    residency = Residency([spec_of("storyteller", LoadOptions(cache_type_k="q8_0"))])
+    residency = Residency([spec_of("storyteller", Said({"cache_type_k": "q8_0"}))])
     async with client_of(residency, store=False) as client:
         found = (await client.get("/pacos/plan")).json()
         before, layers, after = found["parts"]

@@ -22,8 +22,8 @@ from pacos.hub.entries import Entry, write_entry
 from pacos.hub.names import find
 from pacos.hub.naming import alias
 from pacos.server.residency import Residency
+from pacos.server.said import Said
 from pacos.server.shelf import Shelf
-from pacos.settings import LoadOptions
 
 __all__ = ("hub",)
 CHAT: dict[str, Any] = {"messages": [{"role": "user", "content": "hello"}], "stream": False}
@@ -44,7 +44,7 @@ async def test_models_of_the_store_are_listed_and_opened_when_asked_for() -> Non
     alias("small", "storyteller")
     write_entry(Entry("brief", model="small", options={"ctx_size": 64}, system="Be brief."))
     models = FakeModels()
-    shelf = Shelf(LoadOptions(threads=1), {"temp": 0.5})
+    shelf = Shelf(Said({"threads": 1, "temp": 0.5}))
     async with client_of(residency(models, shelf=shelf)) as client:
         openai = (await client.get("/v1/models")).json()["data"]
         assert {one["id"]: one["loaded"] for one in openai} == {"fake": False, "small": False, "brief": False}

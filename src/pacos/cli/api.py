@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from pacos.cli.serve import brought_models, groups_of, ours, run_server, with_answers
+from pacos.cli.serve import asked_for, brought_models, ours, run_server, with_answers
 from pacos.errors import UsageError
 
 
@@ -31,9 +31,7 @@ def command(**given: Any) -> None:
 
     Example:  pacos api storyteller --port 3000
     """
-    serving, fetch, opening, defaults = groups_of(given)
+    asked = asked_for(given, **({"reasoning": "off"} if given["no_think"] else {}))
     if (given["model"] is None) == (given["model_option"] is None):
         raise UsageError("give one model", hint="pacos api MODEL")
-    defaults |= {"reasoning": "off"} if given["no_think"] else {}
-    names = brought_models([given["model"] or given["model_option"]], fetch)
-    run_server(names, serving, opening, given["chat_template"], defaults)
+    run_server(brought_models([given["model"] or given["model_option"]], asked), asked)

@@ -1,4 +1,4 @@
-"""`pacos config`: the user's own defaults for `run` and `chat`, and names of models."""
+"""`pacos config`: the user's own defaults for `run`, `chat` and `serve`, and names of models."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from pacos.errors import UsageError
 def command() -> None:
     """Look at and change your own defaults.
 
-    They are for `run` and `chat`, for all models or for one: the names of options, with underlines, and default_model,
-    system_prompt, template and quiet. A flag, a variable and what a model's name gives win over what holds for all.
+    They are for `run`, `chat` and `serve`, for all models or for one: the names of options, with underlines, and
+    default_model, template, and for the first two system_prompt and quiet. A flag, a variable and what a model's name
+    gives win over what holds for all.
 
     Example:  pacos config set temp 0.5
     """

@@ -6,7 +6,6 @@ Order of precedence: a flag, then its environment variable, then what the model'
 from __future__ import annotations
 
 import difflib
-import json
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -30,6 +29,7 @@ from pacos.settings import (
 from pacos.settings.constraint import ConstraintOptions, ReasoningOptions
 from pacos.settings.embed import EmbedOptions, InputOptions
 from pacos.settings.fetch import FetchOptions
+from pacos.settings.option import object_from_text
 from pacos.settings.serve import ServeOptions
 
 OTHER_VARIABLES = {
@@ -231,16 +231,7 @@ def with_chat_template(function: Callable[..., Any]) -> Callable[..., Any]:
 def template_options(given: Mapping[str, Any]) -> dict[str, Any]:
     """The variables for the chat template. Errors: UsageError for what is no JSON object."""
     text = given["chat_template_kwargs"]
-    if text is None:
-        return {}
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):
-        value = None
-    if not isinstance(value, dict):
-        hint = 'give a JSON object: {"enable_thinking": true}'
-        raise UsageError(f"--chat-template-kwargs is {text[:80]!a}", hint=hint)
-    return value
+    return {} if text is None else object_from_text("--chat-template-kwargs", text)
 
 
 def given_texts(texts: Sequence[str], file: str | None, name: str) -> list[str]:

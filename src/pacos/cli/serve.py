@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from pacos.cli.options import (
     Sectioned,
     groups_from,
     read_constraint_files,
+    said,
     template_options,
     with_chat_template,
     with_constraint_files,
@@ -25,6 +27,7 @@ from pacos.settings.serve import ServeOptions
 
 if TYPE_CHECKING:
     from pacos.server.model_file import ModelSpec
+    from pacos.server.said import Said
 
 DEFAULT_MODEL = "storyteller"
 GROUPS = (
@@ -37,6 +40,7 @@ GROUPS = (
     ReasoningOptions,
 )
 START = "start"
+_OF_SERVER = {one.name for group in (ServeOptions, FetchOptions) for one in options_of(group)} - {"keep_alive_seconds"}
 RUN = "run"  # the subcommand that has no name on the command line
 
 
@@ -104,46 +108,62 @@ def run(**given: Any) -> None:
 
     Example:  pacos serve storyteller --port 8080
     """
-    serving, fetch, opening, defaults = groups_of(given)
-    run_server(
-        brought_models(_names(given), fetch),
-        serving,
-        opening,
-        given["chat_template"],
-        defaults,
-        background=given["background"],
-    )
+    asked = asked_for(given)
+    run_server(brought_models(_names(given), asked), asked, background=given["background"])
 
 
-def groups_of(given: dict[str, Any]) -> tuple[ServeOptions, FetchOptions, LoadOptions, dict[str, Any]]:
-    """How to serve, to get and to open models, and what was said of answers, for requests that say nothing of them.
-
-    Errors: UsageError.
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a command line, its variables, files and the user's settings say: how to serve and to get models, and of
+    models.
     """
+
+    serving: ServeOptions
+    fetch: FetchOptions
+    said: Said
+
+
+def asked_for(given: dict[str, Any], **more: Any) -> Asked:
+    """All that is said where these are a command's values; `more` is said of answers too. Errors: UsageError."""
+    from pacos.cli import render
+    from pacos.server.preset_file import read_preset_file
+    from pacos.server.said import Said, check_sections
+    from pacos.settings.habits import read_habits
+
     read_constraint_files(given)
-    serving, fetch, opening, *answering = groups_from(GROUPS, given)
-    found = {
-        one.name: value
-        for group in answering
-        for one in options_of(type(group))
-        if (value := getattr(group, one.name)) != one.default
-    }
+    serving, fetch, *_ = groups_from(GROUPS, dict(given))
+    values = said(GROUPS, given)
+    of_models = {name: value for name, value in values.items() if name not in _OF_SERVER}
     if of_template := template_options(given):
-        found["template_options"] = of_template
-    return serving, fetch, opening, found
+        of_models["template_options"] = of_template
+    if given["chat_template"] is not None:
+        of_models["chat_template"] = given["chat_template"]
+    sections = read_preset_file(Path(serving.models_preset)) if serving.models_preset else {}
+    check_sections(sections)
+    for name, section in sections.items():
+        for note in section.notes:
+            render.note(f"{serving.models_preset}: [{name}]: {note}")
+    return Asked(serving, fetch, Said({**of_models, **more}, read_habits(), sections))
 
 
 def _names(given: dict[str, Any]) -> list[str]:
     return [*given["models"], *([given["model_option"]] if given["model_option"] is not None else [])]
 
 
-def brought_models(names: list[str], fetch: FetchOptions) -> list[str]:
-    """The models as they can be opened; those that are not here are pulled if that is wanted. Errors: as `brought`."""
+def brought_models(names: list[str], asked: Asked) -> list[str]:
+    """The models as they can be opened; those that are not here are pulled if that is wanted, those of sections too.
+
+    Errors: as `brought`.
+    """
     from pacos.cli.missing import brought
     from pacos.server.model_file import name_and_place
 
+    fetch = asked.fetch
     if fetch.hf_file and len(names) != 1:
         raise UsageError("--hf-file is given, and not exactly one model", hint="give --hf-repo org/name too")
+    for name, section in asked.said.sections.items():
+        if section.model or section.hf_file:
+            brought(section.model or name, replace(fetch, pull=fetch.pull or section.pull, hf_file=section.hf_file))
     found = []
     for one in names:
         name, place = name_and_place(one)
@@ -151,16 +171,8 @@ def brought_models(names: list[str], fetch: FetchOptions) -> list[str]:
     return found
 
 
-def run_server(
-    names: list[str],
-    serving: ServeOptions,
-    opening: LoadOptions,
-    chat_template: str | None,
-    defaults: Mapping[str, Any],
-    *,
-    background: bool = False,
-) -> None:
-    """Serve the named models and those of the models file. Errors: as `pacos.server.run.serve`."""
+def run_server(names: list[str], asked: Asked, *, background: bool = False) -> None:
+    """Serve the named models and those of files and folders. Errors: as `pacos.server.run.serve`."""
     import sys
 
     from pacos import log
@@ -169,43 +181,50 @@ def run_server(
     from pacos.server.run import serve
     from pacos.server.shelf import Shelf
 
-    specs = specs_of(names, serving, opening, chat_template, defaults)
+    serving = asked.serving
+    specs = specs_of(names, asked)
     log.warnings_to(None)
     logs_to(sys.stderr, serving.log_format)
     residency = Residency(
         specs,
         memory_bytes=int(serving.memory_limit * 1e9),
+        models_max=serving.models_max,
+        autoload=serving.models_autoload,
         keep_alive_seconds=serving.keep_alive_seconds,
-        shelf=Shelf(opening, defaults) if serving.store else None,
+        shelf=Shelf(asked.said) if serving.store else None,
     )
     code = serve(residency, serving, background=background)
     if code:
         sys.exit(code)
 
 
-def specs_of(
-    names: list[str],
-    serving: ServeOptions,
-    opening: LoadOptions,
-    chat_template: str | None,
-    defaults: Mapping[str, Any],
-) -> list[ModelSpec]:
+def specs_of(names: list[str], asked: Asked) -> list[ModelSpec]:
     """The models that are to be served. Errors: UsageError, ModelNotFound."""
-    from pacos.server.model_file import check_names, read_model_file, read_models_folder, spec_of
+    from pacos.server.model_file import check_names, read_model_file, read_models_folder, section_specs, spec_of
+    from pacos.server.preset_file import EVERYWHERE
+    from pacos.server.said import Said
 
-    said: dict[str, Any] = {"chat_template": chat_template, "defaults": defaults}
-    from_file = read_model_file(Path(serving.models_file)) if serving.models_file else []
-    folder = Path(serving.models_dir)
-    from_folder = read_models_folder(folder, opening, **said) if serving.models_dir else []
-    if not names and not from_file and not from_folder:
-        names = [DEFAULT_MODEL]
+    serving, said = asked.serving, asked.said
+    from_file = read_model_file(Path(serving.models_file), Said(habits=said.habits)) if serving.models_file else []
+    from_folder = read_models_folder(Path(serving.models_dir), said) if serving.models_dir else []
+    if not (names or from_file or from_folder or said.sections.keys() - {EVERYWHERE}):
+        names = [said.habits.of("").default_model or DEFAULT_MODEL]
     if serving.alias and len(names) != 1:
         raise UsageError("--alias is given, and not exactly one model", hint="use NAME=MODEL, or aliases in the file")
-    if not names and not from_folder and (opening != LoadOptions() or chat_template is not None or defaults):
+    named = [spec_of(name, said, aliases=serving.alias) for name in names]
+    from_presets = section_specs(said, [*named, *from_folder])
+    specs = [*named, *from_file, *from_folder, *from_presets]
+    if specs == from_file and said.given:
         raise UsageError("options of a model have no effect on those of --models-file", hint="write them into the file")
-    specs = [*(spec_of(name, opening, aliases=serving.alias, **said) for name in names), *from_file, *from_folder]
     check_names(specs)
-    return specs
+    return _within(serving.models_max, specs)
+
+
+def _within(models_max: int, specs: list[ModelSpec]) -> list[ModelSpec]:
+    """The models, of which no more are opened at the start than may be open; the others are when asked for."""
+    ahead = [spec for spec in specs if spec.ahead]
+    late = {spec.name for spec in ahead[models_max:]} if models_max else set()
+    return [replace(spec, ahead=False) if spec.name in late else spec for spec in specs]
 
 
 @command.command(START, context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
@@ -220,8 +239,8 @@ def start(context: click.Context, wait: float) -> None:
 
     arguments = list(context.args)
     given = run.make_context(RUN, list(arguments)).params  # what cannot be read is said here, not in a log
-    _, fetch, _, _ = groups_of(given)
-    brought_models(_names(given), fetch)  # nobody can answer a question later
+    asked = asked_for(given)
+    brought_models(_names(given), asked)  # nobody can answer a question later
     found = background.start(arguments, wait)
     click.echo(f"serving at {found.url} (pid {found.pid}); the log is {background.log_path()}")
 

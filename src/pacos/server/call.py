@@ -83,15 +83,31 @@ class Call(Generic[Body]):
         self.body_read = False
         self.cleanup = AsyncExitStack()
 
-    async def resident(self, name: str | None, *, keep_alive_seconds: float | None = None) -> Resident:
+    async def resident(
+        self, name: str | None, *, keep_alive_seconds: float | None = None, opens: bool = False
+    ) -> Resident:
         """The model of that name, opened where necessary and kept until this request has ended, or so much longer.
 
-        None, "" and "default" are the first model. Errors: ModelNotFound, CapacityError, what opening raises.
+        None, "" and "default" are the first model. A request that `opens` models does so in every server.
+        Errors: ModelNotFound, CapacityError, what opening raises; RequestError when only such requests open models.
         """
+        if not (opens or self._autoload()) and not self.residency.awake(wanted := self.residency.spec(name).name):
+            hint = "open it with POST /models/load, or ask with ?autoload=true"
+            raise RequestError(f"model {wanted!a} is not loaded", field="model", code="not_loaded", hint=hint)
         using = self.residency.use(name, keep_alive_seconds=keep_alive_seconds)
         resident = await self.cleanup.enter_async_context(using)
         self.model_name = resident.name
         return resident
+
+    def _autoload(self) -> bool:
+        """Whether this request may open a model, as llama-server's router has it. Errors: RequestError."""
+        text = self.request.query_params.get("autoload")
+        if text is None:
+            return self.residency.autoload
+        if text not in ("true", "1", "false", "0"):
+            problem = f"autoload is {text[:40]!a}"
+            raise RequestError(problem, field="autoload", code="invalid_value", hint="use true or false")
+        return text in ("true", "1")
 
     @property
     def owner(self) -> str:

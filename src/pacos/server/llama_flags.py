@@ -78,7 +78,8 @@ def _values(one: LlamaFlag, waiting: list[str]) -> list[str]:
     return [waiting.pop(0) for _ in range(min(one.arguments, len(waiting)))]
 
 
-def _is_off(flag: str) -> bool:
+def is_off(flag: str) -> bool:
+    """Whether an argument switches something off."""
     return flag.startswith(("--no-", "-no", "-nr", "-nkvo"))
 
 
@@ -86,13 +87,13 @@ def _add(one: LlamaFlag, flag: str, values: list[str], found: list[str], notes: 
     if one.kind == "same":
         if one.word in _AUTOMATIC:
             values = ["0" if value == "-1" else value for value in values]
-        if not _is_off(flag):
+        if not is_off(flag):
             found += [one.word, *values]
         elif "=" not in one.word:  # else it is off anyway
             found += [f"--no-{one.word[2:]}", *values]
     elif one.kind == "pull":
         found += [one.word, *values, "--pull"]
-    elif one.kind == "none" or _is_off(flag):
+    elif one.kind == "none" or is_off(flag):
         notes.append(f"{flag} has no effect: {one.word}")
     else:
         raise UsageError(f"{flag} cannot be used", hint=one.word)
@@ -109,7 +110,7 @@ def _from_variables(environment: Mapping[str, str]) -> tuple[list[str], list[str
             if one.arguments:
                 _add(one, next(flag for flag in one.flags if flag.startswith("--")), [text], found, notes)
             else:
-                _add(one, _switch(one, text.lower() in _TRUE), [], found, notes)
+                _add(one, switched(one, on=text.lower() in _TRUE), [], found, notes)
         except UsageError as error:
             raise UsageError(f"variable {one.variable} cannot be used", hint=error.hint) from None
         except LookupError:
@@ -117,7 +118,7 @@ def _from_variables(environment: Mapping[str, str]) -> tuple[list[str], list[str
     return found, [note for note in notes if not note.startswith("--no-")]
 
 
-def _switch(one: LlamaFlag, on: bool) -> str:
+def switched(one: LlamaFlag, *, on: bool) -> str:
     """The long flag that switches something on or off. Errors: LookupError when there is no flag for off."""
-    names = [flag for flag in one.flags if flag.startswith("--") and _is_off(flag) != on]
+    names = [flag for flag in one.flags if flag.startswith("--") and is_off(flag) != on]
     return names[0]

@@ -14,18 +14,17 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pacos.errors import UsageError
+from pacos.errors import ModelNotFound, UsageError
 from pacos.hub.adopt import CONFIG_NAME
 from pacos.hub.names import find
-from pacos.hub.store import StoredModel
-from pacos.llm.preset import opening_options
-from pacos.settings import GenerateOptions, LoadOptions, SamplingOptions, options_of, read
-from pacos.settings.constraint import ConstraintOptions, ReasoningOptions
+from pacos.server.preset_file import EVERYWHERE, Section
+from pacos.server.said import ANSWERING, Said, defaults_of, opening_of, over
+from pacos.settings import LoadOptions, options_of, read
 
 NAME_CHARACTERS_MAX = 200
 _PART = re.compile(r"-(\d+)-of-\d+$", re.ASCII)
@@ -49,34 +48,57 @@ class ModelSpec:
     ahead: bool = True
 
 
-def spec_of(model: str, options: LoadOptions, **more: Any) -> ModelSpec:
+def spec_of(model: str, said: Said | None = None, *, ahead: bool = True, aliases: Sequence[str] = ()) -> ModelSpec:
     """The spec of a model as the command line names it: "NAME=PATH", or a path whose file name becomes its name.
 
-    Errors: UsageError for an empty name, ModelNotFound or FormatError when nothing is there.
+    `ahead` is where nothing is said of that. Errors: UsageError for an empty name, or for what is said and cannot be;
+    ModelNotFound or FormatError when nothing is there.
     """
     name, path = name_and_place(model)
     found = find(path)
     stem = _PART.sub("", found.path.stem)
     name = _named(name or (path if found.named or not path.strip("./") else stem))
     place = path if found.named else str(found.path)
-    return ModelSpec(name, place, options=with_preset(options, found), **more)
+    said = said or Said()
+    values = said.of((name, path), found)
+    section = said.sections.get(name, Section(""))
+    return ModelSpec(
+        name,
+        place,
+        tuple(_named(one) for one in (*aliases, *section.aliases)),
+        opening_of(values),
+        values.get("chat_template"),
+        values.get("keep_alive_seconds"),
+        defaults_of(values),
+        said.ahead(name, usually=ahead),
+    )
+
+
+def section_specs(said: Said, others: Iterable[ModelSpec]) -> list[ModelSpec]:
+    """The models of the presets' file that are not among the others: of their own, or those that a name means.
+
+    Errors: UsageError where neither is so; ModelNotFound or FormatError when nothing is there.
+    """
+    taken = {spec.name: spec for spec in others}
+    found = []
+    for name, section in said.sections.items():
+        if name in taken and section.model:
+            problem = f"{section.place}: [{name}] has a model, and another one is called so"
+            raise UsageError(problem, hint=f"drop `model` there, or {taken[name].path!a}")
+        if name in (*taken, EVERYWHERE):
+            continue
+        try:
+            found.append(spec_of(f"{_named(name)}={section.model or name}", said, ahead=False))
+        except (ModelNotFound, UsageError) as error:
+            hint = error.hint if section.model else f"say model = FILE, or hf-repo = ORG/NAME; {error.hint}"
+            raise type(error)(f"{section.place}: [{name}]: {error.message}", hint=hint) from None
+    return found
 
 
 def name_and_place(model: str) -> tuple[str, str]:
     """The name, "" where none is given, and the path or the name in the store of a model on a command line."""
     name, equals, path = model.partition("=")
     return (name, path) if equals and "/" not in name else ("", model)  # a path may hold the sign
-
-
-def with_preset(options: LoadOptions, found: StoredModel) -> LoadOptions:
-    """How a model is opened: as its name says where the options are as usual."""
-    usual = LoadOptions()
-    preset = {
-        key: value
-        for key, value in opening_options(found.preset).items()
-        if getattr(options, key) == getattr(usual, key)
-    }
-    return replace(options, **preset)
 
 
 def _named(name: Any) -> str:
@@ -90,8 +112,8 @@ def file_bytes(spec: ModelSpec) -> int:
     return find(spec.path).bytes
 
 
-def read_model_file(path: Path) -> list[ModelSpec]:
-    """The models of a TOML file, in order; relative paths start at its folder.
+def read_model_file(path: Path, said: Said | None = None) -> list[ModelSpec]:
+    """The models of a TOML file, in order; relative paths start at its folder. What it says wins over what is said.
 
     Errors: UsageError naming the file, the model and the key at fault.
     """
@@ -106,12 +128,12 @@ def read_model_file(path: Path) -> list[ModelSpec]:
     if extra or not isinstance(models, dict) or not models:
         what = f"has the unknown key {extra[0]!r}" if extra else "holds no models"
         raise UsageError(f"{path} {what}", hint="write a table [models.NAME] for each model")
-    specs = [_spec(path, name, entry) for name, entry in models.items()]
+    specs = [_spec(path, name, entry, said or Said()) for name, entry in models.items()]
     check_names(specs)
     return specs
 
 
-def read_models_folder(folder: Path, options: LoadOptions, **more: Any) -> list[ModelSpec]:
+def read_models_folder(folder: Path, said: Said | None = None) -> list[ModelSpec]:
     """The models of a folder, each opened when it is asked for: GGUF files, Hugging Face folders, one level deep too.
 
     Errors: UsageError when the folder cannot be read or holds none.
@@ -121,7 +143,7 @@ def read_models_folder(folder: Path, options: LoadOptions, **more: Any) -> list[
     except OSError as error:
         hint = "give --models-dir a folder of GGUF files"
         raise UsageError(f"{folder} cannot be read: {error.strerror}", hint=hint) from error
-    specs = [spec_of(str(one.absolute()), options, ahead=False, **more) for one in found]
+    specs = [spec_of(str(one.absolute()), said, ahead=False) for one in found]
     if not specs:
         raise UsageError(f"{folder} holds no model", hint="put GGUF files there, or folders with one each")
     check_names(specs)
@@ -153,7 +175,7 @@ def check_names(specs: Iterable[ModelSpec]) -> None:
             seen.add(name)
 
 
-def _spec(file: Path, name: str, entry: Any) -> ModelSpec:
+def _spec(file: Path, name: str, entry: Any, said: Said) -> ModelSpec:
     try:
         if not isinstance(entry, dict) or not isinstance(entry.get("model"), str):
             raise UsageError("there is no model", hint='say model = "PATH"')
@@ -164,19 +186,19 @@ def _spec(file: Path, name: str, entry: Any) -> ModelSpec:
                 raise UsageError(f"unknown key {key!r}", hint=f"there are {', '.join((*_OWN_KEYS, *sorted(known)))}")
         placed = _placed(file, entry["model"])
         found = find(placed)
-        (options,) = read((LoadOptions,), {**opening_options(found.preset), **given})
         defaults = entry.get("defaults", {})
         if not isinstance(defaults, dict):
             raise UsageError("defaults is no table", hint="write defaults = {temp = 0.5}")
-        read((SamplingOptions, GenerateOptions, ConstraintOptions, ReasoningOptions), defaults)
+        read(ANSWERING, defaults)
+        values = said.of((_named(name), entry["model"]), found)
         return ModelSpec(
-            _named(name),
+            name,
             placed if found.named else str(found.path),
             _aliases(entry.get("aliases", [])),
-            options,
-            _optional(entry, "chat_template", str),
+            opening_of(over(values, given)),
+            _optional(entry, "chat_template", str) or values.get("chat_template"),
             _optional(entry, "keep_alive_seconds", int, float),
-            defaults,
+            defaults_of(over(values, defaults)),
             _optional(entry, "ahead", bool) is not False,
         )
     except UsageError as error:

@@ -38,7 +38,8 @@ class Resident:
 class Residency:
     """The models by name. Everything here runs on one event loop, opening and closing apart.
 
-    `memory_bytes` is what all open models may take together (0: no bound): files, caches and working memory.
+    `memory_bytes` is what all open models may take together (0: no bound): files, caches and working memory; there are
+    `models_max` at most (0: no bound). Without `autoload` only who says so opens one.
     `keep_alive_seconds` is how long an unused model stays open; below 0 is for ever. `open_model` opens one, in a
     thread. `shelf` has the models of the store, which are opened when somebody asks for them.
     """
@@ -48,6 +49,8 @@ class Residency:
         specs: Iterable[ModelSpec],
         *,
         memory_bytes: int = 0,
+        models_max: int = 0,
+        autoload: bool = True,
         keep_alive_seconds: float = -1,
         open_model: Callable[[ModelSpec], LLM] | None = None,
         shelf: Shelf | None = None,
@@ -60,6 +63,9 @@ class Residency:
         self.ahead: tuple[str, ...] = ()
         self._tried: set[str] = set()  # of those, which were opened or could not be
         self.memory_bytes = memory_bytes
+        self.models_max = models_max
+        self.autoload = autoload
+        self.asleep: set[str] = set()  # closed because nobody came, so that the next one opens them again
         self.keep_alive_seconds = keep_alive_seconds
         self._open_model = open_model or _open
         self._known_bytes: dict[str, int] = {}  # what a model took when it was open before
@@ -91,6 +97,10 @@ class Residency:
         shown = ", ".join(list(self.specs)[:20])
         hint = f"did you mean {near[0]}?" if near else f"served: {shown or 'none'}"
         raise ModelNotFound(f"no model {name[:200]!a}", hint=hint)
+
+    def awake(self, name: str) -> bool:
+        """Whether a model is open, or is opened now, or was until nobody used it for too long."""
+        return name in self.open or name in self._openings or name in self.asleep
 
     def listed(self) -> list[ModelSpec]:
         """Every model that may be asked for, those of the store last. It reads the disk."""
@@ -160,20 +170,19 @@ class Residency:
             resident = Resident(spec.name, llm, spec, taken)
             self.keep(resident, spec.keep_alive_seconds)
             self.open[spec.name] = resident
+            self.asleep.discard(spec.name)
             logger(__name__).info("opened %s in %.2f s", spec.name, time.monotonic() - began)
         return resident
 
     async def _make_room(self, name: str, need: int) -> None:
-        """Close unused models, the longest unused first, until `need` more bytes fit."""
-        if not self.memory_bytes:
-            return
-        if need > self.memory_bytes:
+        """Close unused models, the longest unused first, until one more of `need` bytes fits."""
+        if self.memory_bytes and need > self.memory_bytes:
             raise CapacityError(
                 f"model {name} takes {need / 1e9:.2f} GB, the server may use {self.memory_bytes / 1e9:.2f} GB",
                 hint="raise --memory-limit, lower the model's --ctx-size or --parallel, or serve a smaller model",
             )
         deadline = time.monotonic() + _ROOM_SECONDS
-        while sum(one.bytes for one in self.open.values()) + need > self.memory_bytes:
+        while not self._fits(need):
             idle = sorted((one for one in self.open.values() if not one.users), key=lambda one: one.last_used)
             if idle:
                 await self.shut(idle[0].name)
@@ -185,8 +194,14 @@ class Residency:
                 busy = ", ".join(self.open)
                 raise CapacityError(f"no room for model {name}: {busy} are in use", hint="try again later") from None
 
+    def _fits(self, need: int) -> bool:
+        if self.models_max and len(self.open) >= self.models_max:
+            return False
+        return not self.memory_bytes or sum(one.bytes for one in self.open.values()) + need <= self.memory_bytes
+
     async def shut(self, name: str) -> bool:
         """Close an open model that nobody uses; whether it was closed."""
+        self.asleep.discard(name)
         resident = self.open.get(name)
         if resident is None or resident.users:
             return False
@@ -199,8 +214,8 @@ class Residency:
         """Close the models whose time is over."""
         now = time.monotonic()
         for resident in list(self.open.values()):
-            if resident.expires is not None and resident.expires <= now:
-                await self.shut(resident.name)
+            if resident.expires is not None and resident.expires <= now and await self.shut(resident.name):
+                self.asleep.add(resident.name)
 
     async def open_ahead(self, names: Iterable[str]) -> None:
         """Open models before anybody asks. One that cannot be opened is told; the others are opened.

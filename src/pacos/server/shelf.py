@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from pacos.errors import ModelError
 from pacos.hub.names import find_name
 from pacos.hub.store import Store, StoredModel
-from pacos.server.model_file import ModelSpec, with_preset
-from pacos.settings import LoadOptions
+from pacos.server.model_file import ModelSpec
+from pacos.server.said import Said, defaults_of, opening_of
 
 
 class Shelf:
-    """What of the store may be asked for; `options` and `defaults` are those of the command line."""
+    """What of the store may be asked for, with what is `said` of models."""
 
-    def __init__(self, options: LoadOptions | None = None, defaults: Mapping[str, Any] | None = None) -> None:
-        self._options = options or LoadOptions()
-        self._defaults = dict(defaults or {})
+    def __init__(self, said: Said | None = None) -> None:
+        self._said = said or Said()
 
     def spec(self, name: str) -> ModelSpec | None:
         """The model of that name; None when there is none. Errors: ModelNotFound when its files are gone."""
@@ -32,5 +28,13 @@ class Shelf:
             return []
 
     def _spec(self, found: StoredModel) -> ModelSpec:
-        options = with_preset(self._options, found)
-        return ModelSpec(found.name, found.name, options=options, defaults=self._defaults, ahead=False)
+        values = self._said.of((found.name,), found)
+        return ModelSpec(
+            found.name,
+            found.name,
+            options=opening_of(values),
+            chat_template=values.get("chat_template"),
+            keep_alive_seconds=values.get("keep_alive_seconds"),
+            defaults=defaults_of(values),
+            ahead=False,
+        )

@@ -5,6 +5,7 @@ request field, and the functions that read and enforce it.
 from __future__ import annotations
 
 import difflib
+import json
 import math
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -149,6 +150,17 @@ def shown(value: Any) -> str:
         return f"a number of {value.bit_length()} bits"  # Python refuses to print the largest
     text = f"{value:g}" if isinstance(value, float) and math.isfinite(value) and value == round(value) else repr(value)
     return text if len(text) <= 80 else text[:77] + "..."
+
+
+def object_from_text(name: str, text: str) -> dict[str, Any]:
+    """What an option's JSON text holds. Errors: UsageError naming the option for what is no JSON object."""
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        value = None
+    if not isinstance(value, dict):
+        raise UsageError(f"{name} is {text[:80]!a}", hint='give a JSON object: {"enable_thinking": true}')
+    return value
 
 
 Group = TypeVar("Group")

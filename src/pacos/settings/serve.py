@@ -57,6 +57,25 @@ class ServeOptions:
         metavar="FOLDER",
         help="Folder whose models are offered too, also those in folders of it; each is opened when it is asked for.",
     )
+    models_preset: str = option(
+        "",
+        flags=("--models-preset",),
+        metavar="FILE",
+        help="INI file with a section of arguments for each model, and [*] for all, as llama-server's.",
+    )
+    models_max: int = option(
+        0,
+        flags=("--models-max",),
+        minimum=0,
+        maximum=1 << 20,
+        help="Most models that are open at a time: the longest unused one is closed for another; 0 is no limit.",
+    )
+    models_autoload: bool = option(
+        True,
+        flags=("--models-autoload",),
+        off_flags=("--no-models-autoload",),
+        help="Open a model when a request names it; else only POST /models/load does.",
+    )
     store: bool = option(
         True,
         flags=("--store",),

@@ -9,7 +9,7 @@ import { computed, signal } from "./ui.js";
  * @property {string} id
  * @property {string[]} aliases
  * @property {boolean} loaded
- * @property {{value: "loaded" | "loading" | "unloaded", failed?: boolean, error?: string}} status
+ * @property {{value: "loaded" | "loading" | "sleeping" | "unloaded", failed?: boolean, error?: string}} status
  * @property {{context_tokens: number, bytes: number} | null} facts  of one that is open
  *
  * @typedef {object} Option

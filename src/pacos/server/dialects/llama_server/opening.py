@@ -25,13 +25,16 @@ class Done(msgspec.Struct):
 
 async def load(call: Call[Named]) -> ASGIApp:
     """Open a model, and answer once it is open. Errors: ModelNotFound, CapacityError, what opening raises."""
-    await call.resident(call.body.model)
+    await call.resident(call.body.model, opens=True)
     return json_response(call, Done())
 
 
 async def unload(call: Call[Named]) -> ASGIApp:
     """Close a model. Errors: ModelNotFound; RequestError 400 when it is not open, 409 when somebody uses it."""
     name = call.residency.spec(call.body.model).name
+    if name in call.residency.asleep:
+        call.residency.asleep.discard(name)
+        return json_response(call, Done())
     if name not in call.residency.open:
         raise RequestError(f"model {name!a} is not loaded", field="model", code="not_loaded")
     if not await call.residency.shut(name):

@@ -56,7 +56,7 @@ async def _lines(
 
 async def only_open(call: Call[Any], render: Render, began: float) -> ASGIApp:
     """Answer a request without a prompt: it opens the model, or with a keep_alive of 0 lets it go."""
-    await shapes.open_model(call)
+    await shapes.open_model(call, opens=True)
     keep = call.body.keep_alive
     unload = keep is not None and shapes.keep_alive_seconds(keep) == 0
     spent = {"total_duration": round((time.monotonic() - began) * 1e9)}

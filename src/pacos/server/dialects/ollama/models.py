@@ -184,7 +184,7 @@ def _shown(spec: ModelSpec, *, verbose: bool) -> Shown:
     }
     changed = resolve(spec.path).stat().st_mtime
     found = find(spec.path)
-    preset = replace(found.preset, options={**spec.defaults, **found.preset.options})
+    preset = replace(found.preset, options={**found.preset.options, **spec.defaults})
     modelfile = written(replace(found, name=spec.name, alias_of="", preset=preset))
     lines = [text.removeprefix("PARAMETER ") for text in modelfile.splitlines() if text.startswith("PARAMETER ")]
     return Shown(

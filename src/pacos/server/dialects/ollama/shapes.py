@@ -112,14 +112,14 @@ def model_name(name: str) -> str:
     return name.removesuffix(":latest")
 
 
-async def open_model(call: Call[Any]) -> Resident:
+async def open_model(call: Call[Any], *, opens: bool = False) -> Resident:
     """The request's model, kept open as long as it says.
 
     Errors: RequestError for a duration that is none; as `Call.resident`.
     """
     body = call.body
     seconds = None if body.keep_alive is None else keep_alive_seconds(body.keep_alive)
-    return await call.resident(model_name(body.model), keep_alive_seconds=seconds)
+    return await call.resident(model_name(body.model), keep_alive_seconds=seconds, opens=opens)
 
 
 def keep_alive_seconds(value: float | str) -> float:

@@ -13,7 +13,7 @@ from pacos.server.stream import json_response
 
 
 class ModelStatus(msgspec.Struct, omit_defaults=True):
-    """Whether a model is open: `value` is loaded, loading or unloaded; `failed` and `error` say why it is not."""
+    """Whether a model is open: `value` is loaded, loading, sleeping or unloaded, `error` is why."""
 
     value: str
     failed: bool = False
@@ -76,5 +76,7 @@ def _status(call: Call[None], spec: ModelSpec) -> ModelStatus:
         return ModelStatus("loaded")
     if spec.name in call.residency.loading:
         return ModelStatus("loading")
+    if spec.name in call.residency.asleep:
+        return ModelStatus("sleeping")
     problem = call.residency.failed.get(spec.name)
     return ModelStatus("unloaded", problem is not None, problem)
