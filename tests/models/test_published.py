@@ -26,7 +26,7 @@ SIZES = {
     *("num_layers", "num_heads"),
 }
 # Classes that say of layers, when told nothing, what no published model does.
-ODD = {"KimiLinearForCausalLM", "Mistral3ForConditionalGeneration", "NemotronHForCausalLM"}
+ODD = {"KimiLinearForCausalLM", "Lfm2MoeForCausalLM", "Mistral3ForConditionalGeneration", "NemotronHForCausalLM"}
 # What neither changes the computation nor is read by anybody, or stands in our files alone (see test_metadata.py).
 IDLE = {
     *("vocab_size", "general.file_type", "general.type", "general.quantization_version"),
@@ -52,7 +52,7 @@ DIFFERENT: dict[str, tuple[str, ...]] = {
     "Qwen/Qwen3.5-9B": (*_GUESSES, "attention.recurrent_layers"),
     "Qwen/Qwen3.5-35B-A3B": (*_GUESSES, "attention.recurrent_layers"),
     "zai-org/GLM-4.5-Air": _GUESSES,
-    "zai-org/GLM-4.6": _GUESSES,
+    **dict.fromkeys(("zai-org/GLM-4.6", "LGAI-EXAONE/K-EXAONE-236B-A23B"), _GUESSES),
     "pfnet/plamo-13b": ("context_length",),  # it writes 4096 for all
     "pfnet/plamo-2-1b": ("attention.head_count",),  # one number; layers without attention have no key heads
     "microsoft/Phi-3.5-MoE-instruct": (

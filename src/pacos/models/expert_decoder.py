@@ -30,12 +30,17 @@ def self_attention(h: Tensor, w: WeightTable, inputs: Inputs, hp: Hparams, layer
 
     Shapes: [T, D] -> [T, D].
     """
-    q, k, v = queries_keys_values(h, w, hp, layer)
-    q, k = _normed(q, w, "attn_q_norm", hp), _normed(k, w, "attn_k_norm", hp)
+    q, k, v = normed_heads(h, w, hp, layer)
     rope = hp.rope_of(layer)
     q, k = (ops.rope(part, inputs.positions, rope) for part in (q, k))
     options = {"scale": hp.scale, "window": hp.windows[layer], **options}
     return project(ops.attention(q, k, v, w.get("attn_sinks"), cache=inputs.cache[layer], **options), w, "attn_output")
+
+
+def normed_heads(h: Tensor, w: WeightTable, hp: Hparams, layer: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Queries and keys, normed where the layer has norms, and values. Shapes: [T, D] -> [T, H, E], [T, K, E] twice."""
+    q, k, v = queries_keys_values(h, w, hp, layer)
+    return _normed(q, w, "attn_q_norm", hp), _normed(k, w, "attn_k_norm", hp), v
 
 
 def _normed(x: Tensor, w: WeightTable, name: str, hp: Hparams) -> Tensor:
