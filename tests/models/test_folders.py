@@ -14,7 +14,7 @@ from models import running, tiny
 from safetensors.numpy import load_file, save_file
 
 from pacos import backends
-from pacos.errors import FormatError, UnsupportedModel
+from pacos.errors import FormatError, ModelNotFound, UnsupportedModel
 from pacos.hub.adopt import adopt_folder, open_model
 from pacos.hub.convert import convert
 
@@ -82,6 +82,81 @@ def test_layers_that_guess_further_tokens_are_left_out(tmp_path: Path) -> None:
     convert(guessing, tmp_path / "model.gguf", "F32")
     with closing(open_model(tmp_path / "model.gguf")) as archive:
         assert not [name for name in archive.tensors if name.startswith("blk.2.")]
+
+
+def test_experts_of_qwen3_vl_may_stand_upright(tmp_path: Path) -> None:
+    """As transformers has them in memory; published folders have them transposed."""
+    plain, upright = (tiny.write_folder("qwen3vlmoe", tmp_path / name) for name in ("plain", "upright"))
+    tensors = load_file(upright / "model.safetensors")
+    turned = {name: np.ascontiguousarray(one.swapaxes(1, 2)) for name, one in tensors.items() if one.ndim == 3}
+    assert len(turned) == 4
+    save_file(tensors | turned, upright / "model.safetensors")
+    np.testing.assert_array_equal(the_logits(upright), the_logits(plain))
+
+
+def test_older_folders_of_hunyuan_that_sees_name_its_positions_otherwise(tmp_path: Path) -> None:
+    """Flat, and with another word for sections and for what stretches the base."""
+    plain, older = (tiny.write_folder("hunyuan_vl", tmp_path / name) for name in ("plain", "older"))
+    config = json.loads((older / "config.json").read_text())
+    text = config.pop("text_config")
+    new = text.pop("rope_parameters")
+    scaling = {"type": "xdrope", "alpha": new["alpha"], "factor": 1.0, "xdrope_section": new["mrope_section"]}
+    said = {**text, **config, "rope_theta": new["rope_theta"], "rope_scaling": scaling}
+    (older / "config.json").write_text(json.dumps(said))
+    np.testing.assert_array_equal(the_logits(older), the_logits(plain))
+    with closing(open_model(plain)) as one, closing(open_model(older)) as other:
+        assert {**one.metadata, "general.name": "older"} == other.metadata
+
+
+def split_grok(folder: Path, parts: int) -> None:
+    """As xAI publishes Grok 2: experts' matrices in so many parts under the same names, the rest beside them."""
+    tensors = load_file(folder / "model.safetensors")
+    experts = {name: one for name, one in tensors.items() if ".experts." in name}
+    save_file({n: one for n, one in tensors.items() if n not in experts}, folder / "a-00000-TP-common.safetensors")
+    for number in range(parts):
+        halves = {n: np.split(one, parts, axis=int(".w2." in n))[number] for n, one in experts.items()}
+        kept = {name: np.ascontiguousarray(one) for name, one in halves.items()}
+        layers = [{n: one for n, one in kept.items() if f"layers.{i}." in n} for i in range(2)]
+        for place, layer in enumerate(layers):
+            save_file(layer, folder / f"a-0000{place + 1}-TP-{number:03}.safetensors")
+    (folder / "model.safetensors").unlink()
+
+
+@pytest.mark.parametrize("parts", [1, 4])
+def test_grok_2_opens_and_converts_with_its_experts_in_parts(parts: int, tmp_path: Path) -> None:
+    plain, parted = (tiny.write_folder("grok-2", tmp_path / name) for name in ("plain", "parted"))
+    split_grok(parted, parts)
+    np.testing.assert_array_equal(the_logits(parted), the_logits(plain))
+    for folder in (plain, parted):
+        convert(folder, tmp_path / f"{folder.name}.gguf", "Q8_0")
+    with closing(open_model(tmp_path / "plain.gguf")) as one, closing(open_model(tmp_path / "parted.gguf")) as other:
+        assert one.tensors.keys() == other.tensors.keys()
+        assert all(one.data(name) == other.data(name) for name in one.tensors)
+
+
+def test_parts_of_grok_2_that_do_not_fit_say_why(tmp_path: Path) -> None:
+    folder = tiny.write_folder("grok-2", tmp_path / "parted")
+    split_grok(folder, 3)
+    first = folder / "a-00001-TP-001.safetensors"
+    kept, tensors = first.read_bytes(), load_file(first)
+    name = next(name for name in tensors if ".w1." in name)
+    for changed, kind, needed in (
+        ({**tensors, name: tensors[name][1:]}, FormatError, f"the parts of tensor '{name}' differ in form"),
+        ({one: values for one, values in tensors.items() if one != name}, FormatError, "has other tensors than TP-000"),
+    ):
+        save_file(changed, first)
+        with pytest.raises(kind, match=re.escape(needed)):
+            open_model(folder)
+    first.write_bytes(kept)
+    for path in folder.glob("*-TP-001.safetensors"):
+        path.unlink()
+    with pytest.raises(ModelNotFound, match=r"\*-TP-001\.safetensors is missing"):
+        open_model(folder)
+    for path in folder.glob("*-TP-00*.safetensors"):
+        path.unlink()
+    save_file({"model.norm.weight": np.ones(64, np.float32)}, folder / "a-00001-TP-000.safetensors")
+    with pytest.raises(UnsupportedModel, match=r"'model\.norm\.weight' is split into parts"):
+        open_model(folder)
 
 
 def test_kimi_k2_opens_and_converts_with_its_tiktoken_file(tmp_path: Path) -> None:

@@ -43,11 +43,11 @@ def test_plan_is_the_golden_one(case: str, tmp_path: Path) -> None:
     if os.environ.get("PACOS_UPDATE_GOLDEN"):
         path.write_text(text)
     assert text == path.read_text()
-    check_drawing(drawn, hp.layers)
+    check_drawing(drawn, hp.layers, hp.loops)
 
 
-def check_drawing(drawn: dict[str, Any], layers: int) -> None:
-    """Every byte of the file is drawn once, and every layer."""
+def check_drawing(drawn: dict[str, Any], layers: int, loops: int) -> None:
+    """Every byte of the file is drawn once, and every layer as often as a step goes through it."""
     in_parts = sum(part["bytes"] * max(1, len(part["layers"])) for part in drawn["parts"])
     assert in_parts + drawn["unused"]["bytes"] == drawn["bytes"]
     found = [number for part in drawn["parts"] for number in part["layers"]]
@@ -55,7 +55,7 @@ def check_drawing(drawn: dict[str, Any], layers: int) -> None:
         assert sorted(set(found)) == list(range(max(found) + 1))
         return
     assert sorted(set(found)) == list(range(layers))
-    assert len({(part["stack"], number) for part in drawn["parts"] for number in part["layers"]}) == len(found)
+    assert len({(part["stack"], number) for part in drawn["parts"] for number in part["layers"]}) * loops == len(found)
 
 
 def test_every_family_has_a_golden_plan() -> None:

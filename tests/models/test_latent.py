@@ -5,9 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 from models import running, tiny
 
+import pacos
 from pacos import backends, quants
+from pacos.errors import UsageError
 from pacos.formats.gguf_write import TensorData, write_gguf
 from pacos.hub.adopt import open_model
 from pacos.hub.convert import convert
@@ -46,3 +49,11 @@ def test_older_files_of_deepseek_agree(tmp_path: Path) -> None:
         archive.close()
         backend.close()
     assert running.divergence(*found) < 1e-9
+
+
+def test_a_context_beyond_what_an_indexer_leaves_whole_is_refused(tmp_path: Path) -> None:
+    path = tiny.write_gguf("deepseek32", tmp_path)
+    with pytest.raises(UsageError, match="ctx_size is 513; beyond 512 an indexer picks keys"):
+        pacos.load(path, ctx_size=513)
+    with pacos.load(path, ctx_size=512, threads=1) as llm:
+        assert len(llm.generate([3, 4, 5], n_predict=2, ignore_eos=True).token_ids) == 2

@@ -24,12 +24,15 @@ SAID_OUTRIGHT = {
 COMPUTED = {
     *("attention.sliding_window", "attention.sliding_window_pattern", "attention.scale", "attention.chunk_size"),
     *("attention.no_rope_layer_step", "attention.temperature_length", "attention.temperature_scale"),
+    *("embedding_scale", "residual_scale"),
     *("attention.use_qk_norm", "rope.scaling.yarn_truncate", "logit_scale", "hidden_activation", "hidden_act"),
 }
 _NO_LAYER = "it describes recurrent layers that the model has not"
 _FOUR_TIMES = "it writes four times the width, whatever the config says"
 _OTHER_VOCABULARY = "it takes Llama's vocabulary for granted"
+_CHOSEN = "it leaves the choice of rotary factors to the context that was trained"
 DIFFERENT: dict[str, dict[str, str]] = {
+    "minicpm3": dict.fromkeys(("rope.scaling.original_context_length", "rope.scaling.attn_factor"), _CHOSEN),
     "bert-classifier": {"tensors": "it leaves out the dense layer before the classifier, which transformers computes"},
     "chatglm": {"context_length": "it reads the width for the length of older configs"},
     "codeshell": {"feed_forward_length": _FOUR_TIMES},
@@ -63,6 +66,7 @@ REFUSED = {
     "gptj": "it lacks the class",
     "hunyuan-dense": "it takes one published factor of the rotary base for granted",
     "mamba2-published": "it takes heads of width 64 for granted",
+    "minimax-01": "it knows the class by its older name alone",
     "plamo": "it takes the sizes of the 13B model for granted",
     "stablelm-parallel": "it takes other numbers of heads for granted",
 }

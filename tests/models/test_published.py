@@ -38,6 +38,7 @@ OURS = {
     *("attention.use_qk_norm", "rope.scaling.yarn_truncate", "rope.dimension_count", "rope.freq_base", "hidden_act"),
     *("attention.layer_norm_rms_epsilon", "expert_weights_norm", "rope.scaling.attn_factor", "expert_group_count"),
     *("rope.scaling.original_context_length", "expert_weights_scale", "expert_gating_func", "logit_scale"),
+    *("embedding_scale", "residual_scale"),
 }
 _GUESSES = ("block_count", "nextn_predict_layers")  # it keeps layers that guess tokens
 _STRETCHED = ("rope.scaling.factor", "rope.scaling.original_context_length")  # of what is another rotary base
@@ -81,10 +82,13 @@ DIFFERENT: dict[str, tuple[str, ...]] = {
     "nvidia/NVIDIA-Nemotron-3-Nano-30B-A3B-BF16": _NOT_TURNED,
     "RWKV/v6-Finch-1B6-HF": ("rescale_every_n_layers",),  # rows are 32-bit floats, so weights stay as they are
     "keyfan/grok-1-hf": ("router_logit_softcapping",),  # which Grok-1 has not, and nobody reads
+    "deepseek-ai/DeepSeek-V3.2-Exp": _GUESSES,
     "openbmb/MiniCPM4-0.5B": ("rope.scaling.type",),  # its factors are there
 }
-# Where transformers' does: what it has no word for, and that it calls every T5 tied (of which the weights tell).
+# Where transformers' does: what it has no word for, and that it calls every T5 tied, and the part for text of some
+# models that see (of which the weights tell).
 REFILLED = {
+    **{name: {"tied"} for name in ("Qwen/Qwen3-VL-30B-A3B-Instruct", "PaddlePaddle/PaddleOCR-VL")},
     "nomic-ai/nomic-embed-text-v1.5": {"context_length"},
     **{name: {"tied"} for name in ("google/flan-t5-base", "google/mt5-small", "google/umt5-small")},
 }

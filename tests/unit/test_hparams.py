@@ -82,6 +82,13 @@ def test_a_huge_context_is_clamped() -> None:
     assert read(context_length=2**31).context_length == 2**31 - 1
 
 
+def test_a_context_ends_where_an_indexer_begins_to_pick() -> None:
+    hp = read(attention__indexer__top_k=64)
+    assert (hp.context_length, hp.picked) == (64, 64)
+    hp = read(attention__indexer__top_k=1024)
+    assert (hp.context_length, hp.picked) == (512, 1024)
+
+
 @pytest.mark.parametrize(("layers", "sound"), [(1024, True), (1025, False)])
 def test_layers_are_limited(layers: int, sound: bool) -> None:
     if sound:

@@ -160,6 +160,9 @@ def _asked_context(options: LoadOptions, hp: Hparams) -> int:
             f"ctx_size is {options.ctx_size}, the model has learned {hp.positions} positions",
             hint=f"use at most {hp.positions}",
         )
+    if hp.picked and options.ctx_size > hp.picked:
+        problem = f"ctx_size is {options.ctx_size}; beyond {hp.picked} an indexer picks keys, which is not computed"
+        raise UsageError(problem, hint=f"use at most {hp.picked}")
     scaled = options.rope_scaling or options.rope_scale or options.rope_freq_scale
     if options.ctx_size > hp.context_length and not scaled:
         text = "a context of %d tokens is more than the model was trained on (%d)"

@@ -11,7 +11,7 @@ import os
 import stat
 import struct
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import prod
 from pathlib import Path
 from typing import Any, NoReturn
@@ -53,7 +53,14 @@ def read_safetensors(path: str | os.PathLike[str]) -> SafetensorsArchive:
     Errors: ModelNotFound, FormatError, UnsupportedModel (a dtype that safetensors does not define), CapacityError.
     """
     given = Path(path)
-    paths, placed = _files_of(given)
+    return read_safetensors_files(given, *_files_of(given))
+
+
+def read_safetensors_files(given: Path, paths: Sequence[Path], placed: Mapping[str, str]) -> SafetensorsArchive:
+    """Open these files as one model; `placed` says in which of them the tensors are to be, if that is known.
+
+    Errors: as `read_safetensors`.
+    """
     files: list[MappedFile] = []
     tensors: dict[str, TensorEntry] = {}
     metadata: dict[str, str] = {}
@@ -225,7 +232,9 @@ def _check_layout(file: MappedFile, entries: Sequence[TensorEntry], start: int) 
         raise FormatError(problem, hint=_BAD_WRITER)
 
 
-def _check_placed(folder: Path, placed: dict[str, str], tensors: dict[str, TensorEntry], paths: list[Path]) -> None:
+def _check_placed(
+    folder: Path, placed: Mapping[str, str], tensors: dict[str, TensorEntry], paths: Sequence[Path]
+) -> None:
     """Refuse an index that does not agree with the shards."""
     for name, shard in placed.items():
         entry = tensors.get(name)
@@ -234,7 +243,7 @@ def _check_placed(folder: Path, placed: dict[str, str], tensors: dict[str, Tenso
             raise FormatError(problem, hint="shards of different models? download the folder again")
 
 
-def _warnings(path: Path, placed: dict[str, str], tensors: dict[str, TensorEntry]) -> list[str]:
+def _warnings(path: Path, placed: Mapping[str, str], tensors: dict[str, TensorEntry]) -> list[str]:
     """What is odd but usable."""
     warnings = []
     for dtype in sorted({entry.type for entry in tensors.values()} - COMPUTED_DTYPES):

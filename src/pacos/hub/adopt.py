@@ -23,6 +23,7 @@ from pacos.formats.mapped import MADE_IN_MEMORY, MappedArchive
 from pacos.hub.hf_files import read_json, well_formed
 from pacos.hub.hf_pooling import MadeTensor, pooling_metadata, projection_metadata, projections
 from pacos.hub.hf_tokenizer import tokenizer_metadata
+from pacos.hub.parallel_folder import parallel_weights
 from pacos.hub.quantized_folder import UnpackedArchive, unpacked
 from pacos.hub.weights import read_weights
 from pacos.lazy import np
@@ -246,9 +247,9 @@ def adopt_folder(folder: Path) -> AdoptedArchive:
     """
     said = described(folder)
     config, hf, metadata = said.config, said.form, said.metadata
-    stored = read_weights(folder)
+    stored = parallel_weights(folder) or read_weights(folder)
     try:
-        source = unpacked(stored, folder, config)
+        source = stored if isinstance(stored, UnpackedArchive) else unpacked(stored, folder, config)
         metadata |= {key: _numbers(source, name) for key, name in hf.numbers.items()}
         origins = origins_of(source, said.architecture, hf, config, metadata.get(f"{said.architecture}.block_count"))
         last = projections(folder, read_weights, _as_f32)

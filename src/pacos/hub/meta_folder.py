@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,7 @@ from pacos.hub.adopt import PARAMS_NAME, AdoptedArchive, Source, origins_of
 from pacos.hub.hf_files import read_json, well_formed
 from pacos.hub.hf_sentencepiece import FILES as SENTENCEPIECE_FILES
 from pacos.hub.hf_tokenizer import is_ranks, tokenizer_metadata
-from pacos.hub.quantized_folder import UnpackedArchive
+from pacos.hub.parallel_folder import JoinedParts
 from pacos.lazy import need_numpy
 from pacos.models import HuggingFace
 from pacos.models.llama import LLAMA, MIXTRAL
@@ -140,22 +139,7 @@ def _weights(folder: Path) -> Source:
         raise
 
 
-class _Parts(UnpackedArchive):
-    """The first part, with matrices joined from all of them."""
-
-    def __init__(self, folder: Path, parts: Sequence[MappedArchive], joined: Mapping[str, Packed]) -> None:
-        super().__init__(parts[0], joined, set(joined))
-        self.path = folder
-        self._parts = parts
-
-    def close(self) -> None:
-        """Release all files."""
-        for part in self._parts:
-            with suppress(BufferError):
-                part.close()
-
-
-def _joined(folder: Path, parts: Sequence[MappedArchive]) -> _Parts:
+def _joined(folder: Path, parts: Sequence[MappedArchive]) -> JoinedParts:
     need_numpy("a model in several parts")
     first = parts[0]
     for part in parts[1:]:
@@ -173,7 +157,7 @@ def _joined(folder: Path, parts: Sequence[MappedArchive]) -> _Parts:
         axis = int(_BY_COLUMNS.search(name) is not None or _embeds_by_columns(name, first))
         shape = tuple(size * len(parts) if i == axis else size for i, size in enumerate(entry.shape))
         made[name] = Joined(shape, entry.type, tuple(part.data(name) for part in parts), axis)
-    return _Parts(folder, parts, made)
+    return JoinedParts(folder, parts, made)
 
 
 def _embeds_by_columns(name: str, part: MappedArchive) -> bool:

@@ -70,8 +70,8 @@ def attend(
     qkv: tuple[Tensor, Tensor, Tensor], w: WeightTable, inputs: Inputs, hp: Hparams, layer: int, **more: Any
 ) -> Tensor:
     """Attention within the layer's window, and the output projection. Shapes: [T, H, E], ... -> [T, D]."""
-    options = {"scale": hp.scale, "window": hp.windows[layer], **more}
-    return project(ops.attention(*qkv, cache=inputs.cache[layer], **options), w, "attn_output")
+    options = {"cache": inputs.cache[layer], "scale": hp.scale, "window": hp.windows[layer], **more}
+    return project(ops.attention(*qkv, **options), w, "attn_output")
 
 
 def feed_forward(x: Tensor, w: WeightTable, activation: Callable[[Tensor], Tensor]) -> Tensor:
@@ -104,7 +104,7 @@ def rope_factors(weights: WeightTable, hp: Hparams) -> Tensor | None:
     """
     if "rope_factors_long" not in weights:
         return weights.get("rope_freqs")
-    original = hp.keys.integer("rope.scaling.original_context_length", 1, CONTEXT_MAX)
+    original = hp.keys.integer("rope.scaling.original_context_length", 1, CONTEXT_MAX, hp.context_length)
     served = hp.context_asked or hp.context_length
     return weights["rope_factors_long" if served > original else "rope_factors_short"]
 

@@ -25,14 +25,14 @@ def page_layout(hp: Hparams, type_k: str = "F16", type_v: str = "F16", plan: Pla
 
     Nobody reads an encoder's pages later: one layer's serve them all. Layers that do not attend have none.
     """
-    heads = hp.key_heads if hp.causal else (*hp.key_heads[:1], *(0 for _ in hp.key_heads[1:]))
+    heads = hp.key_heads * hp.loops if hp.causal else (*hp.key_heads[:1], *(0 for _ in hp.key_heads[1:]))
     if plan is not None:
         attended = {node.attribute("cache").layer for node in plan.nodes if node.op == "attention"}
         heads = tuple(count if layer in attended else 0 for layer, count in enumerate(heads))
     return PageLayout(
         PAGE_TOKENS,
-        tuple(count * hp.head_width_of(layer) for layer, count in enumerate(heads)),
-        tuple(count * hp.value_width_of(layer) for layer, count in enumerate(heads)),
+        tuple(count * hp.head_width_of(layer % hp.layers) for layer, count in enumerate(heads)),
+        tuple(count * hp.value_width_of(layer % hp.layers) for layer, count in enumerate(heads)),
         type_k,
         type_v,
         state_widths(plan) if plan is not None else (),

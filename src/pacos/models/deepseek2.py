@@ -56,7 +56,8 @@ WIDENING = (
 )
 
 
-def _read(config: Config) -> dict[str, Any]:
+def read_config(config: Config) -> dict[str, Any]:
+    """The metadata, in which all heads share the narrow rows that are cached."""
     if config.get("rope_interleave") is False:
         raise UnsupportedModel("config.json: rope_interleave is False, supported is True alone")
     turning, latent = config["qk_rope_head_dim"], config["kv_lora_rank"]
@@ -81,7 +82,7 @@ def _read(config: Config) -> dict[str, Any]:
 DEEPSEEK_V2 = HuggingFace(
     classes=("DeepseekV2ForCausalLM",),
     names=(*ENDS, *TWO_NORMS, *LATENT_NAMES, *WIDENING, *GATED, *expert_names(), *shared_names("mlp.shared_experts")),
-    metadata=_read,
+    metadata=read_config,
     defaults={
         **{"rms_norm_eps": 1e-6, "norm_topk_prob": False, "topk_method": "greedy", "kv_lora_rank": 512},
         **{"q_lora_rank": 1536, "qk_nope_head_dim": 128, "qk_rope_head_dim": 64, "v_head_dim": 128},
@@ -107,11 +108,16 @@ DEEPSEEK_V3 = replace(
 @architecture("deepseek2", hf=(DEEPSEEK_V2, DEEPSEEK_V3), rope="pairs")
 def deepseek2(inputs: Inputs, weights: WeightTable, hp: Hparams) -> Tensor:
     """Logits [R, V] for the rows wanted."""
+    return latent_decoder(inputs, weights, hp, hp.norm_eps)
+
+
+def latent_decoder(inputs: Inputs, weights: WeightTable, hp: Hparams, latent_eps: float) -> Tensor:
+    """Logits [R, V] for the rows wanted; the norms of narrow rows may have an epsilon of their own."""
     form = Latent.read(hp)
     x = ops.embed(inputs.tokens, weights["token_embd"])  # [T, D]
     for i in range(hp.layers):
         w = weights.block(i)
         h = ops.rms_norm(x, w["attn_norm"], eps=hp.norm_eps)
-        x = x + latent_attention(h, w, inputs, i, hp.norm_eps, form)
+        x = x + latent_attention(h, w, inputs, i, latent_eps, form)
         x = x + feed_forward(ops.rms_norm(x, w["ffn_norm"], eps=hp.norm_eps), w, hp.experts)
     return logits(x, inputs, weights, hp)

@@ -21,8 +21,11 @@ from pacos.models.mixture import feed_forward
 from pacos.models.registry import architecture
 from pacos.models.tensor_names import ENDS, PAIRED_ATTENTION, TWO_NORMS, TensorName, part
 
+Factors = tuple[float, float, float]
 
-def _read_granite(config: Config) -> Metadata:
+
+def read_granite(config: Config) -> Metadata:
+    """The metadata of Granite, whose factors its config calls multipliers."""
     return {
         **decoder(config),
         "attention.scale": positive(config, "attention_multiplier"),
@@ -46,7 +49,7 @@ _ONES = dict.fromkeys(("embedding_multiplier", "residual_multiplier", "attention
 GRANITE = HuggingFace(
     classes=("GraniteForCausalLM",),
     names=NAMES,
-    metadata=_read_granite,
+    metadata=read_granite,
     defaults={"rms_norm_eps": 1e-6, **_ONES},
     reads=("position_embedding_type",),
     refuses=(("position_embedding_type", "rope"),),
@@ -70,7 +73,7 @@ SHARED_UNIT = (
 GRANITE_MOE = HuggingFace(
     classes=("GraniteMoeForCausalLM", "GraniteMoeSharedForCausalLM"),
     names=(*ENDS, *TWO_NORMS, *PAIRED_ATTENTION, *EXPERTS),
-    metadata=lambda config: _read_granite(config) | experts(config),
+    metadata=lambda config: read_granite(config) | experts(config),
     defaults={"rms_norm_eps": 1e-6, "num_local_experts": 8, "num_experts_per_tok": 2, **_ONES},
     reads=("position_embedding_type", *READS),
     refuses=(("position_embedding_type", "rope"),),
@@ -83,14 +86,14 @@ def _attends_alone(config: Config) -> bool:
 
 
 def _read_granite_4(config: Config) -> Metadata:
-    found = _read_granite({**config, "intermediate_size": config["shared_intermediate_size"]})
+    found = read_granite({**config, "intermediate_size": config["shared_intermediate_size"]})
     return {**found, **experts(config), "rope.scaling.finetuned": True}
 
 
 GRANITE_4_MOE = replace(
     GRANITE_MOE,
     classes=("GraniteMoeHybridForCausalLM",),
-    metadata=lambda config: {**_read_granite(config), **experts(config), "rope.scaling.finetuned": True},
+    metadata=lambda config: {**read_granite(config), **experts(config), "rope.scaling.finetuned": True},
     fits=lambda config: _attends_alone(config) and bool(config["num_local_experts"]),
 )
 GRANITE_4 = replace(
@@ -114,26 +117,37 @@ MINICPM = HuggingFace(
 @architecture("granite", hf=(GRANITE, GRANITE_4), rope="pairs")
 def granite(inputs: Inputs, weights: WeightTable, hp: Hparams) -> Tensor:
     """Logits [R, V] for the rows wanted."""
-    return _scaled(inputs, weights, hp, (1.0, 1.0, 1.0))
+    return _scaled(inputs, weights, hp, granite_factors(hp))
 
 
 @architecture("granitemoe", hf=(GRANITE_MOE, GRANITE_4_MOE), rope="pairs", defaults={"expert_weights_norm": True})
 def granitemoe(inputs: Inputs, weights: WeightTable, hp: Hparams) -> Tensor:
     """Logits [R, V] for the rows wanted."""
-    return _scaled(inputs, weights, hp, (1.0, 1.0, 1.0))
+    return _scaled(inputs, weights, hp, granite_factors(hp))
 
 
 @architecture("minicpm", hf=MINICPM, rope="pairs")
 def minicpm(inputs: Inputs, weights: WeightTable, hp: Hparams) -> Tensor:
     """Logits [R, V] for the rows wanted; files of the first model leave its factors out."""
-    return _scaled(inputs, weights, hp, (12.0, 1.4 / hp.layers**0.5, hp.width / 256))
+    return _scaled(inputs, weights, hp, minicpm_factors(hp))
 
 
-def _scaled(inputs: Inputs, weights: WeightTable, hp: Hparams, factors: tuple[float, float, float]) -> Tensor:
+def minicpm_factors(hp: Hparams) -> Factors:
+    """The same, else as the first published model has it, whose files leave them out."""
+    return granite_factors(hp, (12.0, 1.4 / hp.layers**0.5, hp.width / 256))
+
+
+def granite_factors(hp: Hparams, usual: Factors = (1.0, 1.0, 1.0)) -> Factors:
+    """What embeddings and residuals are multiplied by, and logits divided."""
     names = ("embedding_scale", "residual_scale", "logit_scale")
     embedding, residual, logit = (
-        hp.keys.number(name, 0, 1e6, factor, above=True) for name, factor in zip(names, factors, strict=True)
+        hp.keys.number(name, 0, 1e6, factor, above=True) for name, factor in zip(names, usual, strict=True)
     )
+    return embedding, residual, logit
+
+
+def _scaled(inputs: Inputs, weights: WeightTable, hp: Hparams, factors: Factors) -> Tensor:
+    embedding, residual, logit = factors
     rope = rope_factors(weights, hp)
     x = ops.scale(ops.embed(inputs.tokens, weights["token_embd"]), factor=embedding)  # [T, D]
     for i in range(hp.layers):

@@ -25,6 +25,11 @@ def decoder(config: Config) -> Metadata:
     return sizes(config) | rotary(config)
 
 
+def whole_decoder(config: Config) -> Metadata:
+    """The same, with the width of heads that the config may leave out."""
+    return decoder({**config, "head_dim": head_width(config)})
+
+
 def sizes(config: Config) -> Metadata:
     """Sizes, norms, scale and caps, in whichever words the config has."""
     found = {key: first(config, *words) for key, words in WORDS.items()}
@@ -99,6 +104,12 @@ def rope_settings(config: Config) -> tuple[dict[str, Any], float | None]:
     settings = {"rope_theta": config.get("rope_theta"), **old, **new}
     settings["rope_type"] = settings.get("rope_type") or settings.get("type") or "default"
     return settings, windowed
+
+
+def position_sections(config: Config, usual: Sequence[int]) -> Metadata:
+    """How many rotary pairs turn with time, height and width: of text, all three are the token's place."""
+    sections = rope_settings(config)[0].get("mrope_section") or usual
+    return {"rope.dimension_sections": [*sections, 0, 0, 0, 0][:4]}
 
 
 def rotary(config: Config) -> Metadata:
@@ -187,6 +198,7 @@ _BY_FACTORS = (*_LONG_ROPE, "llama3", "proportional")  # whose scaling is in ten
 
 _SCALINGS: Mapping[str, Callable[[Config, Config], dict[str, Any]]] = {
     "default": lambda settings, config: {},
+    "mrope": lambda settings, config: {},  # its sections are of places in pictures
     "llama3": lambda settings, config: {},  # its factors are a tensor, see llama3_vectors
     "proportional": lambda settings, config: {},  # its factors are a tensor too, see gemma4.py
     "dynamic": lambda settings, config: {},  # changes nothing up to the trained context

@@ -77,7 +77,9 @@ class Hparams:
     context_asked: int = 0  # by the user; 0: none, the model's own
     head_width_windowed: int = 0  # of layers with a window, where theirs are others
     positions: int = 0  # rows of learned positions, which no context can exceed; 0: none are learned
+    picked: int = 0  # keys that an indexer picks: of no more tokens, attention sees all; 0: there is no indexer
     experts: Experts | None = None
+    loops: int = 1  # how many times a step goes through the layers, each time with keys and values of its own
     start_token: int = -1  # what the decoder of an encoder-decoder begins with; -1: there is no encoder
 
     @classmethod
@@ -108,12 +110,13 @@ class Hparams:
         rope = _rope_spec(keys, style, head_width, context, overrides or RopeOverrides())
         learned = tensors.get("position_embd.weight")
         positions = learned.shape[0] if learned is not None else 0
+        picked = keys.integer("attention.indexer.top_k", 1, CONTEXT_MAX, 0)
         return cls(
             architecture=entry.name,
             layers=layers,
             width=width,
             vocab_size=_vocab_size(metadata, tensors, width),
-            context_length=min(context, CONTEXT_MAX, positions or CONTEXT_MAX),
+            context_length=min(context, CONTEXT_MAX, positions or CONTEXT_MAX, picked or CONTEXT_MAX),
             heads=heads,
             key_heads=key_heads,
             hidden=_hidden(keys, layers, experts, least),
@@ -129,8 +132,10 @@ class Hparams:
             final_softcap=keys.number("final_logit_softcapping", 0, 1e6, 0.0),
             causal=keys.truth("attention.causal", default=True),
             positions=positions,
+            picked=picked,
             head_width_windowed=keys.integer("attention.key_length_swa", 0, HEAD_WIDTH_MAX, 0),
             experts=experts,
+            loops=keys.integer("num_loops", 1, LAYERS_MAX // layers, 1),
             start_token=keys.integer("decoder_start_token_id", 0, VOCAB_MAX, 0) if entry.encoder is not None else -1,
         )
 

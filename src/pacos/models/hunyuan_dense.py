@@ -30,13 +30,14 @@ def read_config(config: Config) -> Metadata:
     return found
 
 
+NAMED_NORMS = in_layers(attn_q_norm="self_attn.query_layernorm", attn_k_norm="self_attn.key_layernorm")
 HUNYUAN = HuggingFace(
     classes=("HunYuanDenseV1ForCausalLM",),
     names=(
         *ENDS,
         *TWO_NORMS,
         *ATTENTION,
-        *in_layers(attn_q_norm="self_attn.query_layernorm", attn_k_norm="self_attn.key_layernorm"),
+        *NAMED_NORMS,
         *GATED,
     ),
     metadata=read_config,

@@ -83,6 +83,15 @@ class Keys:
             raise self.refuse(key, f"whole numbers from {low} to {high}")
         return tuple(int(one) for one in value)
 
+    def per_layer_truth(self, key: str, layers: int) -> tuple[bool, ...]:
+        """True or false for each layer; true for all where the file says nothing."""
+        value = self.get(key)
+        if value is None:
+            return (True,) * layers
+        if not isinstance(value, list | tuple | array) or len(value) != layers:
+            raise self.refuse(key, f"{layers} truth values, one for each layer")
+        return tuple(bool(one) for one in value)
+
     def number_of_layer(self, key: str, layer: int, layers: int, low: float, high: float) -> float:
         """A finite number in [low, high] for one layer; the file gives one for all, or an array with one for each."""
         value = self.get(key)

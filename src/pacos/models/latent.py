@@ -53,8 +53,13 @@ class Latent:
         return self.key_width - self.rope.width
 
 
-def latent_attention(h: Tensor, w: WeightTable, inputs: Inputs, layer: int, eps: float, form: Latent) -> Tensor:
-    """Attention over latent rows, and the output projection. Shapes: [T, D] -> [T, D]."""
+def latent_attention(
+    h: Tensor, w: WeightTable, inputs: Inputs, layer: int, eps: float, form: Latent, factors: Tensor | None = None
+) -> Tensor:
+    """Attention over latent rows, and the output projection. Shapes: [T, D] -> [T, D].
+
+    `factors` divide the rotary frequencies.
+    """
     q = h
     if "attn_q_a" in w:
         q = ops.rms_norm(project(h, w, "attn_q_a"), w["attn_q_a_norm"], eps=eps)
@@ -63,9 +68,9 @@ def latent_attention(h: Tensor, w: WeightTable, inputs: Inputs, layer: int, eps:
     end = form.width + form.rope.width
     row = ops.rms_norm(ops.columns(both, start=0, stop=form.width), w["attn_kv_a_norm"], eps=eps)  # [T, L]
     turning = ops.heads(ops.columns(both, start=form.width, stop=end), width=form.rope.width)  # [T, 1, P]
-    turning = ops.rope(turning, inputs.positions, form.rope) if form.turns else turning
+    turning = ops.rope(turning, inputs.positions, form.rope, factors) if form.turns else turning
     q_turning = ops.part(q, start=form.still, stop=form.key_width)  # [T, H, P]
-    q_turning = ops.rope(q_turning, inputs.positions, form.rope) if form.turns else q_turning
+    q_turning = ops.rope(q_turning, inputs.positions, form.rope, factors) if form.turns else q_turning
     q_still = ops.part(q, start=0, stop=form.still)  # [T, H, E - P]
     cache = inputs.cache[layer]
     if "attn_k_b" in w:

@@ -1,4 +1,5 @@
-"""Families that compute what Llama computes, under GGUF names of their own: ERNIE 4.5, InternLM 2, XVERSE, Qwen 1.
+"""Families that compute what Llama computes, under GGUF names of their own: ERNIE 4.5, InternLM 2, XVERSE, Qwen 1,
+Pangu.
 
 Source: Hugging Face modeling_ernie4_5.py, and the modeling files of the published folders; tensor names as in the GGUF
 archs of these names.
@@ -10,7 +11,7 @@ from __future__ import annotations
 from pacos.ir import ops
 from pacos.ir.graph import Inputs, Tensor, WeightTable
 from pacos.models.blocks import attend, logits, rotated, silu_feed_forward
-from pacos.models.hf_config import META_LAYOUT, Config, Metadata, decoder
+from pacos.models.hf_config import META_LAYOUT, Config, Metadata, decoder, whole_decoder
 from pacos.models.hparams import Hparams
 from pacos.models.huggingface import HuggingFace
 from pacos.models.llama import NAMES
@@ -80,12 +81,19 @@ QWEN = HuggingFace(
     metadata=_read_qwen,
     defaults={"layer_norm_epsilon": 1e-6, "kv_channels": 128, "rotary_emb_base": 10000},
 )
+PANGU = HuggingFace(
+    classes=("PanguEmbeddedForCausalLM",),
+    names=(*ENDS, *TWO_NORMS, *ATTENTION, *GATED),
+    metadata=whole_decoder,
+    defaults={"rms_norm_eps": 1e-5},
+)
 
 
 @architecture("ernie4_5", hf=ERNIE, rope="pairs")
 @architecture("xverse", hf=XVERSE, rope="pairs")
 @architecture("internlm2", hf=INTERNLM2, rope="pairs")
 @architecture("qwen", hf=QWEN)
+@architecture("pangu-embedded", hf=PANGU)
 def llama_like(inputs: Inputs, weights: WeightTable, hp: Hparams) -> Tensor:
     """Logits [R, V] for the rows wanted."""
     x = ops.embed(inputs.tokens, weights["token_embd"])  # [T, D]

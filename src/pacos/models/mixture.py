@@ -23,9 +23,19 @@ def feed_forward(x: Tensor, w: WeightTable, experts: Experts | None) -> Tensor:
 def expert_feed_forward(x: Tensor, w: WeightTable, experts: Experts) -> Tensor:
     """Experts' gated units, weighed: sum of weight * down(silu(gate(x)) * up(x)). Shapes: [T, D] -> [T, D]."""
     weights, chosen = routed(x, w, experts)
-    gate, up = (expert_project(x, chosen, w, name, experts) for name in ("ffn_gate_exps", "ffn_up_exps"))  # [T, U, F]
+    gate, up = _gate_and_up(x, chosen, w, experts)
     y: Tensor = ops.weigh(expert_project(ops.silu(gate) * up, chosen, w, "ffn_down_exps", experts), weights)
     return y
+
+
+def _gate_and_up(x: Tensor, chosen: Tensor, w: WeightTable, experts: Experts) -> tuple[Tensor, Tensor]:
+    """By one fused stack, the gate first, or by two. Shapes: [T, D] -> [T, U, F] each."""
+    if "ffn_gate_up_exps" not in w:
+        gate, up = (expert_project(x, chosen, w, name, experts) for name in ("ffn_gate_exps", "ffn_up_exps"))
+        return gate, up
+    both = expert_project(x, chosen, w, "ffn_gate_up_exps", experts)  # [T, U, 2 F]
+    width = int(both.shape[-1]) // 2
+    return ops.part(both, start=0, stop=width), ops.part(both, start=width, stop=2 * width)
 
 
 def routed(x: Tensor, w: WeightTable, experts: Experts) -> tuple[Tensor, Tensor]:
@@ -58,7 +68,12 @@ def expert_project(x: Tensor, chosen: Tensor, w: WeightTable, name: str, experts
 
 def shared_expert(x: Tensor, w: WeightTable) -> Tensor:
     """The expert that every token takes; times the sigmoid of a gate, if it has one. Shapes: [T, D] -> [T, D]."""
-    h = ops.silu(project(x, w, "ffn_gate_shexp")) * project(x, w, "ffn_up_shexp")
+    if "ffn_gate_shexp" in w:
+        h = ops.silu(project(x, w, "ffn_gate_shexp")) * project(x, w, "ffn_up_shexp")
+    else:  # both lie in one matrix, the gate first
+        both = project(x, w, "ffn_up_shexp")
+        width = int(both.shape[-1]) // 2
+        h = ops.silu(ops.columns(both, start=0, stop=width)) * ops.columns(both, start=width, stop=2 * width)
     y = project(h, w, "ffn_down_shexp")
     gate = w.get("ffn_gate_inp_shexp")
     if gate is None:

@@ -53,18 +53,22 @@ def _read_config(config: Config) -> Metadata:
 
 
 _AT = "layers.layers.{i}"
+# What PLaMo 3 has too; norms lie around something else each.
+PARTS = (
+    *outside(token_embd="embed_tokens", output="lm_head"),
+    *changed(outside(output_norm="norm"), _MIXER, "weight"),
+    *changed(in_layers(_AT, attn_norm="pre_mixer_norm", ffn_norm="pre_mlp_norm"), _MIXER, "weight"),
+    TensorName("blk.{i}.post_attention_norm", f"{_AT}.post_mixer_norm.weight", (_AFTER_MIXER,)),
+    TensorName("blk.{i}.post_ffw_norm", f"{_AT}.post_mlp_norm.weight", (_AFTER_UNIT,)),
+    *in_layers(_AT, attn_qkv="mixer.qkv_proj", attn_output="mixer.o_proj"),
+    *in_layers(_AT, ffn_up="mlp.gate_up_proj", ffn_down="mlp.down_proj"),
+)
 PLAMO2 = HuggingFace(
     classes=("Plamo2ForCausalLM", "PLaMo2ForCausalLM"),
     names=(
-        *outside(token_embd="embed_tokens", output="lm_head"),
-        *changed(outside(output_norm="norm"), _MIXER, "weight"),
-        *changed(in_layers(_AT, attn_norm="pre_mixer_norm", ffn_norm="pre_mlp_norm"), _MIXER, "weight"),
-        TensorName("blk.{i}.post_attention_norm", f"{_AT}.post_mixer_norm.weight", (_AFTER_MIXER,)),
-        TensorName("blk.{i}.post_ffw_norm", f"{_AT}.post_mlp_norm.weight", (_AFTER_UNIT,)),
-        *in_layers(_AT, attn_qkv="mixer.qkv_proj", attn_output="mixer.o_proj"),
+        *PARTS,
         TensorName("blk.{i}.attn_q_norm.weight", f"{_AT}.mixer.q_weight"),
         TensorName("blk.{i}.attn_k_norm.weight", f"{_AT}.mixer.k_weight"),
-        *in_layers(_AT, ffn_up="mlp.gate_up_proj", ffn_down="mlp.down_proj"),
         *in_layers(_AT, ssm_in="mixer.in_proj", ssm_x="mixer.bcdt_proj", ssm_out="mixer.out_proj"),
         TensorName("blk.{i}.ssm_conv1d.weight", f"{_AT}.mixer.conv1d.weight", (TAPS,)),
         TensorName("blk.{i}.ssm_dt.weight", f"{_AT}.mixer.dt_proj.weight"),

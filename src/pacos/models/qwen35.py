@@ -14,7 +14,7 @@ from typing import Any
 from pacos.ir.graph import Inputs, Tensor, WeightTable
 from pacos.lazy import np
 from pacos.models.delta_net import DEFAULTS, MIXER_NAMES, NAMES, delta_decoder, read_config
-from pacos.models.hf_config import rope_settings
+from pacos.models.hf_config import position_sections
 from pacos.models.hf_experts import READS, expert_names, experts, shared_names
 from pacos.models.hparams import Hparams
 from pacos.models.huggingface import HuggingFace
@@ -51,8 +51,7 @@ _OUT = Change("columns of value heads", lambda shape, _: shape, _columns)
 
 
 def _metadata(config: Config) -> Mapping[str, Any]:
-    sections = list(rope_settings(config)[0].get("mrope_section") or _SECTIONS)
-    return read_config(config) | {"rope.dimension_sections": [*sections, 0, 0, 0, 0][:4]}
+    return read_config(config) | position_sections(config, _SECTIONS)
 
 
 QWEN35 = HuggingFace(

@@ -21,7 +21,7 @@ from pacos.models.tensor_names import TRANSPOSE, Change, TensorName, in_layers, 
 
 _HEAD_NORM_EPS = 64e-5
 _WIDE = 4096  # from which on published models have wider inner parts
-_MIXED = "wkvrg"  # decay, key, value, receptance, gate: the order of the fused tensors
+MIXED = "wkvrg"  # decay, key, value, receptance, gate: the order of the fused tensors
 _LAYER, _MIXER, _UNIT = "blocks.{i}", "blocks.{i}.attention", "blocks.{i}.feed_forward"
 
 
@@ -53,7 +53,7 @@ RWKV6 = HuggingFace(
         *outside(token_embd="embeddings", output_norm="ln_out", output="head"),
         *(TensorName(f"token_embd_norm.{kind}", f"blocks.0.pre_ln.{kind}") for kind in ("weight", "bias")),
         *in_layers(_LAYER, attn_norm="ln1", attn_norm_2="ln2"),
-        *(_mix("lerp_fused", f"time_maa_{name}", place=place) for place, name in enumerate(_MIXED)),
+        *(_mix("lerp_fused", f"time_maa_{name}", place=place) for place, name in enumerate(MIXED)),
         *(
             _mix("lerp_x", "time_maa_x", FLAT),
             _mix("w1", "time_maa_w1", TRANSPOSE),
@@ -99,15 +99,15 @@ def _tanh(x: Tensor) -> Tensor:
     return y
 
 
-def _mixtures(x: Tensor, before: Tensor, w: WeightTable) -> dict[str, Tensor]:
+def mixtures(x: Tensor, before: Tensor, w: WeightTable) -> dict[str, Tensor]:
     """Five mixtures of each token and its predecessor; a share has a part of the token's own. Shapes: [T, D]."""
     narrow = _tanh(project(ops.lerp(x, before, w["time_mix_lerp_x"]), w, "time_mix_w1"))  # [T, 5 L]
-    narrow = ops.heads(narrow, width=max(1, int(narrow.shape[1]) // len(_MIXED)))  # [T, 5, L]
+    narrow = ops.heads(narrow, width=max(1, int(narrow.shape[1]) // len(MIXED)))  # [T, 5, L]
     own = ops.flat(ops.expert_linear(narrow, None, w["time_mix_w2"], None))  # [T, 5 D]
     change = before + ops.scale(x, factor=-1.0)
     D = int(x.shape[1])
     found = {}
-    for row, name in enumerate(_MIXED):
+    for row, name in enumerate(MIXED):
         fused = w.get("time_mix_lerp_fused")
         share, row_there = (w[f"time_mix_lerp_{name}"], 0) if fused is None else (fused, row)
         mixed = ops.lerp(x, before, share, row=row_there)
@@ -115,15 +115,20 @@ def _mixtures(x: Tensor, before: Tensor, w: WeightTable) -> dict[str, Tensor]:
     return found
 
 
+def decays(x: Tensor, w: WeightTable) -> Tensor:
+    """How fast the state fades at each token, as a logarithm. Shapes: [T, D] -> [T, D]."""
+    d = project(_tanh(project(x, w, "time_mix_decay_w1")), w, "time_mix_decay_w2") + w["time_mix_decay"]
+    y: Tensor = ops.scale(ops.exp(d), factor=-1.0)
+    return y
+
+
 def _time_mix(x: Tensor, inputs: Inputs, w: WeightTable, hp: Hparams) -> Tensor:
     """The layer's part that sees all tokens before. Shapes: [T, D] -> [T, D]."""
     N = hp.keys.integer("wkv.head_size", 1, ROW_WIDTH_MAX)
-    mixed = _mixtures(x, ops.token_before(x, state=inputs.state()), w)
+    mixed = mixtures(x, ops.token_before(x, state=inputs.state()), w)
     names = {"r": "receptance", "k": "key", "v": "value"}
     r, k, v = (ops.heads(project(mixed[one], w, f"time_mix_{name}"), width=N) for one, name in names.items())
-    d = project(_tanh(project(mixed["w"], w, "time_mix_decay_w1")), w, "time_mix_decay_w2") + w["time_mix_decay"]
-    decay = ops.heads(ops.scale(ops.exp(d), factor=-1.0), width=N)  # [T, H, N], logarithms
-    y = ops.wkv6(r, k, v, decay, w["time_mix_first"], state=inputs.state())
+    y = ops.wkv6(r, k, v, ops.heads(decays(mixed["w"], w), width=N), w["time_mix_first"], state=inputs.state())
     y = ops.layer_norm(ops.heads(y, width=N), w["time_mix_ln"], w["time_mix_ln.bias"], eps=_HEAD_NORM_EPS)
     y = ops.flat(y) * ops.silu(project(mixed["g"], w, "time_mix_gate"))
     return project(y, w, "time_mix_output")

@@ -22,7 +22,7 @@ from pacos.models.tensor_names import Names, TensorName, in_layers, outside, res
 _FASTEST = -0.606531  # the logarithm of the strongest decay
 _HEAD_NORM_EPS = 64e-5
 _L2_EPS = 1e-12
-_MIXED = "rwkvag"  # receptance, decay, key, value, rate, gate: the order of the fused tensor
+MIXED = "rwkvag"  # receptance, decay, key, value, rate, gate: the order of the fused tensor
 # Inner widths that configs may leave out: a power of the width and a factor.
 _RANKS = {
     "decay": ("decay", 0.5, 1.8),
@@ -31,7 +31,7 @@ _RANKS = {
     "gate": ("gate", 0.8, 0.6),
 }
 _MIXER = "layers.{i}.attn"
-_ROW, _STACKED = (
+ROW, STACKED = (
     reshaped("row", lambda shape, _: (math.prod(shape),)),
     reshaped("stacked", lambda shape, _: (1, 1, shape[-1])),
 )
@@ -70,15 +70,15 @@ RWKV7 = HuggingFace(
         *(TensorName(f"token_embd_norm.{kind}", f"layers.0.pre_norm.{kind}") for kind in ("weight", "bias")),
         *in_layers(attn_norm="attn_norm", attn_norm_2="ffn_norm"),
         *(
-            TensorName("blk.{i}.time_mix_lerp_fused.weight", f"{_MIXER}.x_{name}", (_STACKED,), place=place)
-            for place, name in enumerate(_MIXED)
+            TensorName("blk.{i}.time_mix_lerp_fused.weight", f"{_MIXER}.x_{name}", (STACKED,), place=place)
+            for place, name in enumerate(MIXED)
         ),
-        *(TensorName(f"blk.{{i}}.time_mix_{one}.weight", f"{_MIXER}.{one}", (_ROW,)) for one in ("k_k", "k_a", "r_k")),
+        *(TensorName(f"blk.{{i}}.time_mix_{one}.weight", f"{_MIXER}.{one}", (ROW,)) for one in ("k_k", "k_a", "r_k")),
         *(one for name in "wavg" for one in _narrow_names(name)),
         *_narrow_names("v", "layers.0.attn", "blk.0", source="a"),  # which nobody reads, but llama.cpp asks for
         *in_layers(_MIXER, time_mix_receptance="r_proj", time_mix_key="k_proj", time_mix_value="v_proj"),
         *in_layers(_MIXER, time_mix_output="o_proj", time_mix_ln="g_norm"),
-        TensorName("blk.{i}.channel_mix_lerp_k.weight", "layers.{i}.ffn.x_k", (_ROW,)),
+        TensorName("blk.{i}.channel_mix_lerp_k.weight", "layers.{i}.ffn.x_k", (ROW,)),
         *in_layers("layers.{i}.ffn", channel_mix_key="key", channel_mix_value="value"),
     ),
     metadata=_read,
@@ -95,7 +95,7 @@ def rwkv7(inputs: Inputs, weights: WeightTable, hp: Hparams) -> Tensor:
     first: Tensor | None = None
     for i in range(hp.layers):
         w = weights.block(i)
-        mixed, first = _time_mix(norm(x, w, "attn_norm", hp), first, inputs, w, hp)
+        mixed, first = time_mix(norm(x, w, "attn_norm", hp), first, inputs, w, hp)
         x = x + mixed
         h = norm(x, w, "attn_norm_2", hp)
         h = ops.lerp(h, ops.token_before(h, state=inputs.state()), w["channel_mix_lerp_k"])
@@ -109,11 +109,13 @@ def _narrow(x: Tensor, w: WeightTable, name: str) -> Tensor:
     return project(project(x, w, f"time_mix_{name}1"), w, f"time_mix_{name}2")
 
 
-def _time_mix(x: Tensor, first: Tensor | None, inputs: Inputs, w: WeightTable, hp: Hparams) -> tuple[Tensor, Tensor]:
+def time_mix(x: Tensor, first: Tensor | None, inputs: Inputs, w: WeightTable, hp: Hparams) -> tuple[Tensor, Tensor]:
     """The layer's part that sees all tokens before, and the first layer's values, which all layers share."""
     N = hp.keys.integer("wkv.head_size", 1, ROW_WIDTH_MAX)
     before = ops.token_before(x, state=inputs.state())
-    r, d, k, v, a, g = (ops.lerp(x, before, w["time_mix_lerp_fused"], row=row) for row in range(6))
+    gated = "time_mix_g1" in w
+    mixed = [ops.lerp(x, before, w["time_mix_lerp_fused"], row=row) for row in range(5 + gated)]
+    r, d, k, v, a = mixed[:5]
     if first is not None:
         share = ops.sigmoid(_narrow(v, w, "v") + w["time_mix_v0"])
     r, k, value = (project(part, w, f"time_mix_{name}") for part, name in ((r, "receptance"), (k, "key"), (v, "value")))
@@ -125,8 +127,10 @@ def _time_mix(x: Tensor, first: Tensor | None, inputs: Inputs, w: WeightTable, h
     k = ops.lerp(k, k * a, w["time_mix_k_a"])
     r, decay, k, v, a = (ops.heads(part, width=N) for part in (r, decay, k, value, a))
     y = ops.wkv7(r, decay, k, v, ops.scale(removed, factor=-1.0), removed * a, state=inputs.state())
-    y = ops.layer_norm(ops.heads(y, width=N), w["time_mix_ln"], w["time_mix_ln.bias"], eps=_HEAD_NORM_EPS)
-    y = ops.flat(y) + ops.head_bonus(r, k, v, w["time_mix_r_k"])
-    if "time_mix_g1" in w:
-        y = y * project(ops.sigmoid(project(g, w, "time_mix_g1")), w, "time_mix_g2")
+    if "time_mix_ln" in w:
+        y = ops.layer_norm(ops.heads(y, width=N), w["time_mix_ln"], w["time_mix_ln.bias"], eps=_HEAD_NORM_EPS)
+        y = ops.flat(y)
+    y = y + ops.head_bonus(r, k, v, w["time_mix_r_k"])
+    if gated:
+        y = y * project(ops.sigmoid(project(mixed[5], w, "time_mix_g1")), w, "time_mix_g2")
     return project(y, w, "time_mix_output"), (value if first is None else first)
