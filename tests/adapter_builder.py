@@ -37,7 +37,7 @@ def factors(module: str, shape: tuple[int, int], rank: int = RANK, seed: str = "
 def write(
     case: str, folder: Path, *, seed: str = "", targets: tuple[str, ...] = LINEARS, embedding: bool = False, **said: Any
 ) -> Path:
-    """A folder as PEFT saves it."""
+    """A folder as PEFT saves it; beside the embedding's pair is a copy of the base's."""
     folder.mkdir()
     names = sorted({module.rpartition(".")[2] for module in modules(case, targets)})
     config = {"peft_type": "LORA", "r": RANK, "lora_alpha": ALPHA, "bias": "none"}
@@ -55,8 +55,53 @@ def write(
         name = "base_model.model.model.embed_tokens"
         a, b = factors("embed_tokens", (tiny.WIDTH, tiny.VOCAB), RANK, seed)
         tensors[f"{name}.lora_embedding_A"], tensors[f"{name}.lora_embedding_B"] = a * np.float32(16), b
+        tensors[f"{name}.base_layer.weight"] = tiny.weights(case)["model.embed_tokens.weight"]
+    tensors |= {f"base_model.model.{name}": one for name, one in _others(case, seed, said).items()}
     save_file(tensors, folder / "adapter_model.safetensors")
     return folder
+
+
+def _others(case: str, seed: str, said: dict[str, Any]) -> dict[str, np.ndarray]:
+    """Pairs of parameters that hold all experts, inmost first; whole modules; rows of single tokens."""
+    found: dict[str, np.ndarray] = {}
+    targets = said.get("target_parameters", ())
+    for layer in range(tiny.case_of(case).config["num_hidden_layers"] if targets else 0):
+        parts = [one for one in stacks(case) if f"experts.{one}" in targets]
+        for depth, part in enumerate(parts):
+            name = f"model.layers.{layer}.mlp.experts"
+            a, b = stack_factors(case, layer, part, seed)
+            name += ".base_layer" * (len(parts) - 1 - depth)
+            found[f"{name}.lora_A.weight"] = a.reshape(-1, a.shape[-1])
+            found[f"{name}.lora_B.weight"] = np.ascontiguousarray(b.transpose(1, 2, 0)).reshape(b.shape[1], -1)
+    modules = {"embed_tokens": "model.embed_tokens", "lm_head": "lm_head"}
+    for one in said.get("modules_to_save", ()):
+        found[f"{modules[one]}.weight"] = table(case, one, seed)
+    tokens = said.get("trainable_token_indices", {})
+    for one, numbers in (tokens if isinstance(tokens, dict) else {"embed_tokens": tokens}).items():
+        found[f"{modules[one]}.token_adapter.trainable_tokens_delta"] = table(case, one, seed)[numbers]
+    return found
+
+
+def table(case: str, module: str, seed: str = "") -> np.ndarray:
+    """Random rows in place of a table's, of which a tied model has one."""
+    like = tiny.weights(case)["model.embed_tokens.weight"]
+    random = np.random.Generator(np.random.PCG64(zlib.crc32(f"t{seed}{module}".encode())))
+    return (random.standard_normal(like.shape) * 1.5 * like.std()).astype(np.float32)
+
+
+def stacks(case: str) -> dict[str, tuple[int, int]]:
+    """Outputs and inputs of the parameters that hold all experts, in the order of their module."""
+    said = tiny.case_of(case).config
+    width, inner = said["hidden_size"], said.get("moe_intermediate_size", said["intermediate_size"])
+    return {"gate_up_proj": (2 * inner, width), "down_proj": (width, inner)}
+
+
+def stack_factors(case: str, layer: int, part: str, seed: str = "") -> tuple[np.ndarray, np.ndarray]:
+    """Random A [X, r, D] and B [X, N, r]."""
+    said = tiny.case_of(case).config
+    experts = range(said.get("num_local_experts", said.get("num_experts", 0)))
+    pairs = [factors(f"{layer}.{part}.{one}", stacks(case)[part], RANK, seed) for one in experts]
+    return np.stack([a for a, _ in pairs]), np.stack([b for _, b in pairs])
 
 
 def magnitudes(case: str, module: str, seed: str = "") -> np.ndarray:
@@ -90,6 +135,12 @@ def merged(case: str, folder: Path, scales: dict[str, float], *, dora: bool = Fa
     return folder
 
 
+_ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj")
+_EXPERTS: dict[str, Any] = {
+    "targets": _ATTENTION,
+    "target_parameters": ["experts.gate_up_proj", "experts.down_proj"],
+}
+_TOKENS = sorted(set(tiny.prompt(64)))[:5]
 # What PEFT and llama.cpp computed, stored by scripts/adapter-vectors: the model, and how its adapter is written.
 STORED: dict[str, tuple[str, dict[str, Any]]] = {
     "plain": ("llama", {}),
@@ -97,11 +148,21 @@ STORED: dict[str, tuple[str, dict[str, Any]]] = {
     "rank-stabilised": ("qwen3", {"use_rslora": True}),
     "patterns": ("llama", {"rank_pattern": {"q_proj": 4}, "alpha_pattern": {"v_proj": 8}}),
     "embedding": ("llama", {"embedding": True}),
+    "experts": ("mixtral", _EXPERTS),
+    "experts-alone": ("qwen3moe", {"targets": (), "target_parameters": ["experts.down_proj"], "use_rslora": True}),
 }
 # What PEFT alone computes: llama.cpp's adapters have no magnitudes. `dora-biases`: a model whose matrices have biases.
 STORED_OF_PEFT: dict[str, tuple[str, dict[str, Any]]] = {
     "dora": ("llama", {"use_dora": True}),
     "dora-transposed": ("gpt2", {"use_dora": True}),
     "dora-biases": ("qwen2", {"use_dora": True, "use_rslora": True}),
+}
+# What PEFT alone computes and stands beside pairs, or instead: `experts-in-turn` have rows of gates and ups in turn.
+STORED_OTHERS: dict[str, tuple[str, dict[str, Any]]] = {
+    "experts-in-turn": ("gpt-oss", _EXPERTS | {"alpha_pattern": {"gate_up_proj": 12}}),
+    "whole": ("llama", {"modules_to_save": ["embed_tokens", "lm_head"]}),
+    "whole-tied": ("llama-tied", {"modules_to_save": ["embed_tokens"]}),
+    "tokens": ("llama", {"trainable_token_indices": {"embed_tokens": _TOKENS[::-1], "lm_head": [3, 9]}}),
+    "tokens-tied": ("llama-tied", {"trainable_token_indices": _TOKENS}),
 }
 STORED_ROWS, STORED_SCALE = 4, 0.75  # last positions; how strongly llama.cpp applied the adapter

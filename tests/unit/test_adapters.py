@@ -207,9 +207,7 @@ FIRST = "base_model.model.model.layers.0.self_attn.q_proj"
 REFUSED: dict[str, tuple[Callable[[Path], None], type[PacosError], str]] = {
     "kind": (_config(peft_type="IA3"), UnsupportedModel, "IA3.*supported: LORA"),
     "dora": (_config(use_dora=True), FormatError, "has no magnitudes, use_dora is True"),
-    "fused experts": (_config(target_parameters=["mlp.experts.down_proj"]), UnsupportedModel, "target_parameters is"),
     "biases": (_config(bias="all"), UnsupportedModel, "bias is all"),
-    "whole modules": (_config(modules_to_save=["lm_head"]), UnsupportedModel, "modules_to_save"),
     "rank": (_config(r=4), FormatError, "of rank 8.*says 4"),
     "alpha": (_config(lora_alpha="much"), FormatError, "lora_alpha is much"),
     "half": (_tensors(lambda t: t.pop(f"{FIRST}.lora_A.weight")), FormatError, "no A and B that fit"),

@@ -1,7 +1,7 @@
 """What an adapter must know of its base model: the names of tensors, and how their rows lie in GGUF files.
 
 The base may be a folder with config.json, open or not, or a GGUF file, whose metadata then stands for the config.
-Shapes: rows [N, r] of an adapter's B.
+Shapes: rows [N, r] of an adapter's B, of X experts [X, N, r].
 """
 
 from __future__ import annotations
@@ -48,12 +48,42 @@ class BaseModel:
 
         Errors: UnsupportedModel for a module that the family does not have, or whose rows cannot be told apart.
         """
-        found = next((rows for form in self.forms if (rows := form.table().find(f"{module}.weight"))), [])
-        if not found:
-            problem = f"{folder}: the adapter changes '{module}', which {self.architecture} does not have"
-            raise UnsupportedModel(problem, hint="is it an adapter of another model?")
-        for one in found:
+        for one in self._found(f"{module}.weight", module, folder):
             yield one.name.gguf, one.expert, self._changed(one, b, folder)
+
+    def stacks_of(self, parameter: str, b: Any, folder: Path) -> Iterator[tuple[str, Any]]:
+        """The tensors that a parameter of all experts is in GGUF, and their rows of B.
+
+        Shapes: b [X, N, r] for X experts. Errors: as `rows_of`.
+        """
+        for one in self._found(parameter, parameter, folder):
+            yield one.name.gguf, self._changed(one, b, folder)
+
+    def tensors_of(self, name: str, values: Any, folder: Path) -> list[tuple[str, int | None, Any]]:
+        """The tensors that a whole tensor of the folder is in GGUF, whose expert's, and their values; maybe none."""
+        found = []
+        for one in self._rows(name):
+            whole = values
+            with well_formed(f"{folder}: '{name}'"):
+                for change in one.name.changes:
+                    whole = change.values(whole, self.config)
+            found.append((one.name.gguf, one.expert, whole))
+        return found
+
+    def _rows(self, name: str) -> list[Found]:
+        """Rows of a tensor's name, which transformers 5 may have changed since the folder was written."""
+        for written in (name, name.replace(".mlp.", ".block_sparse_moe.")):
+            for form in self.forms:
+                if found := form.table().find(written):
+                    return found
+        return []
+
+    def _found(self, name: str, said: str, folder: Path) -> list[Found]:
+        found = self._rows(name)
+        if not found:
+            problem = f"{folder}: the adapter changes '{said}', which {self.architecture} does not have"
+            raise UnsupportedModel(problem, hint="is it an adapter of another model?")
+        return found
 
     def _changed(self, one: Found, b: Any, folder: Path) -> Any:
         """The rows of B that belong to a tensor. A transposed tensor is one of outputs and inputs in GGUF, as B is."""
@@ -61,7 +91,7 @@ class BaseModel:
         for change in one.name.changes:
             if change is TRANSPOSE:
                 continue
-            if change.axis != 0:
+            if change.axis != rows.ndim - 2:
                 raise UnsupportedModel(
                     f"{folder}: an adapter of '{one.name.hf}' cannot be used for {self.architecture}"
                 )

@@ -68,7 +68,7 @@ def export_lora(
 def _entries(archive: GgufArchive, adapters: Sequence[Adapter]) -> Iterator[tuple[str, TensorEntry]]:
     """Names of the new file's tensors, and the tensors that they are made of."""
     yield from archive.tensors.items()
-    if OUTPUT not in archive.tensors and any({OUTPUT, EMBEDDING} & set(one.pairs) for one in adapters):
+    if OUTPUT not in archive.tensors and any({OUTPUT, EMBEDDING} & {*one.pairs, *one.wholes} for one in adapters):
         yield OUTPUT, archive.tensors[EMBEDDING]
 
 
@@ -76,20 +76,28 @@ def _merged(
     archive: GgufArchive, name: str, entry: TensorEntry, adapters: Sequence[Adapter], wanted: str | None
 ) -> TensorData:
     pairs = [(one.scale, one.pairs[name]) for one in adapters if name in one.pairs]
-    if not pairs:
+    wholes = [(one.scale, one.wholes[name]) for one in adapters if name in one.wholes]
+    if not pairs and not wholes:
         return TensorData(name, entry.shape, entry.type, lambda: archive.data(entry.name))
     kind = wanted if wanted and entry.shape[-1] % quants.block_format(wanted).block == 0 else entry.type
 
     def make() -> Iterator[bytes]:
-        row_bytes = quants.row_bytes(entry.type, entry.shape[-1])
         data, at = archive.data(entry.name), 0
         for rows, low in _low_ranks(pairs, name, entry.shape):
-            piece = data[at : at + rows * row_bytes]
-            at += len(piece)
-            w = quants.dequantize(entry.type, piece, (rows, entry.shape[-1]))
-            yield quants.quantize(kind, w + sum(_change(w, *one) for one in low))
+            w = _piece(entry.type, data, at, rows, entry.shape[-1])
+            changes = [
+                np.float32(scale) * (_piece(one.type, one.data, at, rows, entry.shape[-1]) - w) for scale, one in wholes
+            ]
+            at += rows
+            yield quants.quantize(kind, w + sum(_change(w, *one) for one in low) + sum(changes))
 
     return TensorData(name, entry.shape, kind, make)
+
+
+def _piece(kind: str, data: Any, begin: int, rows: int, columns: int) -> Any:
+    """Some rows of a tensor, all matrices one behind the other."""
+    row_bytes = quants.row_bytes(kind, columns)
+    return quants.dequantize(kind, data[begin * row_bytes : (begin + rows) * row_bytes], (rows, columns))
 
 
 def _change(w: Any, scale: float, delta: Any, magnitudes: Any) -> Any:
@@ -106,7 +114,7 @@ def _low_ranks(
 
     How many rows, and for each pair its scale, alpha over rank times B A, and its magnitudes.
     """
-    *stack, rows, columns = shape
+    *stack, rows, columns = shape if len(shape) > 1 else (1, *shape)
     step = max(1, _PIECE_WEIGHTS // columns)
     factors = [(scale, np.float32(one.factor) * _values(one.b), _values(one.a), one) for scale, one in pairs]
     if name == EMBEDDING:  # A has a row for each token, B one for each column

@@ -10,7 +10,7 @@ of the embedding A [V, r].
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -57,11 +57,15 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class Adapter:
-    """Pairs by the names of the tensors that they change, and how strongly they act unless somebody says otherwise."""
+    """Pairs by the names of the tensors that they change, and how strongly they act unless somebody says otherwise.
+
+    `wholes` stand in place of tensors, weights and their biases; between 0 and 1 is a mixture.
+    """
 
     path: Path
     scale: float
     pairs: Mapping[str, Pair]
+    wholes: Mapping[str, Factor] = field(default_factory=dict)
 
 
 class AdaptedArchive:
@@ -77,6 +81,8 @@ class AdaptedArchive:
             for target, pair in adapter.pairs.items()
             for name, factor in zip(_names(number, target), _parts(pair), strict=False)
         }
+        for number, adapter in enumerate(adapters):
+            self._factors |= {_name_of_whole(number, name): one for name, one in adapter.wholes.items()}
         added = {
             name: TensorEntry(name, one.shape, one.type, _IN_MEMORY, 0, len(one.data))
             for name, one in self._factors.items()
@@ -99,6 +105,10 @@ class AdaptedArchive:
 def _names(number: int, target: str) -> tuple[str, str, str, str]:
     a, b, own, bias = (f"adapter.{number}.{target}.lora_{part}" for part in ("a", "b", "own", "bias"))
     return a, b, own, bias
+
+
+def _name_of_whole(number: int, target: str) -> str:
+    return f"adapter.{number}.{target}.whole"
 
 
 def _parts(pair: Pair) -> tuple[Factor, ...]:
@@ -150,6 +160,8 @@ def check_fits(adapters: Sequence[Adapter], plans: Sequence[Plan], tensors: Mapp
                 raise UnsupportedModel(f"{where}: this model uses that tensor in a way that adapters cannot change")
             if pair.magnitudes is not None:
                 _check_magnitudes(where, target, entry.shape, pair, used[target])
+        for target, one in adapter.wholes.items():
+            _check_whole(f"{adapter.path}: its '{target}'", target, one, tensors, used)
 
 
 def _check_magnitudes(where: str, target: str, shape: tuple[int, ...], pair: Pair, uses: set[tuple[str, str]]) -> None:
@@ -159,6 +171,19 @@ def _check_magnitudes(where: str, target: str, shape: tuple[int, ...], pair: Pai
     if any(op != "linear" or bias not in ("", bias_of(target)) for op, bias in uses):
         hint = "merge it into the model with PEFT, and use that"
         raise UnsupportedModel(f"{where} is DoRA's, which is computed for plain matrices alone", hint=hint)
+
+
+def _check_whole(
+    where: str, target: str, one: Factor, tensors: Mapping[str, TensorEntry], used: Mapping[str, set[tuple[str, str]]]
+) -> None:
+    entry = tensors.get(target) or (tensors.get(EMBEDDING) if target == OUTPUT else None)
+    if entry is None or entry.shape != one.shape:
+        needed = "there is no such tensor" if entry is None else f"the model's is {entry.shape}"
+        raise FormatError(f"{where} is {one.shape}, {needed}", hint="give the model that the adapter was made of")
+    weight = target.removesuffix("bias") + "weight" if target.endswith("bias") else target
+    uses = used.get(weight, set())
+    if not uses or any(op not in ("linear", "embed") or bias not in ("", bias_of(weight)) for op, bias in uses):
+        raise UnsupportedModel(f"{where} replaces what is no plain matrix", hint="merge it into the model with PEFT")
 
 
 def _wanted(target: str, shape: tuple[int, ...], rank: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -193,21 +218,43 @@ class _Additions:
         target = _target(node, self.values, self._tensors)
         found = [] if target is None else [(i, one.pairs.get(target)) for i, one in enumerate(self._adapters)]
         pairs = [(i, pair) for i, pair in found if pair is not None]
-        if target is None or not pairs:
+        wholes = [i for i, one in enumerate(self._adapters) if target in one.wholes]
+        if target is None or not (pairs or wholes):
             yield node
             return
         shape = self.values[node.outputs[0]].shape
         total = self._value("node", node.op, shape, "f32")
-        yield replace(node, outputs=(total,))
-        for place, (number, pair) in enumerate(pairs):
+        alone = replace(node, outputs=(total,))
+        yield alone
+        parts = [self._mixed(alone, target, number, shape) for number in wholes]
+        for number, pair in pairs:
             product = self._product if pair.magnitudes is None else self._weighed
-            *made, addition = product(replace(node, outputs=(total,)), target, number, pair, shape)
-            yield from made
-            last = place == len(pairs) - 1
+            parts.append(product(alone, target, number, pair, shape))
+        for place, part in enumerate(parts):
+            yield from part
+            last = place == len(parts) - 1
             result = node.outputs[0] if last else self._value("node", "add", shape, "f32")
-            yield addition
-            yield Node("add", (total, addition.outputs[0]), (), (result,))
+            yield Node("add", (total, part[-1].outputs[0]), (), (result,))
             total = result
+
+    def _mixed(self, node: Node, target: str, number: int, shape: Shape) -> list[Node]:
+        """Nodes of a tensor that stands in place of the model's: the last one's result is what it gives otherwise."""
+        wholes = self._adapters[number].wholes
+        weight, *biases = (
+            self._value("weight", _name_of_whole(number, name), wholes[name].shape, wholes[name].type)
+            for name in (target, bias_of(target))
+            if name in wholes
+        )
+        whole, less, apart, scaled = (
+            self._value("node", op, shape, "f32") for op in (node.op, "scale", "add", "scale_rows")
+        )
+        more = () if node.op == "embed" else (biases[0] if biases else node.inputs[2],)
+        return [
+            Node(node.op, (node.inputs[0], weight, *more), (), (whole,)),
+            Node("scale", (node.outputs[0],), (("factor", -1.0),), (less,)),
+            Node("add", (whole, less), (), (apart,)),
+            Node("scale_rows", (apart, self._scales_for(shape[0])), (("column", number), ("factor", 1.0)), (scaled,)),
+        ]
 
     def _product(self, node: Node, target: str, number: int, pair: Pair, shape: Shape) -> list[Node]:
         a, b = (
