@@ -179,6 +179,7 @@ class FakeLLM:
         parallel_tool_calls: bool = True,
         template_options: Mapping[str, Any] | None = None,
         before: Sequence[int] = (),
+        chat_template: str = "",
         **options: Any,
     ) -> FakeStream:
         if not messages:
@@ -198,6 +199,7 @@ class FakeLLM:
             "tool_choice": tool_choice,
             "parallel_tool_calls": parallel_tool_calls,
             "template_options": dict(template_options or {}),
+            "chat_template": chat_template,
             **thinking,
             **options,
         }
@@ -249,6 +251,7 @@ class FakeLLM:
         if len(tokens) >= CONTEXT_TOKENS:
             raise ContextFull(f"{len(tokens)} tokens do not fit a context of {CONTEXT_TOKENS}")
         stream = FakeStream(self, text, tokens, generate, sampling.seed, called)
+        stream.given = dict(options)
         stream.owner, stream.cache_salt, stream.priority = queue.owner, queue.cache_salt, queue.priority
         self.streams.append(stream)
         return stream

@@ -104,6 +104,8 @@ REFUSED: dict[str, tuple[str, dict[str, Any], str]] = {
     "larger context": ("/api/chat", {**CHAT, "options": {"num_ctx": 1 << 20}}, "num_ctx"),
     "picture": ("/api/chat", {**CHAT, "messages": [{"role": "user", "content": "x", "images": ["aa"]}]}, "images"),
     "template": ("/api/generate", {**PROMPT, "template": "x"}, "template"),
+    "long template": ("/api/generate", {**PROMPT, "template": "{{" * (1 << 16)}, "template"),
+    "template of a text": ("/api/generate", {**PROMPT, "raw": True, "template": "chatml"}, "template"),
     "duration": ("/api/generate", {**PROMPT, "keep_alive": "soon"}, "keep_alive"),
     "format": ("/api/generate", {**PROMPT, "format": "xml"}, "format"),
     "thinking": ("/api/generate", {**PROMPT, "think": "hard"}, "think"),
@@ -156,3 +158,16 @@ async def test_lists_and_descriptions() -> None:
         assert (await client.get("/api/version")).json()["version"]
         missing = await client.post("/api/show", json={"model": "other"})
     assert missing.status_code == 404
+
+
+@asynchronous
+async def test_template_of_one_request() -> None:
+    go = "{{ if .System }}<|im_start|>system\n{{ .System }}<|im_end|>\n{{ end }}<|im_start|>user\n{{ .Prompt }}"
+    jinja = "{% for message in messages %}{{ message.content }}{% endfor %}"
+    models = FakeModels()
+    async with client_of(Residency([fake_spec()], open_model=models.open)) as client:  # type: ignore[arg-type]
+        for template, wanted in ((go, "chatml"), ("zephyr", "zephyr"), (jinja, jinja), (None, ""), ("", "")):
+            for path, start in (("/api/generate", PROMPT), ("/api/chat", CHAT)):
+                reply = await client.post(path, json={**start, "template": template})
+                assert reply.status_code == 200, reply.text
+                assert models.opened["fake"].streams[-1].given["chat_template"] == wanted

@@ -203,3 +203,16 @@ def test_constraint_comes_after_the_thought(thinker: pacos.LLM) -> None:
 def test_template_options_reach_the_template(thinker: pacos.LLM) -> None:
     found = thinker.chat(CHAT, template_options={"enable_thinking": False}, n_predict=3)
     assert "<think>" not in thinker.detokenize(found.prompt_token_ids)
+
+
+def test_template_of_one_conversation(llm: pacos.LLM) -> None:
+    own, other = (llm.prompt_tokens(CHAT, chat_template=name) for name in ("", "zephyr"))
+    text = "{% for m in messages %}{{ m.role }}: {{ m.content }}{% endfor %}"
+    with pacos.load("storyteller", chat_template="zephyr") as named:
+        assert other == named.prompt_tokens(CHAT) != own
+    assert llm.detokenize(llm.prompt_tokens(CHAT, chat_template=text)) == "user: Tell me a story."
+    assert llm.prompt_tokens(CHAT) == own
+    for number in range(20):  # no more than some are kept
+        assert llm.detokenize(llm.prompt_tokens(CHAT, chat_template=f"{number}{{#-#}}")) == f"{number}"
+    with pytest.raises(UsageError, match="none"):
+        llm.prompt_tokens(CHAT, chat_template="none")

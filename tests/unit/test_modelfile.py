@@ -134,7 +134,7 @@ def test_what_a_model_cannot_be_given() -> None:
         ("PARAMETER warmth 1", "unknown parameter 'warmth'"),
         ("PARAMETER temperature hot", "temperature"),
         ("PARAMETER temperature -1", "temp is -1"),
-        ("TEMPLATE {{ .Odd }}<|odd|>", "not one that is known"),
+        ("TEMPLATE {{ .Odd }}<|odd|>", r"in Go's language: \.Odd is not known"),
     ):
         with pytest.raises(UsageError, match=said):
             entry_from("x", read_modelfile(f"FROM storyteller\n{text}"), None)

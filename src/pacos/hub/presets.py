@@ -11,6 +11,7 @@ from pacos.errors import UsageError
 from pacos.formats.wording import shown
 from pacos.hub.store import DEFAULTS
 from pacos.settings import options_of, read
+from pacos.text.go_template import jinja_of
 from pacos.text.templates import all_templates, recognise_template
 
 _OURS = {  # Ollama's name -> ours
@@ -24,7 +25,6 @@ _OURS = {  # Ollama's name -> ours
 # What says how a GPU or the memory is used: it changes no answer, and here the engine decides.
 _WITHOUT_EFFECT = {"num_gpu", "main_gpu", "use_mmap", "use_mlock", "numa", "low_vram", "f16_kv", "vocab_only"}
 _WITHOUT_END = -2  # num_predict: until the context is full
-_ACTION = re.compile(r"{{-?\s*(.*?)\s*-?}}", re.DOTALL)
 _SPECIAL = re.compile(
     r"<\|[^|<>\n]{1,40}\|>|<｜[^｜<>\n]{1,40}｜>|</?\w{1,20}>|\[/?[A-Z_]{2,20}\]|<</?SYS>>", re.IGNORECASE
 )
@@ -81,23 +81,28 @@ def is_jinja(text: str) -> bool:
 def named_by(text: str) -> str:
     """What a preset keeps for a template: the name of a built-in one, or the text of one in Jinja.
 
-    Of Go's language only the well-known templates are understood, and by what they write, not by running them.
-    Errors: UsageError for any other.
+    The well-known ones in Go's language are known by what they write, since the built-in ones know tools and thoughts
+    too; others become Jinja. Errors: UsageError for a name that is none, and what is not understood of Go's language.
     """
     if text in all_templates() or is_jinja(text):
         return text
     name = recognise_go(text)
-    if name is None:
-        problem = f"the template {shown(text.strip(), 60)!r} is in Go's language, and not one that is known here"
-        hint = f"write it in Jinja, or name one of {', '.join(sorted(all_templates()))}"
-        raise UsageError(problem, hint=hint)
-    return name
+    if name is not None:
+        return name
+    said = f"the template {shown(text.strip(), 60)!r}"
+    hint = f"write it in Jinja, or name one of {', '.join(sorted(all_templates()))}"
+    if "{{" not in text:
+        raise UsageError(f"{said} is no built-in one", hint=hint)
+    try:
+        return jinja_of(text)
+    except UsageError as error:
+        raise UsageError(f"{said} is in Go's language: {error.message}", hint=hint) from None
 
 
 def recognise_go(text: str) -> str | None:
     """The built-in template that writes what a template of Ollama's writes; None when it says more than that."""
-    literal = _ACTION.sub("\n", text)
-    quoted = " ".join(re.findall(r'"((?:[^"\\]|\\.)*)"', " ".join(_ACTION.findall(text))))
+    literal, actions = _parted(text)
+    quoted = " ".join(re.findall(r'"((?:[^"\\]|\\.)*)"', actions))
     signs = literal + quoted
     name = "zephyr" if "<|user|>" in signs and "</s>" in signs else recognise_template(signs)
     if name is None:
@@ -107,3 +112,15 @@ def recognise_go(text: str) -> str | None:
         rest = rest.replace(sign, " ")
     words = set(re.findall(r"\w+", rest)) - _ROLES
     return name if not words else None
+
+
+def _parted(text: str) -> tuple[str, str]:
+    """What a template writes as it is, in lines, and what stands between its braces, in one pass however odd it is."""
+    literal, actions, rest = [], [], text
+    while rest:
+        said, begun, rest = rest.partition("{{")
+        action, ended, after = rest.partition("}}")
+        literal.append(said if ended else said + begun + rest)
+        actions.append(action if ended else "")
+        rest = after
+    return "\n".join(literal), " ".join(actions)

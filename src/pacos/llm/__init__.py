@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 from pacos.errors import FormatError, ModelError, UsageError
 from pacos.formats.wording import shown
 from pacos.lazy import need_numpy, np
-from pacos.llm.chat import ChatPlanner, Wish, open_template
+from pacos.llm.chat import ChatPlanner, Templates, Wish
 from pacos.llm.choices import best, checked_count, seeded
 from pacos.llm.embed import Embeddings, embed, pooling_of, read_inputs
 from pacos.llm.lines import within_lines
@@ -107,12 +107,13 @@ def _wish(
     parallel_tool_calls: bool = True,
     template_options: Mapping[str, Any] | None = None,
     before: Sequence[int] = (),
+    chat_template: str = "",
     **options: Any,
 ) -> tuple[list[Any], Wish]:
     """The groups of options for the engine, and what is asked of an answer."""
     *groups, constraint, reasoning = read((*TEXT_GROUPS, ReasoningOptions), options)
-    wish = Wish(tools, tool_choice, parallel_tool_calls, constraint, reasoning, template_options or {}, before)
-    return groups, wish
+    asked = (template_options or {}, before, chat_template)
+    return groups, Wish(tools, tool_choice, parallel_tool_calls, constraint, reasoning, *asked)
 
 
 class LLM:
@@ -133,9 +134,8 @@ class LLM:
         self.archive = archive
         self.tokenizer: Tokenizer = Tokenizer.from_metadata(archive.metadata)
         self._breakers = Breakers(self.tokenizer)
-        self._template_name = chat_template
         self._preset = ChatStart(preset, own_template=chat_template is not None)
-        self._template: ChatTemplate | None = None
+        self._templates = Templates(archive, self.tokenizer, chat_template, self._preset.template)
         self._made_planner: ChatPlanner | None = None
         self._engine: Engine | None = None
         self.adapters: tuple[Adapter, ...] = ()  # how strongly they act says `engine.adapters`
@@ -170,20 +170,17 @@ class LLM:
     @property
     def has_chat_template(self) -> bool:
         """Whether the file brings a chat template of its own, or one was given."""
-        given = self._template_name is not None or self._preset.template
-        return bool(given or self.archive.metadata.get("tokenizer.chat_template"))
+        return bool(self._templates.given or self.archive.metadata.get("tokenizer.chat_template"))
 
     @property
     def template(self) -> ChatTemplate:
         """The chat template, compiled at first use. Errors: TemplateError, UsageError for an unknown name."""
-        if self._template is None:
-            self._template = open_template(self.archive, self.tokenizer, self._template_name, self._preset.template)
-        return self._template
+        return self._templates.of()
 
     @property
     def warnings(self) -> tuple[str, ...]:
         """What was odd about the file, in words."""
-        parts = (self.archive, self.tokenizer, self._template)
+        parts = (self.archive, self.tokenizer, self._templates.own)
         return tuple(text for part in parts for text in getattr(part, "warnings", ()))
 
     def tokenize(self, text: str | bytes, add_special: bool = True, parse_special: bool = False) -> list[int]:
@@ -267,13 +264,13 @@ class LLM:
 
         `options` are as for `stream`, and fields of ReasoningOptions; `tools`, `tool_choice` ("auto") and
         `parallel_tool_calls` (True) as in OpenAI's chat completions; `template_options` for the chat template; token
-        ids of an earlier exchange to put `before` it.
+        ids of an earlier exchange to put `before` it; a `chat_template` for this one, by name or in Jinja.
         Errors: TemplateError; UsageError for what cannot be used or enforced; ContextFull; CapacityError.
         """
         groups, wish = _wish(**self._preset.filled(options))
         plan = self._planner.plan(self._preset.begun(messages), wish)
         limits = [plan.limit() for _ in range(checked_count(count))]
-        return self._start(plan.tokens, groups, limits, plan.decoder, self.template.stops)
+        return self._start(plan.tokens, groups, limits, plan.decoder, plan.stops)
 
     def embed(self, inputs: Prompt | Sequence[Prompt], **options: Any) -> Embeddings:
         """One vector for each text or list of token ids; `options`: EmbedOptions, InputOptions, QueueOptions.
@@ -346,7 +343,7 @@ class LLM:
         """Made at first use; twice does no harm."""
         if self._made_planner is None:
             sizes = (self.engine.vocab_size, self.engine.start_token)
-            self._made_planner = ChatPlanner(self.tokenizer, lambda: self.template, *sizes)
+            self._made_planner = ChatPlanner(self.tokenizer, self._templates, *sizes)
         return self._made_planner
 
     def _start(

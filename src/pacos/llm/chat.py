@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -57,6 +58,33 @@ def open_template(archive: Archive, tokenizer: Tokenizer, name: str | None, pres
     )
 
 
+class Templates:
+    """The chat template of a model, and those that requests bring, each compiled at first use; from many threads.
+
+    `name` and `preset` are as for `open_template`.
+    """
+
+    _KEPT = 8
+
+    def __init__(self, archive: Archive, tokenizer: Tokenizer, name: str | None, preset: str) -> None:
+        self.given = bool(name is not None or preset)
+        self._open = partial(open_template, archive, tokenizer)
+        self._name, self._preset = name, preset
+        self.own: ChatTemplate | None = None  # once it is compiled
+        self._others: dict[str, ChatTemplate] = {}
+
+    def of(self, asked: str = "") -> ChatTemplate:
+        """The model's, or the built-in one of that name, or one of that text in Jinja. Errors: as `open_template`."""
+        if not asked:
+            if self.own is None:
+                self.own = self._open(self._name, self._preset)
+            return self.own
+        if (found := self._others.get(asked)) is None:
+            found = self._open(None, asked)
+            self._others = dict([*self._others.items(), (asked, found)][-self._KEPT :])
+        return found
+
+
 @dataclass(frozen=True, slots=True)
 class Wish:
     """What is asked of an answer beside the messages."""
@@ -68,6 +96,7 @@ class Wish:
     reasoning: ReasoningOptions
     template_options: Mapping[str, Any]
     before: Sequence[int] = ()
+    chat_template: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,19 +109,18 @@ class ChatPlan:
     tokens: list[int]
     limit: Callable[[], Constraint | None]
     decoder: Callable[[tuple[str, ...]], Decoder]
+    stops: tuple[str, ...]
 
 
 class ChatPlanner:
     """Makes conversations ready for one model; safe from many threads. See `unmarked` for the `start_token`."""
 
-    def __init__(
-        self, tokenizer: Tokenizer, template: Callable[[], ChatTemplate], vocab_size: int, start_token: int = -1
-    ) -> None:
+    def __init__(self, tokenizer: Tokenizer, templates: Templates, vocab_size: int, start_token: int = -1) -> None:
         from pacos.text.grammar import GrammarVocabulary
 
         self._tokenizer = tokenizer
         self._start_token = start_token
-        self._template = template
+        self._templates = templates
         self._grammars = GrammarVocabulary(tokenizer, vocab_size)
 
     def limit_text(self, options: ConstraintOptions) -> Constraint | None:
@@ -124,7 +152,7 @@ class ChatPlanner:
         options = {**_thinking_options(reasoning), **wish.template_options}
         if taken := sorted({"messages", "tools"} & wish.template_options.keys()):
             raise UsageError(f"{taken[0]!r} cannot be a template option", hint="leave it out; it is given apart")
-        template = self._template()
+        template = self._templates.of(wish.chat_template)
         chat, shown_tools = template.fit_tools(messages, choice.shown)
         segments = template.render(chat, tools=shown_tools, **options)
         thinking = recognise_thinking(template.source)
@@ -147,6 +175,7 @@ class ChatPlanner:
             tokens,
             lambda: self._limit(wanted, reasoning),
             lambda stop: self._decoder(wanted, reasoning, stop),
+            template.stops,
         )
 
     def _limit(self, wanted: Wanted, reasoning: ReasoningOptions) -> Constraint | None:

@@ -5,6 +5,7 @@ Source: tools/server/README.md of llama.cpp.
 
 from __future__ import annotations
 
+from pacos.server.adapters import Adapter
 from pacos.server.dialects import Dialect, Operation
 from pacos.server.dialects.llama_server import (
     completion,
@@ -129,7 +130,7 @@ DIALECT = Dialect(
             "/lora-adapters",
             properties.set_adapters,
             "Set the scales of a model's adapters.",
-            body=list[shapes.Adapter],
+            body=list[Adapter],
             scope="manage",
         ),
     ),

@@ -8,6 +8,7 @@ import msgspec
 from starlette.types import ASGIApp
 
 from pacos import __version__
+from pacos.server.adapters import Adapter, scales_of
 from pacos.server.call import Call
 from pacos.server.dialects.llama_server import shapes
 from pacos.server.slots import Slots
@@ -60,9 +61,9 @@ def _adapter(number: int, name: str, scale: float) -> dict[str, Any]:
     return {"id": number, "path": name, "scale": scale, "task_name": "", "prompt_prefix": ""}
 
 
-async def set_adapters(call: Call[list[shapes.Adapter]]) -> ASGIApp:
+async def set_adapters(call: Call[list[Adapter]]) -> ASGIApp:
     """Set the scales of adapters for answers to come; those not named get 0. Errors: RequestError for unknown ones."""
     llm = (await call.resident(call.request.query_params.get("model"))).llm
-    if scales := shapes.scales_of(call.body, llm):
+    if scales := scales_of(call.body, llm):
         llm.engine.adapters.set(scales)
     return json_response(call, {"success": True})

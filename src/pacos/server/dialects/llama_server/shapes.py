@@ -7,9 +7,10 @@ from typing import Any
 
 from pacos.llm import LLM
 from pacos.llm.choices import CHOICES_MAX
+from pacos.server.adapters import Adapter, scales_of
 from pacos.server.fields import Fields, option_values
 from pacos.server.problem import Problem, RequestError
-from pacos.settings import ADAPTER_SCALE_MAX, GenerateOptions, SamplingOptions, options_of
+from pacos.settings import GenerateOptions, SamplingOptions, options_of
 from pacos.settings.constraint import ConstraintOptions
 
 GROUPS = (SamplingOptions, GenerateOptions, ConstraintOptions)
@@ -35,13 +36,6 @@ def render(problem: Problem) -> dict[str, Any]:
     if problem.code == "context_length_exceeded":
         kind = "exceed_context_size_error"
     return {"error": {"code": problem.status, "message": problem.message, "type": kind}}
-
-
-class Adapter(Fields):
-    """How strongly an adapter acts."""
-
-    id: int
-    scale: float
 
 
 class Generating(Fields):
@@ -70,19 +64,6 @@ class Generating(Fields):
     return_progress: bool | None = None
     sse_ping_interval: int | None = None
     lora: list[Adapter] | None = None
-
-
-def scales_of(wanted: Sequence[Adapter], llm: LLM) -> tuple[float, ...]:
-    """One scale for each adapter of a model, 0 for those not named. Errors: RequestError for an unknown one."""
-    found = [0.0] * len(llm.adapters)
-    for one in wanted:
-        if not 0 <= one.id < len(found):
-            hint = f"there are {len(found)}, numbered from 0" if found else "start the server with --lora FILE"
-            raise RequestError(f"there is no adapter {one.id}", field="id", code="invalid_value", hint=hint)
-        if not abs(one.scale) <= ADAPTER_SCALE_MAX:
-            raise RequestError(f"scale is {one.scale}", field="scale", code="invalid_value", hint="use a number")
-        found[one.id] = one.scale
-    return tuple(found)
 
 
 def run_options(body: Generating, llm: LLM) -> dict[str, Any]:

@@ -15,7 +15,6 @@ from pacos.server.call import Call
 from pacos.server.dialects.ollama import answering, shapes
 from pacos.server.dialects.ollama.shapes import Costs, Generating
 from pacos.server.fields import Fields
-from pacos.server.problem import RequestError
 from pacos.types import Completion, Event, ToolCallDelta
 
 
@@ -110,8 +109,7 @@ async def run(call: Call[ChatRequest]) -> ASGIApp:
 def _plain(index: int, message: Message) -> dict[str, Any]:
     """A message as chat templates take it. Errors: RequestError for pictures."""
     if message.images:
-        field = f"messages[{index}].images"
-        raise RequestError(f"{field}: pictures are not supported", field=field, code="unsupported", hint="leave it out")
+        raise shapes.without_pictures(f"messages[{index}].images")
     found: dict[str, Any] = {"role": message.role, "content": message.content or ""}
     if message.thinking:
         found["reasoning_content"] = message.thinking

@@ -26,7 +26,6 @@ class GenerateRequest(Generating, kw_only=True):
     prompt: str = ""
     suffix: str | None = None
     system: str | None = None
-    template: str | None = None
     context: Sequence[int] | None = None
     raw: bool | None = None
     images: list[str] | None = None
@@ -43,9 +42,8 @@ class GenerateReply(Costs, kw_only=True):
 async def run(call: Call[GenerateRequest]) -> ASGIApp:
     """Continue a prompt."""
     body, began = call.body, time.monotonic()
-    for name in ("template", "images"):
-        if getattr(body, name):
-            raise RequestError(f"{name} is not supported", field=name, code="unsupported", hint="leave it out")
+    if body.images:
+        raise shapes.without_pictures("images")
     if not body.prompt:
         return await answering.only_open(call, _rendered, began)
     resident = await shapes.open_model(call)
@@ -67,13 +65,13 @@ async def run(call: Call[GenerateRequest]) -> ASGIApp:
 def _beginning(body: GenerateRequest, resident: Resident) -> tuple[Any, Any, list[int]]:
     """What begins the answer, with which prompt, and the token ids before it. Errors: RequestError."""
     llm, before = resident.llm, list(body.context or ())
-    if not body.raw and not body.suffix and llm.has_chat_template:
+    if not body.raw and not body.suffix and (llm.has_chat_template or body.template):
         system = [{"role": "system", "content": body.system}] if body.system else []
         return llm.stream_chat_many, [*system, {"role": "user", "content": body.prompt}], before
     reason = "raw" if body.raw else "suffix" if body.suffix else "a model that has none"
-    for name in ("system", "think"):
+    for name in ("system", "template", "think"):
         if getattr(body, name) is not None:
-            problem = f"{name} needs a chat template, and has no effect with {reason}"
+            problem = f"{name} is for prompts in a chat template, and has no effect with {reason}"
             raise RequestError(problem, field=name, code="invalid_value", hint=f"leave out {name}")
     if body.suffix:
         if before or not can_fill(llm):

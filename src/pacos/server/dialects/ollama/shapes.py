@@ -9,6 +9,8 @@ from typing import Any, cast
 
 import msgspec
 
+from pacos.errors import UsageError
+from pacos.hub.presets import named_by
 from pacos.server.call import Call
 from pacos.server.dialects.openai.wishes import TOP_SCORES_MAX
 from pacos.server.fields import OWN, Fields, option_values, with_options
@@ -18,10 +20,11 @@ from pacos.settings import GenerateOptions, SamplingOptions
 from pacos.types import Timings
 
 GROUPS = (SamplingOptions, GenerateOptions)
-NAMES = {"temp": "temperature", "n_predict": "num_predict"}  # our options' names here
+NAMES = {"temp": "temperature", "n_predict": "num_predict", "keep": "num_keep"}  # our options' names here
 
 _UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 _DURATION = re.compile(r"([0-9]*\.?[0-9]+)(ns|us|µs|ms|s|m|h)")
+_TEMPLATE_CHARACTERS_MAX = 1 << 16
 _WITHOUT_END = -2  # num_predict: until the context is full
 
 
@@ -40,6 +43,7 @@ class RunOptions(Fields):
     temperature: float | None = None
     num_predict: int | None = None
     num_ctx: int | None = None
+    num_keep: int | None = None
     stop: str | list[str] | None = None
     num_gpu: int | None = None
     main_gpu: int | None = None
@@ -56,13 +60,20 @@ Options = with_options(RunOptions, GROUPS, without=OWN, names=NAMES)
 
 
 class Generating(Fields):
-    """Fields of generate and chat."""
+    """Fields of generate and chat.
+
+    `truncate` says whether a prompt that is too long is cut, `shift` whether an answer goes on in a full context, for
+    which older text is left out; without both it is as the server was started.
+    """
 
     model: str
     stream: bool | None = None
     format: str | dict[str, Any] | None = None
     options: Options | None = None  # type: ignore[valid-type]  # made of the option groups
     keep_alive: float | str | None = None
+    template: str | None = None
+    truncate: bool | None = None
+    shift: bool | None = None
     think: bool | str | None = None
     logprobs: bool | None = None
     top_logprobs: int | None = None
@@ -105,6 +116,12 @@ def costs(timings: Timings | None, total_seconds: float, load_seconds: float) ->
 def done_reason(finish_reason: str) -> str:
     """Why an answer ended, in Ollama's words."""
     return "length" if finish_reason == "length" else "stop"
+
+
+def without_pictures(field: str) -> RequestError:
+    """The refusal of pictures in a field."""
+    hint = "no model sees pictures here yet; send text alone"
+    return RequestError(f"{field}: pictures are not supported", field=field, code="unsupported", hint=hint)
 
 
 def model_name(name: str) -> str:
@@ -150,7 +167,29 @@ def run_options(body: Generating, resident: Resident) -> dict[str, Any]:
     found = option_values(given, GROUPS, NAMES)
     if found.get("n_predict") == _WITHOUT_END:
         found["n_predict"] = -1
-    return {**found, **_format(body.format), **_think(body.think), **_scores(body)}
+    wishes = (_format(body.format), _think(body.think), _scores(body), _template(body.template), _policy(body))
+    return {**found, **{name: value for wish in wishes for name, value in wish.items()}}
+
+
+def _policy(body: Generating) -> dict[str, str]:
+    if body.shift and body.truncate is False:
+        problem = "shift is true and truncate false"
+        raise RequestError(problem, field="shift", code="invalid_value", hint="what shifts cuts long prompts too")
+    if body.shift or body.truncate:
+        return {"context_policy": "shift" if body.shift else "truncate"}
+    return {"context_policy": "error"} if False in (body.shift, body.truncate) else {}
+
+
+def _template(text: str | None) -> dict[str, str]:
+    if not text:
+        return {}
+    if len(text) > _TEMPLATE_CHARACTERS_MAX:
+        hint = f"use at most {_TEMPLATE_CHARACTERS_MAX}"
+        raise RequestError(f"template has {len(text)} characters", field="template", code="invalid_value", hint=hint)
+    try:
+        return {"chat_template": named_by(text)}
+    except UsageError as error:
+        raise RequestError(error.message, field="template", code="invalid_value", hint=error.hint) from None
 
 
 def _scores(body: Generating) -> dict[str, int]:

@@ -38,6 +38,7 @@ class CompletionFields(Generating, kw_only=True):
     best_of: int | None = None
     logprobs: int | None = None
     suffix: str | None = None
+    json_schema: dict[str, Any] | str | None = None
 
 
 CompletionRequest = with_options(

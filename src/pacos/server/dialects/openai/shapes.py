@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import msgspec
 
 from pacos import __version__
+from pacos.server.adapters import Adapter, scales_of
 from pacos.server.call import Call
 from pacos.server.fields import Fields, option_values
 from pacos.server.problem import Problem, RequestError
@@ -40,7 +41,11 @@ class StreamOptions(Fields):
 
 
 class Generating(Fields):
-    """Fields of chat completions and completions."""
+    """Fields of chat completions and completions.
+
+    `n_keep`, `n_discard`, `n_cmpl`, `lora` and `id_slot` are llama-server's. What tells who asks or how often
+    (`user`, `safety_identifier`, `prompt_cache_key`, `metadata`) changes no answer.
+    """
 
     model: str | None = None
     stream: bool | None = None
@@ -60,6 +65,12 @@ class Generating(Fields):
     return_progress: bool | None = None
     sse_ping_interval: int | None = None
     id_slot: int | None = None
+    n_cmpl: int | None = None
+    n_keep: int | None = None
+    n_discard: int | None = None
+    lora: list[Adapter] | None = None
+    safety_identifier: User | None = None
+    prompt_cache_key: User | None = None
 
 
 class PromptDetails(msgspec.Struct):
@@ -157,7 +168,7 @@ def finish_reason(one: Event | Completion) -> str | None:
 
 def choices_of(body: Generating) -> int:
     """How many answers are wanted. Errors: RequestError."""
-    n = 1 if body.n is None else body.n
+    n = the_same(body, "n", "n_cmpl") or (1 if body.n is None else body.n)
     if not 1 <= n <= CHOICES_MAX:
         raise RequestError(f"n is {n}", field="n", code="invalid_value", hint=f"use 1 to {CHOICES_MAX}")
     return n
@@ -176,6 +187,11 @@ def options_of_body(call: Call[Any], resident: Resident) -> dict[str, Any]:
         values["return_progress"] = True
     else:
         values.pop("return_progress", None)
+    for ours, theirs in (("keep", "n_keep"), ("discard", "n_discard")):
+        if (value := the_same(body, ours, theirs)) is not None:
+            values[ours] = value
+    if body.lora is not None:
+        values["lora_scales"] = scales_of(body.lora, resident.llm)
     limit = _limit(body)
     if limit is not None:
         values["n_predict"] = limit
@@ -198,14 +214,16 @@ def _check_service(body: Generating) -> None:
 
 
 def _limit(body: Generating) -> int | None:
-    given = {
-        name: value
-        for name in ("max_completion_tokens", "max_tokens", "n_predict")
-        if (value := getattr(body, name, None)) is not None
-    }
-    for name, value in given.items():
-        if value < 0 and name != "n_predict":
+    for name in ("max_completion_tokens", "max_tokens"):
+        value = getattr(body, name, None)
+        if value is not None and value < 0:
             raise RequestError(f"{name} is {value}", field=name, code="invalid_value", hint="use 0 or more")
+    return the_same(body, "max_completion_tokens", "max_tokens", "n_predict")
+
+
+def the_same(body: Any, *names: str) -> int | None:
+    """What fields that mean the same say; None where there is none. Errors: RequestError where they differ."""
+    given = {name: value for name in names if (value := getattr(body, name, None)) is not None}
     if len(set(given.values())) > 1:
         problem = f"{' and '.join(given)} differ"
         raise RequestError(problem, field=next(iter(given)), code="invalid_value", hint="give one of them")

@@ -6,12 +6,13 @@ from typing import Any, Literal
 
 import msgspec
 
-from pacos.server.dialects.openai.shapes import Generating
+from pacos.server.dialects.openai.shapes import Generating, the_same
 from pacos.server.fields import Fields, option_values
 from pacos.server.problem import RequestError
 from pacos.settings.constraint import ConstraintOptions, ReasoningOptions
 
 TOP_SCORES_MAX = 20
+_ENDS = ("add_generation_prompt", "continue_final_message")  # of a conversation, for the template
 Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 
 
@@ -62,7 +63,10 @@ class ResponseFormat(Fields):
 
 
 class Wishing(Generating, kw_only=True):
-    """Fields of a chat request that shape its answer."""
+    """Fields of a chat request that shape its answer.
+
+    `thinking_budget_tokens` and `reasoning_budget_tokens` are other names of `reasoning_budget`.
+    """
 
     response_format: ResponseFormat | None = None
     tools: list[Tool] | None = None
@@ -71,6 +75,10 @@ class Wishing(Generating, kw_only=True):
     reasoning_effort: Effort | None = None
     chat_template_kwargs: dict[str, Any] | None = None
     json_schema: dict[str, Any] | str | None = None
+    thinking_budget_tokens: int | None = None
+    reasoning_budget_tokens: int | None = None
+    add_generation_prompt: bool | None = None
+    continue_final_message: bool | None = None
     logprobs: bool | None = None
     top_logprobs: int | None = None
 
@@ -91,8 +99,11 @@ def wishes(body: Wishing) -> dict[str, Any]:
     schema = _schema(body)
     if schema is not None:
         found["json_schema"] = schema
-    if body.chat_template_kwargs:
-        found["template_options"] = body.chat_template_kwargs
+    if (budget := the_same(body, "reasoning_budget", "thinking_budget_tokens", "reasoning_budget_tokens")) is not None:
+        found["reasoning_budget"] = budget
+    ends = {name: getattr(body, name) for name in _ENDS if getattr(body, name) is not None}
+    if body.chat_template_kwargs or ends:
+        found["template_options"] = {**(body.chat_template_kwargs or {}), **ends}
     return found
 
 
