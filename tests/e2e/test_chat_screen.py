@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from chat_scenes import MARKDOWN, THINKER, ask, waits
+from chat_scenes import MARKDOWN, THINKER, ask, begun, waits
 from commands import here
 from tmux_screen import needs_tmux, tmux_screen
 
@@ -81,7 +81,7 @@ def test_nothing_is_lost_when_it_is_killed() -> None:
         screen.until("n_predict is -1")
         screen.type("And about a dog?")
         screen.keys("Enter")
-        screen.until(lambda seen: seen.partition("a dog?\n")[2].count(" a ") > 5)
+        begun(screen, "And about a dog?")
         os.kill(screen.pid, signal.SIGKILL)
     assert questions() == ["Tell me about a cat.", "And about a dog?"]
     with tmux_screen("chat", "--continue", "-n", "5", "-c", "100000", "--rope-scale", "100") as screen:
@@ -136,9 +136,7 @@ def test_the_terminal_changes_its_size_while_an_answer_comes() -> None:
         latest = sessions.latest()
         assert latest is not None
         words = sessions.path(latest.id)[-1].content.split()
-    assert " ".join(words[:30]) in seen
-    assert " ".join(words[-30:]) in seen
-    assert seen.count(" ".join(words[:8])) == 1  # nothing was drawn twice
+    assert f"Tell me a story. {' '.join(words)} stopped" in seen  # nothing is lost, nothing is drawn twice
 
 
 def test_a_pasted_text_of_several_lines_is_one_question() -> None:

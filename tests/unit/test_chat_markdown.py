@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import random
+import re
 
 import pyte
 import pytest
@@ -117,7 +119,8 @@ def show(text: str, piece: int, columns: int = 40, rows: int = 24, *, plain: boo
     lines = PlainLines() if plain else MarkdownStream(console, lambda: columns)
     for start in range(0, len(text), piece):
         finished = lines.feed(text[start : start + piece])
-        canvas.draw(finished, lines.tail())
+        stay, change = lines.growing()
+        canvas.draw([*finished, *stay], change)
     canvas.draw(lines.finish(), [])
     canvas.end()
     return screen
@@ -148,6 +151,76 @@ def test_code_that_is_longer_than_the_screen_scrolls_line_by_line() -> None:
     text = "```python\n" + "".join(f"value_{i} = {i}\n" for i in range(300)) + "```\n"
     lines = show(text, 7, rows=10).text.split("\n")
     assert lines == ["```python", *(f"value_{i} = {i}" for i in range(300)), "```"]
+
+
+WORDS = (
+    *("a", "one", "two", "word", "snake_case", "2 * 3", "**bold**", "**bold words go on**", "*it*", "`a*b` c", "_x_"),
+    *(
+        "~~gone~~",
+        "~5",
+        "[link](http://a.b/c)",
+        "[x]",
+        "|",
+        "&amp;",
+        "a\\\\*b",
+        "**open",
+        "*open",
+        "`open",
+        "日本語。",
+        "中文字，",
+    ),
+    *("https://a.bc/d", "<b>", "!", "- x", "word.\n", "word,\n"),
+)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_prose_of_any_words_looks_the_same_however_it_comes(seed: int) -> None:
+    drawn = random.Random(seed)
+    address = "https://example.com/a/path/that/is/longer/than/a/row/of/the/screen"
+    text = " ".join([*drawn.choices(WORDS, k=50), "\n\n", *drawn.choices(WORDS[:9], k=50), address, "and more"])
+    at_once = show(text, len(text), rows=9).text
+    for piece in (1, 6):
+        assert show(text, piece, rows=9).text == at_once
+
+
+@pytest.mark.parametrize("plain", [False, True])
+def test_prose_is_only_added_to_whatever_becomes_of_the_terminal(*, plain: bool) -> None:
+    """What goes back would meet other rows where a terminal has just changed its size."""
+    drawn = random.Random(1)
+    letters = "abcdefghij"
+    words = ["".join(drawn.choices(letters, k=drawn.randint(1, 11))) for _ in range(900)]
+    text = " ".join(
+        word + (".\n\n" if i % 200 == 199 else ".\n" if i % 70 == 69 else "") for i, word in enumerate(words)
+    )
+    size = (80, 24)
+    written: list[str] = []
+    console = Console(file=io.StringIO(), force_terminal=True, color_system="standard", legacy_windows=False)
+    canvas = Canvas(written.append, lambda: size)
+    lines = PlainLines() if plain else MarkdownStream(console, lambda: size[0])
+    start = 0
+    while start < len(text):
+        end = start + drawn.randint(1, 12)
+        finished = lines.feed(text[start:end])
+        stay, change = lines.growing()
+        canvas.draw([*finished, *stay], change)
+        size = (drawn.randint(12, 120), drawn.randint(12, 40)) if drawn.random() < 0.05 else size
+        start = end
+    canvas.draw(lines.finish(), [])
+    assert not [one for one in written if re.search(r"\x1b\[\d*A", one)]
+    shown = re.sub(r"\x1b\[\?2026[hl]", "", "".join(written))
+    shown = re.sub(r"^\r\x1b\[J", "", shown, flags=re.MULTILINE)  # of a row that is empty
+    assert "\x1b" not in shown
+    assert shown.split() == text.split()
+
+
+def test_rows_of_bold_prose_go_on_in_bold() -> None:
+    written: list[str] = []
+    canvas = Canvas(written.append, lambda: (40, 10))
+    canvas.draw([], ["\x1b[1mon\x1b[0m"])
+    canvas.draw([], ["\x1b[1mone\x1b[0m two"])
+    assert "".join(written).endswith("\x1b[?2026h\x1b[1me\x1b[0m two\x1b[?2026l")
+    canvas.draw([], ["\x1b[1monly\x1b[0m two"])
+    assert "\r\x1b[J\x1b[1monly" in written[-1]
 
 
 def test_plain_text_stays_as_it_is() -> None:

@@ -1,6 +1,7 @@
 """The last lines of a terminal, drawn anew in place: what is finished scrolls away, what may still change stays.
 
-Nothing flickers: lines that stay as they are are not written again, and the rest goes out in one piece.
+Nothing flickers: lines that stay as they are are not written again, of one that goes on only what is new is, and all
+goes out in one piece.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import re
 from collections.abc import Callable, Sequence
 
 STYLE = re.compile(r"\x1b\[[0-9;]*m")
+RESET = "\x1b[0m"
 _BEGIN, _END = "\x1b[?2026h", "\x1b[?2026l"  # a terminal that knows them shows all that lies between at once
 
 
@@ -43,8 +45,11 @@ class Canvas:
         self._tail = shown
         if same == len(lines) == len(old):
             return
+        more = _addition(old[-1], lines[same]) if same == len(old) - 1 and same < len(lines) else None
         if same == len(old):
             start = "\r\n"
+        elif more is not None:
+            start, lines[same] = "", more
         else:
             same = min(same, len(lines) - 1)
             up = sum(self._rows(line, width) for line in old[same:]) - 1
@@ -69,3 +74,11 @@ class Canvas:
     def _rows(self, line: str, width: int) -> int:
         """Rows that a line takes where the terminal breaks it, also after it became narrower."""
         return max(1, -(-cells(line) // max(1, width)))
+
+
+def _addition(old: str, new: str) -> str | None:
+    """What makes the new line of the old one when it is written behind it; None when nothing does."""
+    begun = old.removesuffix(RESET)
+    if not old or not new.startswith(begun):
+        return None
+    return "".join(STYLE.findall(begun.rpartition(RESET)[2])) + new[len(begun) :]

@@ -9,9 +9,11 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
+from itertools import chain
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pacos.cli.talk.canvas import STYLE
+from pacos.cli.talk.rows import Rows
 
 if TYPE_CHECKING:
     from markdown_it import MarkdownIt
@@ -24,6 +26,8 @@ _BLANK = re.compile(r"(?:[ \t]*\n)+")
 _PADDING = re.compile(r" +((?:\x1b\[[0-9;]*m)*)$")
 _ERROR = "underline red"
 _LISTS = ("bullet_list_open", "ordered_list_open")
+_MARKS = re.compile(r"\*+|_+|~~+|~$|[\[|`]")  # that may begin something
+_TEXT = re.compile(r"[^\s=:|-]")  # what is under a heading or a table's first row has none
 _UNSURE_CHARACTERS = 5  # so much of a block's start may still belong to the one before: "2" becomes "2. two"
 _WINDOW_LINES = 200  # of code, at most, that are looked at for the colours of the next one
 
@@ -67,6 +71,7 @@ class MarkdownStream:
         self._rest = ""
         self._fence: _Fence | None = None
         self._gap: list[str] = []
+        self._rows = Rows(PROSE_COLUMNS_MAX)
 
     def feed(self, text: str) -> list[str]:
         """Lines that this piece finished."""
@@ -76,17 +81,17 @@ class MarkdownStream:
             lines += more
         return lines
 
-    def tail(self) -> list[str]:
-        """Lines of what may still change."""
+    def growing(self) -> tuple[list[str], list[str]]:
+        """Lines of what is begun: those that stay, told once, and those that may still change."""
         if self._fence is not None:
-            return self._printed(self._fence.colored(self._rest), soft=True) if self._rest else []
-        return [*self._gap, *self._block(_completed(self._rest))] if self._rest.strip() else []
+            return [], self._printed(self._fence.colored(self._rest), soft=True) if self._rest else []
+        return self._shown(self._rest) if self._rest.strip() else ([], [])
 
     def finish(self) -> list[str]:
         """The last lines; nothing comes any more."""
         lines = self.feed("\n") if self._rest else []
         if self._fence is None and self._rest.strip():
-            lines += [*self._gap, *self._block(self._rest)]
+            lines += self._whole(self._rest)
         self._rest = ""
         return lines
 
@@ -107,7 +112,7 @@ class MarkdownStream:
         source, rest = "".join(lines[:end]), "".join(lines[end:])
         if len(rest) < _UNSURE_CHARACTERS and "\n" not in rest:
             return None
-        shown = [*self._gap, *self._block(source)]
+        shown = self._whole(source)
         self._gap = [] if same_list and not source.endswith("\n\n") else [""]
         self._rest = rest
         return shown
@@ -123,6 +128,35 @@ class MarkdownStream:
         shown = self._printed(fence.colored(line), soft=True)
         fence.add(line)
         return shown
+
+    def _whole(self, source: str) -> list[str]:
+        """The lines of a piece to which nothing is added any more."""
+        stay, change = self._shown(source, whole=True)
+        self._rows = self._rows.anew()
+        return [*stay, *change]
+
+    def _shown(self, source: str, *, whole: bool = False) -> tuple[list[str], list[str]]:
+        """Lines that stay, and those that may still change; of a paragraph all rows stay but the last."""
+        looks = source if whole else _completed(source)
+        length = _paragraph_lines(source, also_heading=self._rows.has_ended_one)
+        if not length:
+            return [], [*self._gap, *self._block(looks)]
+        lines = looks.splitlines(keepends=True)
+        paragraph, others = "".join(lines[:length]), "".join(lines[length:])
+        first, *more = self._printed(markdown_type()(paragraph), soft=True)
+        is_whole = whole or bool(more) or bool(others.strip())
+        as_it_came = "".join(source.splitlines(keepends=True)[:length])
+        marks = [at for at in map(_first_mark, (as_it_came, paragraph)) if at is not None]
+        sure = min(marks, default=None)
+        columns = self._columns()
+        stay, change = self._rows.grow(first, columns, sure=sure, whole=is_whole)
+        for line in more:
+            change += chain.from_iterable(self._rows.anew().grow(line, columns, whole=whole))
+        change += ["", *self._block(others)] if others.strip() else []
+        if not stay:
+            return [], [*self._gap, *change]
+        gap, self._gap = self._gap, []
+        return [*gap, *stay], change
 
     def _block(self, source: str) -> list[str]:
         return self._printed(markdown_type()(source))
@@ -174,16 +208,44 @@ def _starts(source: str) -> list[tuple[int, bool]]:
 
 
 def _splits(lines: list[str], start: int, end: int) -> Iterator[int]:
-    """Lines of a paragraph that can begin a piece of their own; the last two may yet be part of something else."""
-    for line in range(start + 1, end - 1):
-        before = "".join(lines[start:line])
-        whole = not any(before.count(mark) % 2 for mark in ("`", "*", "_", "~"))
+    """Lines of a paragraph that can begin a piece of their own; the last, while it is short, may be something else."""
+    for line in range(start + 1, end):
         if (
-            whole
-            and before.count("[") == before.count("]")
+            _first_mark("".join(lines[start:line])) is None
+            and len(lines[line]) > _UNSURE_CHARACTERS
+            and _TEXT.search(lines[line])
             and _parser().parse(lines[line])[0].type == "paragraph_open"
         ):
             yield line
+
+
+def _paragraph_lines(source: str, *, also_heading: bool) -> int:
+    """How many lines a paragraph has that the source begins with; 0 when it is something else."""
+    kinds = ("paragraph_open", "heading_open") if also_heading else ("paragraph_open",)
+    tokens = _parser().parse(source)
+    found = tokens[0] if tokens else None
+    return found.map[1] if found is not None and found.map is not None and found.type in kinds else 0
+
+
+def _first_mark(source: str) -> int | None:
+    """Where a paragraph, as it is shown, has a mark that may still take effect."""
+    text, address = "", ""
+    for child in _parser().parse(source)[1].children or ():
+        if child.type in ("softbreak", "hardbreak"):
+            text += "\n"
+        if child.type == "image":
+            return len(text)
+        if child.type == "link_open":
+            address = f" ({child.attrGet('href')})"
+        text += address if child.type == "link_close" else child.content
+        if child.type == "code_inline":
+            text = text.removesuffix(child.content) + "x" * len(child.content)
+    for found in _MARKS.finditer(text):
+        before, after = text[: found.start()][-1:], text[found.end() :][:1]
+        within = found[0][0] == "_" and before.isalnum() and after.isalnum()
+        if not after.isspace() and not within:
+            return found.start()
+    return None
 
 
 def _completed(source: str) -> str:

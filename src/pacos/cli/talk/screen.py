@@ -102,13 +102,13 @@ class PlainLines:
         *lines, self._rest = (self._rest + text).expandtabs().split("\n")
         return lines
 
-    def tail(self) -> list[str]:
-        """The line that still grows."""
-        return [self._rest] if self._rest else []
+    def growing(self) -> tuple[list[str], list[str]]:
+        """No line that stays, and the one that goes on."""
+        return [], self.finish()
 
     def finish(self) -> list[str]:
         """The last line."""
-        return self.tail()
+        return [self._rest] if self._rest else []
 
 
 class AnswerScreen(View):
@@ -117,6 +117,7 @@ class AnswerScreen(View):
     def __init__(self, look: Look, console: Console, poll: Callable[[], object] = lambda: None) -> None:
         from pacos.cli.talk.canvas import Canvas
         from pacos.cli.talk.markdown import MarkdownStream
+        from pacos.cli.talk.rows import Rows
 
         self._look = look
         self._poll = poll
@@ -124,6 +125,7 @@ class AnswerScreen(View):
         self._canvas = Canvas(render.write, render.size)
         self._lines = MarkdownStream(console, lambda: render.size()[0]) if look.markdown else PlainLines()
         self._finished: list[str] = []
+        self._rows = Rows()  # of a thought's last line
         self._thought = ""
         self._thinking_since: float | None = None
         self._drawn = 0.0
@@ -161,20 +163,33 @@ class AnswerScreen(View):
         if not last and time.monotonic() - self._drawn < 1 / _DRAWINGS_PER_SECOND:
             return
         self._poll()
-        self._canvas.draw(self._finished, [] if last else self._tail())
+        tail = [] if last else self._tail()
+        self._canvas.draw(self._finished, tail)
         self._finished = []
         self._drawn = time.monotonic()
 
     def _tail(self) -> list[str]:
         if self._thinking_since is not None:
             return self._open_thought() if self._look.thoughts else self._folded_thought(self._thinking_since)
-        return self._lines.tail()
+        stay, change = self._lines.growing()
+        self._finished += stay
+        return change
 
-    def _open_thought(self) -> list[str]:
-        """Its last line; the others are finished."""
-        whole, end, self._thought = self._thought.rpartition("\n")
-        self._finished += self._dim(whole) if end else []
-        return self._dim(self._thought) if self._thought else []
+    def _open_thought(self, *, whole: bool = False) -> list[str]:
+        """What may still change of it, empty lines at its end left out; the rest is finished."""
+        text = self._thought.rstrip()
+        *lines, last = text.split("\n")
+        for line in lines:
+            self._finished.extend(self._thought_rows(line, whole=True))
+            self._rows = self._rows.anew()
+        self._thought = last + self._thought[len(text) :]
+        return self._thought_rows(last, whole=whole) if last else []
+
+    def _thought_rows(self, line: str, *, whole: bool) -> list[str]:
+        """Rows of a line that may still change; those before are finished."""
+        stay, change = self._rows.grow(self._dim(line, soft=True)[0], render.size()[0], whole=whole)
+        self._finished.extend(stay)
+        return change
 
     def _folded_thought(self, since: float) -> list[str]:
         seconds = time.monotonic() - since
@@ -185,16 +200,16 @@ class AnswerScreen(View):
         if self._thinking_since is None:
             return
         if self._look.thoughts:
-            self._finished += self._dim(self._thought.rstrip())
+            self._finished.extend(self._open_thought(whole=True))
         else:
             seconds = time.monotonic() - self._thinking_since
             self._finished += self._dim(f"▸ thought for {seconds:.1f} s (/thoughts shows it)")
         self._thinking_since, self._thought = None, ""
 
-    def _dim(self, text: str) -> list[str]:
+    def _dim(self, text: str, *, soft: bool = False) -> list[str]:
         from rich.text import Text
 
         self._console.width = render.size()[0]
         with self._console.capture() as captured:
-            self._console.print(Text(text, style="dim"))
+            self._console.print(Text(text, style="dim"), soft_wrap=soft)
         return captured.get().removesuffix("\n").split("\n")
