@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
+from pathlib import Path
 from typing import Any
 
 import pytest
 from fake_llm import FakeLLM
 from serving import asynchronous, client_of
 
-from pacos.server.dialects.responses import keeping
+from pacos.errors import UsageError
+from pacos.server.dialects.responses import folder, keeping
 from pacos.server.dialects.responses.request import (
     ResponsesRequest,
     chat_messages,
@@ -195,3 +198,69 @@ def test_thoughts_and_calls_are_items_of_their_own() -> None:
     assert thought.content[0].text == "hmm"
     assert (first.call_id, first.name, first.arguments) == ("c0", "f", '{"a":1}')
     assert (second.name, second.arguments) == ("g", "{}")
+
+
+def _in_folder(place: Path) -> dict[str, Any]:
+    return {"responses_dir": str(place), "api_key": ("a", "b")}
+
+
+A, B = {"Authorization": "Bearer a"}, {"Authorization": "Bearer b"}
+
+
+@asynchronous
+async def test_a_later_server_goes_on_from_a_response_in_a_folder(tmp_path: Path) -> None:
+    place = tmp_path / "kept"
+    async with client_of(**_in_folder(place)) as client:
+        first = (await client.post("/v1/responses", json={"input": "one"}, headers=A)).json()
+        unkept = (await client.post("/v1/responses", json={"input": "one", "store": False}, headers=A)).json()
+    async with client_of(**_in_folder(place)) as client:
+        body = {"input": "two", "previous_response_id": first["id"], "stream": True}
+        assert (await client.post("/v1/responses", json=body, headers=A)).status_code == 200
+        assert (await client.get(f"/v1/responses/{first['id']}", headers=A)).json() == first
+        assert (await client.get(f"/v1/responses/{first['id']}", headers=B)).status_code == 404
+        assert (await client.get(f"/v1/responses/{unkept['id']}", headers=A)).status_code == 404
+        assert (await client.get("/v1/responses/..%2F..%2Fx", headers=A)).status_code == 404
+        assert (await client.delete(f"/v1/responses/{first['id']}", headers=B)).status_code == 404
+        (other,) = [path for name, path in _files(place).items() if name != first["id"]]
+        items = (await client.get(f"/v1/responses/{other.stem}/input_items", headers=A)).json()["data"]
+        assert [one["content"] for one in items if one["role"] == "user"] == ["two", "one"]
+        assert (await client.delete(f"/v1/responses/{first['id']}", headers=A)).json()["deleted"]
+        assert (await client.get(f"/v1/responses/{first['id']}", headers=A)).status_code == 404
+        other.write_bytes(other.read_bytes()[:40])
+        assert (await client.get(f"/v1/responses/{other.stem}", headers=A)).status_code == 404
+    assert list(_files(place)) == [other.stem]
+    if os.name == "posix":
+        assert {path.stat().st_mode & 0o077 for path in place.rglob("*")} == {0}
+
+
+def _files(place: Path) -> dict[str, Path]:
+    return {path.stem: path for path in place.rglob("*.json")}
+
+
+@asynchronous
+async def test_the_oldest_responses_in_a_folder_give_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(folder, "FILES_MAX", 2)
+    (tmp_path / "owner").mkdir()
+    begun = tmp_path / "owner" / "resp_0.new"
+    begun.write_bytes(b"{")
+    os.utime(begun, (0, 0))
+    names = []
+    for _ in range(2):  # what an earlier server wrote counts
+        async with client_of(responses_dir=str(tmp_path)) as client:
+            for _ in range(2):
+                names.append((await client.post("/v1/responses", json={"input": "one"})).json()["id"])
+                os.utime(_files(tmp_path)[names[-1]], (len(names), len(names)))
+    assert sorted(_files(tmp_path)) == sorted(names[2:])
+    assert not begun.exists()
+
+
+@asynchronous
+async def test_a_folder_that_takes_nothing(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(UsageError, match="responses cannot be kept"):
+        async with client_of(responses_dir=str(tmp_path / "file")):
+            pass
+    async with client_of(responses_dir=str(tmp_path / "gone")) as client:
+        (tmp_path / "gone").rmdir()
+        found = (await client.post("/v1/responses", json={"input": "one"})).json()
+        assert (found["status"], found["store"]) == ("completed", False)

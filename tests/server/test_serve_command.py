@@ -103,6 +103,8 @@ REFUSED = {
     "half of TLS": (("--ssl-key-file", "key.pem"), 2, "--ssl-cert-file"),
     "same name twice": (("storyteller", "storyteller"), 2, "two models"),
     "no key file": (("--api-key-file", "no-such-file"), 2, "no-such-file"),
+    "no folder for responses": (("--responses-dir", __file__), 2, "responses cannot be kept"),
+    "no presets": (("--models-preset", "no-such-file"), 2, "no-such-file"),
     "no models file": (("--models-file", "no-such-file"), 2, "no-such-file"),
     "H-25-address": (("--host", "256.1.1.1", "--api-key", "k"), 2, "cannot listen"),
     "H-25-address-of-another": (("--host", "192.0.2.1", "--api-key", "k"), 2, "cannot listen"),

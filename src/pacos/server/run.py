@@ -24,6 +24,7 @@ from pacos.log import logger
 from pacos.server.app import create_app
 from pacos.server.background import held
 from pacos.server.connection import connections
+from pacos.server.dialects.responses.folder import ResponseFolder
 from pacos.server.guard import check_exposure
 from pacos.server.keys import Keys
 from pacos.server.requests import Requests
@@ -48,6 +49,8 @@ def serve(residency: Residency, options: ServeOptions, *, background: bool = Fal
     """
     check_exposure(options, Keys(options.api_key, options.api_key_file))
     tls_context(options)
+    if options.responses_dir:
+        ResponseFolder(options.responses_dir)  # said here, since what the application raises is told as a fault
     _raise_file_limit(options.connections_max)
     sockets = listen(options)
     url = address(options, sockets)

@@ -113,6 +113,12 @@ class ServeOptions:
         flags=("--conversations",),
         help="Let users of the web page keep conversations on this machine; without keys, `pacos chat` has the same.",
     )
+    responses_dir: str = option(
+        "",
+        flags=("--responses-dir",),
+        metavar="FOLDER",
+        help="Folder where responses of /v1/responses outlive the server; else the latest ones are kept in memory.",
+    )
     api_prefix: str = option(
         "",
         flags=("--api-prefix",),

@@ -51,4 +51,5 @@ DIALECT = Dialect(
     shapes.render,
     NAMES,
     prefixes=("/v1/responses",),
+    background=keeping.kept,
 )

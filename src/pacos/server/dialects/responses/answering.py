@@ -32,7 +32,7 @@ async def run(call: Call[ResponsesFields]) -> ASGIApp:
     """Answer an input, and what came before it."""
     body = call.body
     resident = await call.resident(body.model)
-    inputs, messages = _messages(call)
+    inputs, messages = await _messages(call)
     (stream,) = await answers.start(
         call,
         resident,
@@ -53,21 +53,21 @@ async def run(call: Call[ResponsesFields]) -> ASGIApp:
         counts,
         found.timings,
     )
-    _keep(call, response, inputs)
+    await _keep(call, response, inputs)
     return json_response(call, response)
 
 
 async def count(call: Call[ResponsesFields]) -> ASGIApp:
     """Count the tokens of an input, and of what came before it."""
     resident = await call.resident(call.body.model)
-    counted = await answers.prompt_tokens(call, resident, _messages(call)[1], chat_options(call.body))
+    counted = await answers.prompt_tokens(call, resident, (await _messages(call))[1], chat_options(call.body))
     return json_response(call, InputTokens(counted))
 
 
-def _messages(call: Call[ResponsesFields]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+async def _messages(call: Call[ResponsesFields]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """All items up to this input, and the same as chat templates take them. Errors: RequestError for no input."""
     body = call.body
-    inputs = [*_before(call), *({**one, "id": one.get("id") or reply.new_id("item")} for one in _items(body))]
+    inputs = [*await _before(call), *({**one, "id": one.get("id") or reply.new_id("item")} for one in _items(body))]
     messages = chat_messages(body.instructions, read_items(inputs))
     if not messages:
         raise RequestError("input is empty", field="input", code="invalid_value", hint="give a text or items")
@@ -82,18 +82,18 @@ def _items(body: ResponsesFields) -> list[dict[str, Any]]:
     return found
 
 
-def _before(call: Call[ResponsesFields]) -> list[dict[str, Any]]:
+async def _before(call: Call[ResponsesFields]) -> list[dict[str, Any]]:
     """What an earlier response answered, and what it said. Its instructions are not carried over."""
     name = call.body.previous_response_id
     if name is None:
         return []
-    kept = Keeper.of(call).find(name, call.owner, "previous_response_id")
+    kept = await Keeper.of(call).find(name, call.owner, "previous_response_id")
     return [*kept.inputs, *msgspec.to_builtins(kept.response.output)]
 
 
-def _keep(call: Call[ResponsesFields], response: Response, inputs: list[dict[str, Any]]) -> None:
+async def _keep(call: Call[ResponsesFields], response: Response, inputs: list[dict[str, Any]]) -> None:
     if call.body.store is not False:
-        Keeper.of(call).keep(response, inputs, call.owner)
+        await Keeper.of(call).keep(response, inputs, call.owner)
 
 
 def _error(rendered: Any) -> bytes:
@@ -127,5 +127,5 @@ async def _pieces(
                     yield framed(piece)
                 counts = (len(stream.prompt_token_ids), generated)
                 reply.finish(response, items.done, one.finish_reason, counts, one.timings)
-    _keep(call, response, inputs)
+    await _keep(call, response, inputs)
     yield framed(StreamEvent(f"response.{response.status}", response=response))
