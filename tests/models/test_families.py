@@ -147,6 +147,8 @@ FAMILIES = {
     "Qwen2.5-VL": Family("Qwen2_5_VLForConditionalGeneration", "qwen2vl", ("qwen2.5vl",)),
     "Qwen3-VL": Family("Qwen3VLForConditionalGeneration", "qwen3vl"),
     "Qwen3-VL MoE": Family("Qwen3VLMoeForConditionalGeneration", "qwen3vlmoe"),
+    "GLM-4.1V": Family("Glm4vForConditionalGeneration", "glm4", ("glm4v",)),
+    "GLM-4.5V": Family("Glm4vMoeForConditionalGeneration", "glm4moe", ("glm4v-experts",)),
     "HunyuanOCR": Family("HunYuanVLForConditionalGeneration", "hunyuan_vl"),
     "PaddleOCR-VL": Family("PaddleOCRVLForConditionalGeneration", "paddleocr"),
     "MiniCPM3": Family("MiniCPM3ForCausalLM", "minicpm3"),
@@ -162,6 +164,7 @@ FAMILIES = {
     "Nanbeige 4.2": Family("NanbeigeForCausalLM", "nanbeige"),
     "Pangu Embedded": Family("PanguEmbeddedForCausalLM", "pangu-embedded"),
     "MiniMax-01, M1": Family("MiniMaxText01ForCausalLM", "minimax-01"),
+    "Chameleon": Family("ChameleonForConditionalGeneration", "chameleon"),
     "ARWKV 7": Family("RwkvHybridForCausalLM", "arwkv7"),
     "QRWKV 6": Family("RWKV6Qwen2ForCausalLM", "rwkv6qwen2"),
 }

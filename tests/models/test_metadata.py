@@ -70,8 +70,10 @@ REFUSED = {
     "plamo": "it takes the sizes of the 13B model for granted",
     "stablelm-parallel": "it takes other numbers of heads for granted",
 }
-# Cases with windows, chunks, scales or heads that its files do not hold (see above): they compute something else.
+# Cases with windows, chunks, scales, heads or norms of each head that its files do not hold (see above): they compute
+# something else.
 LOST = {
+    *("chameleon", "chameleon-behind"),
     *("gemma2", "gemma3", "gemma3-plain", "llama4", "mistral", "phimoe-long", "qwen2-window", "starcoder-heads"),
     *("gemma3n", "starcoder2"),
 }

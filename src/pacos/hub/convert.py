@@ -206,7 +206,8 @@ def _pieces(
                 if rotary:
                     layer = int(name.split(".")[1])
                     heads = (hp.heads if rotary == QUERIES else hp.key_heads)[layer]
-                    rows = paired_rows(rows, heads, hp.rope.width)
+                    by_row = rows.reshape(-1) if len(rows) == heads else rows  # a norm of each head is not one of rows
+                    rows = paired_rows(by_row, heads, hp.rope.width).reshape(rows.shape)
                 yield from _encoded_rows(rows, part.type, target)
         else:
             yield quants.quantize(target, quants.dequantize(entry.type, archive.data(name), entry.shape))

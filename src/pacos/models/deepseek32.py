@@ -1,7 +1,7 @@
-"""DeepSeek V3.2 and GLM 5: DeepSeek V3 whose queries see as many keys as an indexer picks.
+"""DeepSeek V3.2 and GLM 5: DeepSeek V3 with an indexer of keys, up to as many tokens as it picks (2048).
 
-Up to that many tokens (2048 in the published models), which is all the context that such a model gets here, the indexer
-picks every key: attention is that of V3, and the indexer's own weights are left alone.
+Of so many, which is all the context that such a model gets here, the indexer picks every key: attention is that of V3,
+and the indexer's own weights are left alone.
 Source: Hugging Face modeling_deepseek_v32.py and modeling_glm_moe_dsa.py; tensor names as in GGUF arch "deepseek32" and
 "glm-dsa".
 Shapes: R rows wanted, V vocabulary.

@@ -1,15 +1,17 @@
-"""GLM 4.5 and 4.6: sigmoid routers whose choice has a bias, partly turned heads, a dense layer first.
+"""GLM 4.5 and 4.6, GLM-4.5V, text: sigmoid routers whose choice has a bias, partly turned heads, a dense layer first.
 
-Source: Hugging Face modeling_glm4_moe.py; tensor names as in GGUF arch "glm4moe".
+Source: Hugging Face modeling_glm4_moe.py and modeling_glm4v_moe.py; tensor names as in GGUF arch "glm4moe". Of text,
+all places that rotary sections of models that see tell apart are the same.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from pacos.ir.graph import Inputs, Tensor, WeightTable
 from pacos.models.expert_decoder import expert_decoder
-from pacos.models.hf_config import Config, decoder
+from pacos.models.hf_config import Config, decoder, position_sections
 from pacos.models.hf_experts import READS, expert_names, experts, shared_names
 from pacos.models.hparams import Hparams
 from pacos.models.huggingface import HuggingFace
@@ -39,9 +41,15 @@ GLM4_MOE = HuggingFace(
     },
     reads=READS,
 )
+_SECTIONS = (8, 12, 12)  # of every published one that sees
+GLM4V_MOE = replace(
+    GLM4_MOE,
+    classes=("Glm4vMoeForConditionalGeneration",),
+    metadata=lambda config: {**_read(config), **position_sections(config, _SECTIONS)},
+)
 
 
-@architecture("glm4moe", hf=GLM4_MOE, defaults={"expert_gating_func": 2})
+@architecture("glm4moe", hf=(GLM4_MOE, GLM4V_MOE), defaults={"expert_gating_func": 2})
 def glm4moe(inputs: Inputs, weights: WeightTable, hp: Hparams) -> Tensor:
     """Logits [R, V] for the rows wanted."""
     return expert_decoder(inputs, weights, hp)

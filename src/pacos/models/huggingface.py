@@ -35,7 +35,7 @@ _REFUSED: tuple[tuple[str, Any], ...] = (
 _ACTIVATION_KEYS = ("hidden_activation", "hidden_act", "activation_function")
 _NEEDLESS = re.compile(r"rotary_emb\.inv_freq$")
 _SENSES = re.compile(
-    r"(^|\.)(vision_tower|vision_model|visual|vit|mlp_AR|audio_tower|multi_modal_projector|embed_vision|embed_audio)\."
+    r"(^|\.)(vision_tower|vision_model|visual|vit|mlp_AR|vqmodel|audio_tower|multi_modal_projector|embed_vision|embed_audio)\."
 )
 _LAYER = re.compile(r"(?:^|\.)layers\.(\d{1,4})\.")
 _FLOATS = ("epsilon", "freq_base", "freq_base_swa", "factor", "softcapping", "scale", "_fast", "_slow")

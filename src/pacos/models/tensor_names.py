@@ -21,7 +21,8 @@ Sizes = tuple[int, ...]
 
 # Rows of rotary halves in the folder that lie as pairs in GGUF files: of query heads, or of key heads.
 QUERIES, KEYS = "queries", "keys"
-NORM_ENDING = "_norm.weight"  # vectors, also where each head has its own; they are f32 wherever they lie
+# Vectors, also where each head has its own; they are f32 wherever they lie.
+NORM_ENDING = ("_norm.weight", "_norm.bias")
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,7 @@ _SIGLIP = {
     **{"patch_size": 2, "spatial_merge_size": 2, "num_channels": 1},
 }
 _STRETCHED = {"rope_type": "dynamic", "rope_theta": 10000.0, "alpha": 1000.0, "factor": 1.0}
+_PARTLY = {"rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": 0.5}
 
 CASES = {
     "qwen2vl": _seeing(
@@ -48,6 +49,23 @@ CASES = {
         *("HunYuanVLForConditionalGeneration", "hunyuan_vl"),
         {**_SIGLIP, "text_hidden_size": 64, "out_hidden_size": 64, "max_image_size": 16},
         rope_parameters={**_STRETCHED, "mrope_section": [2, 2, 2, 2]},
+        pad_token_id=0,
+    ),
+    "glm4v": _seeing(
+        *("Glm4vForConditionalGeneration", "glm4v"),
+        {**_VISION, "image_size": 8, "depth": 1},
+        rope_parameters={**_PARTLY, "mrope_section": [2, 1, 1]},
+        attention_bias=True,
+        pad_token_id=0,
+    ),
+    "glm4v-experts": _seeing(
+        *("Glm4vMoeForConditionalGeneration", "glm4v_moe"),
+        {**_VISION, "image_size": 8, "depth": 1},
+        rope_parameters={**_PARTLY, "mrope_section": [2, 1, 1]},
+        n_routed_experts=6,
+        num_experts_per_tok=2,
+        moe_intermediate_size=64,
+        first_k_dense_replace=1,
         pad_token_id=0,
     ),
     "paddleocr": _seeing(
