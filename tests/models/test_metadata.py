@@ -46,6 +46,7 @@ DIFFERENT: dict[str, dict[str, str]] = {
     "grok": {"router_logit_softcapping": "Grok-1 has no cap there, and nobody reads it"},
     "grok-2": {"attention.layer_norm_epsilon": "transformers knows another model by the kind that the config names"},
     **{name: {"file_type": "it writes none"} for name in ("gptneox", "gptneox-20b", "gptneox-serial", "mpt")},
+    "mistral4": {"tensors": "it keeps gates and ups of experts in one tensor, as newer folders do"},
     "nemotron-h": dict.fromkeys(("rope.dimension_count", "rope.scaling.finetuned"), "nothing turns"),
     "openelm": dict.fromkeys(("model", "pre", "token_type", "tokens", "scores"), _OTHER_VOCABULARY)
     | dict.fromkeys(("bos_token_id", "eos_token_id", "unknown_token_id", "add_bos_token"), _OTHER_VOCABULARY),
@@ -75,7 +76,7 @@ REFUSED = {
 LOST = {
     *("chameleon", "chameleon-behind"),
     *("gemma2", "gemma3", "gemma3-plain", "llama4", "mistral", "phimoe-long", "qwen2-window", "starcoder-heads"),
-    *("gemma3n", "starcoder2"),
+    *("gemma3n", "mistral4", "starcoder2"),
 }
 
 

@@ -53,7 +53,7 @@ DIFFERENT: dict[str, tuple[str, ...]] = {
     "Qwen/Qwen3.5-9B": (*_GUESSES, "attention.recurrent_layers"),
     "Qwen/Qwen3.5-35B-A3B": (*_GUESSES, "attention.recurrent_layers"),
     "zai-org/GLM-4.5-Air": _GUESSES,
-    **dict.fromkeys(("zai-org/GLM-4.6", "LGAI-EXAONE/K-EXAONE-236B-A23B"), _GUESSES),
+    **dict.fromkeys(("zai-org/GLM-4.6", "LGAI-EXAONE/K-EXAONE-236B-A23B", "tencent/Hy3"), _GUESSES),
     "pfnet/plamo-13b": ("context_length",),  # it writes 4096 for all
     "pfnet/plamo-2-1b": ("attention.head_count",),  # one number; layers without attention have no key heads
     "microsoft/Phi-3.5-MoE-instruct": (
@@ -64,6 +64,7 @@ DIFFERENT: dict[str, tuple[str, ...]] = {
     "google/gemma-3-27b-it": ("rope.freq_base_swa",),
     # Layers with windows are not stretched; and the factor stands alone in the config, beside YaRN's own in a file.
     "allenai/Olmo-3-7B-Instruct": ("rope.freq_base_swa", "rope.scaling.yarn_attn_factor"),
+    **dict.fromkeys(("JetBrains/Mellum2-12B-A2.5B-Base", "poolside/Laguna-S-2.1"), ("rope.scaling.yarn_attn_factor",)),
     # It looks for the words of the older folders.
     "zai-org/glm-4-9b-chat-hf": ("context_length", "attention.layer_norm_rms_epsilon", "rope.freq_base"),
     "google-t5/t5-small": ("decoder_block_count",),  # as many as the encoder has, which is what readers assume

@@ -183,6 +183,10 @@ class WeightTable:
         """The weight whose name in the file has no ending, such as "blk.0.ssm_a"."""
         return self._under(self._prefix + name)
 
+    def bare_if_any(self, name: str) -> Tensor | None:
+        """The same, or None when the file has none of that name."""
+        return self.bare(name) if self._prefix + name in self._entries else None
+
     def __contains__(self, name: str) -> bool:
         return self._full(name) in self._entries
 

@@ -225,7 +225,10 @@ def _windows(keys: Keys, layers: int) -> tuple[int, ...]:
             raise keys.refuse(key, f"{layers} truth values, one for each layer")
         return tuple(window if one else 0 for one in pattern)
     every = keys.integer(key, 0, LAYERS_MAX, 0)  # the last of every so many layers sees all
-    return tuple(window if every == 0 or i % every < every - 1 else 0 for i in range(layers))
+    sees_all = keys.integer(
+        "attention.sliding_window_offset", 0, LAYERS_MAX, every - 1
+    )  # or another one, in some families
+    return tuple(window if every == 0 or i % every != sees_all else 0 for i in range(layers))
 
 
 def _rope_style(metadata: Mapping[str, Any], entry: Architecture) -> str:

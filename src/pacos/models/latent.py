@@ -16,7 +16,7 @@ from pacos.ir import ops
 from pacos.ir.graph import Inputs, Tensor, WeightTable
 from pacos.ir.ops.rope import RopeSpec
 from pacos.models.blocks import project
-from pacos.models.hparams import HEAD_WIDTH_MAX, HEADS_MAX, Hparams
+from pacos.models.hparams import CONTEXT_MAX, HEAD_WIDTH_MAX, HEADS_MAX, Hparams
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +29,8 @@ class Latent:
     rope: RopeSpec
     scale: float
     turns: bool = True  # else the family knows places otherwise
+    sharper: float = 0.0  # how much more sharply queries look that are further from the start; 0: all look alike
+    sharper_length: float = 1.0
 
     @classmethod
     def read(cls, hp: Hparams) -> Latent:
@@ -45,7 +47,12 @@ class Latent:
             stretch = math.log(rope.factor)
             temperature = 1 + growth * stretch
             rope = replace(rope, attention_factor=rope.attention_factor / (1 + 0.1 * stretch))
-        return cls(key_width, value_width, width, rope, temperature**2 * key_width**-0.5)
+        sharper = keys.number("attention.temperature_scale", 0, 1e3, 0.0)
+        length = keys.integer(
+            "attention.temperature_length", 1, CONTEXT_MAX, rope.original_context or hp.context_length
+        )
+        scale = temperature**2 * key_width**-0.5
+        return cls(key_width, value_width, width, rope, scale, sharper=sharper, sharper_length=float(length))
 
     @property
     def still(self) -> int:
@@ -64,6 +71,8 @@ def latent_attention(
     if "attn_q_a" in w:
         q = ops.rms_norm(project(h, w, "attn_q_a"), w["attn_q_a_norm"], eps=eps)
     q = ops.heads(project(q, w, "attn_q_b" if "attn_q_a" in w else "attn_q"), width=form.key_width)  # [T, H, E]
+    if form.sharper:
+        q = ops.temper(q, inputs.positions, length=form.sharper_length, scale=form.sharper, offset=0.0)
     both = project(h, w, "attn_kv_a_mqa")  # [T, L + P]
     end = form.width + form.rope.width
     row = ops.rms_norm(ops.columns(both, start=0, stop=form.width), w["attn_kv_a_norm"], eps=eps)  # [T, L]

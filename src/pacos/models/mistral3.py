@@ -15,7 +15,7 @@ from pacos.ir.ops.rope import RopeSpec
 from pacos.models.blocks import attend, logits, queries_keys_values, silu_feed_forward
 from pacos.models.hf_config import Config, Metadata, decoder, rope_settings, windows
 from pacos.models.hparams import Hparams
-from pacos.models.huggingface import HuggingFace, whatever_it_says
+from pacos.models.huggingface import HuggingFace
 from pacos.models.llama import MISTRAL, NAMES
 from pacos.models.registry import architecture
 
@@ -48,7 +48,7 @@ MISTRAL_SMALL = replace(
     MINISTRAL3,
     classes=("Mistral3ForConditionalGeneration",),
     defaults=MISTRAL.defaults,
-    fits=whatever_it_says,
+    fits=lambda config: config.get("model_type") != "mistral4",
 )
 
 

@@ -45,7 +45,7 @@ def routed(x: Tensor, w: WeightTable, experts: Experts) -> tuple[Tensor, Tensor]
         raise FormatError(f"the router scores {scores.shape[-1]} experts, the metadata says {experts.count}")
     weights, chosen = ops.route(
         scores,
-        w.get("exp_probs_b.bias") or w.get("exp_probs_b.weight"),
+        w.get("exp_probs_b.bias") or w.get("exp_probs_b.weight") or w.bare_if_any("exp_probs_b"),
         used=experts.used,
         score=experts.score,
         groups=experts.groups,

@@ -81,6 +81,9 @@ class Operands:
             _require(fits and other is not None and other.rows in (output.rows, 1), f"{node.op} of unequal rows")
         elif node.op in ("rotate", "weigh", "join", "temper", "scale_rows"):
             _require(other is not None and other.rows == output.rows, f"{node.op} by other rows")
+        elif node.op == "scale_heads" and self._values[node.inputs[1] or 0].kind != "weight":
+            by_row = other is not None and (other.rows, other.row_width) == (output.rows, output.heads)
+            _require(by_row, f"{node.op} by other rows")
         if node.op not in ("take", "linears", "expert_linears"):
             _require(first is not None and first.rows == output.rows, f"{node.op} that changes the number of rows")
 

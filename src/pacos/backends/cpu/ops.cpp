@@ -114,8 +114,9 @@ void head_bonus(Program& program, const Instruction& instruction, int64_t row, C
 }
 
 void scale_heads(Program& program, const Instruction& instruction, int64_t row, Columns) {
-  const Value& x = *instruction.in[0];
-  const auto* factors = reinterpret_cast<const float*>(instruction.in[1]->data);
+  const Value &x = *instruction.in[0], &numbers = *instruction.in[1];
+  const bool by_row = numbers.rows == x.rows && numbers.row_width() == x.heads;
+  const auto* factors = by_row ? numbers.row(row) : reinterpret_cast<const float*>(numbers.data);
   for (int64_t h = 0; h < x.heads; h++)
     program.rows.scale(x.row(row) + h * x.width, factors[h], instruction.out[0]->row(row) + h * x.width, x.width);
 }

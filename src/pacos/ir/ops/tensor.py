@@ -86,14 +86,22 @@ def scale(x: Array, *, factor: float) -> Array:
 
 
 def _scaled_heads(x: Tensor, factors: Tensor) -> Shape:
-    require(factors.shape in (x.shape[1:2], (x.shape[1], 1)), f"{factors.name} is {factors.shape}, heads are {x.shape}")
+    fits = factors.shape in (x.shape[1:2], (x.shape[1], 1), x.shape[:2])
+    require(fits, f"{factors.name} is {factors.shape}, heads are {x.shape}")
     return x.shape
 
 
-@op(shape=_scaled_heads, ulp=1, samples=[sample((3, 4, 16), (4,)), sample((2, 5, 7), (5, 1))])
+@op(
+    shape=_scaled_heads,
+    ulp=1,
+    samples=[sample((3, 4, 16), (4,)), sample((2, 5, 7), (5, 1)), sample((3, 4, 16), (3, 4))],
+)
 def scale_heads(x: Array, factors: Array) -> Array:
-    """Multiply each head by its number. Shapes: x [T, H, E], factors [H] or [H, 1] -> [T, H, E]."""
-    return x * factors.reshape(-1, 1)
+    """Multiply each head by its number, which may be another in each row.
+
+    Shapes: x [T, H, E], factors [H], [H, 1] or [T, H] -> [T, H, E].
+    """
+    return x * factors.reshape(-1, x.shape[1], 1)
 
 
 def _scaled_rows(x: Tensor, scales: Tensor, column: int, factor: float) -> Shape:
