@@ -1,4 +1,4 @@
-"""Commands that write models, killed at any moment, on a full disk, and two at once: all is there, or nothing."""
+"""Commands that write models or keep texts, killed at any moment, on a full disk, and two at once: all, or nothing."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ import os
 import random
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import llama_builder
@@ -20,15 +22,17 @@ from patience import SECONDS
 
 from pacos.formats.gguf_types import F32
 from pacos.formats.gguf_write import write_gguf
+from pacos.sessions import Sessions
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(os.name != "posix", reason="signals and limits of POSIX")]
 KILLS = 20
+TALKS = 7  # killed; each is gone on with
 FEW = (0.15, 0.35, 0.55, 0.75, 0.95)  # moments, as shares of the time that a command takes
 FORKS = """
 import json, os, signal, stat, sys, time
 from pacos.cli.main import main
 from pacos.formats import atomic
-from pacos.hub import MODULES
+import MODULES
 def slowly(fd):
     end = 2 * time.process_time() * stat.S_ISREG(os.fstat(fd).st_mode)  # not again for its folder
     while time.process_time() < end:
@@ -39,6 +43,7 @@ for text in sys.stdin:
     child = os.fork()
     if child == 0:
         os.dup2(2, 1)
+        sys.stdin = open(os.devnull)
         os.environ["PACOS_HOME"] = home or os.environ["PACOS_HOME"]
         signal.setitimer(signal.ITIMER_PROF, moment)
         main(line)
@@ -79,14 +84,21 @@ class Forks:
 
 @pytest.fixture(scope="module")
 def forks() -> Iterator[Forks]:
-    made = Forks("convert, edit, parts, quantize, weights")
+    made = Forks("pacos.hub.convert, pacos.hub.edit, pacos.hub.parts, pacos.hub.quantize, pacos.hub.weights")
     yield made
     made.process.communicate("", timeout=SECONDS)
 
 
 @pytest.fixture(scope="module")
 def other_forks() -> Iterator[Forks]:
-    made = Forks("bring_in, export_lora, importance, naming, weights")
+    made = Forks("pacos.hub.bring_in, pacos.hub.export_lora, pacos.hub.importance, pacos.hub.naming, pacos.hub.weights")
+    yield made
+    made.process.communicate("", timeout=SECONDS)
+
+
+@pytest.fixture(scope="module")
+def talking_forks() -> Iterator[Forks]:
+    made = Forks("pacos.cli.chat, pacos.cli.run, pacos.cli.talk.room, pacos.engine.load, pacos.llm, pacos.sessions")
     yield made
     made.process.communicate("", timeout=SECONDS)
 
@@ -195,6 +207,66 @@ def test_a_kill_leaves_a_store_without_the_model_or_with_all_of_it(
         assert here("verify", PACOS_HOME=str(home)).code == 0
         assert listed != ["storyteller"] or other_forks.run(words, home=home)[0] == 0
         assert here("verify", "big", PACOS_HOME=str(home)).code == 0
+
+
+LONG = "Tell me a story about a dragon and a cat and a dog and a bird. " * 12
+GREEDY = ("-n", "6", "--temp", "0", "--threads", "1")
+
+
+def test_a_kill_while_a_text_is_saved_leaves_the_old_one_or_the_new_one(talking_forks: Forks, tmp_path: Path) -> None:
+    file = tmp_path / "text"
+    assert here("run", "storyteller", "--raw", *GREEDY, "-p", LONG, "--save-session", file).code == 0
+    old, halves = file.read_bytes(), 0
+    line = ["run", "storyteller", "--raw", *GREEDY, "-p", " A cat.", "--persist-session", str(file), "--hide-prompt"]
+    code, seconds = talking_forks.run(line)
+    assert code == 0
+    new, moments = file.read_bytes(), random.Random(5)
+    assert len(new) > len(old)
+    for _ in range(TALKS):
+        file.write_bytes(old)
+        talking_forks.run(line, moments.uniform(0.4 * seconds, seconds))
+        assert file.read_bytes() in (old, new)
+        halves += len(list(tmp_path.glob("*.part"))) > 0
+    assert halves > 0
+    file.write_bytes(old)
+    assert here(*line).code == 0
+    assert file.read_bytes() == new
+    assert [path.name for path in tmp_path.iterdir()] == ["text"]
+
+
+def test_a_kill_while_a_talk_is_kept_leaves_it_before_or_after_the_turn(talking_forks: Forks, tmp_path: Path) -> None:
+    """What was computed is kept too: the answer to the next question tells whether any of it is false."""
+    home, whole = tmp_path / "home", tmp_path / "whole"
+    line = ["chat", "--continue", *GREEDY, "-p", f"{LONG} Now about a fox."]
+    then = ["chat", "--continue", *GREEDY, "--no-save", "-p", "And then?"]
+    assert here("chat", *GREEDY, "-p", LONG, PACOS_HOME=str(home)).code == 0
+    shutil.copytree(home, whole)
+    code, seconds = talking_forks.run(line, home=whole)
+    assert code == 0
+    said = messages(whole)
+    assert [role for role, _ in said] == ["user", "assistant"] * 2
+    answers = {2: here(*then, PACOS_HOME=str(home)).out, 4: here(*then, PACOS_HOME=str(whole)).out}
+    answers[3] = answers[2]  # a question without an answer gives way to the next one
+    moments, found = random.Random(6), set()
+    for number in range(TALKS):
+        copy = shutil.copytree(home, tmp_path / str(number))
+        talking_forks.run(line, moments.uniform(seconds / 2, seconds) if number else 0.001, copy)
+        kept = messages(copy)
+        assert kept == said[: len(kept)]
+        assert here(*then, PACOS_HOME=str(copy)).out == answers[len(kept)]
+        found.add(len(kept))
+    assert len(found) > 1
+    assert not list(tmp_path.rglob("*.damaged-*"))
+
+
+def messages(home: Path) -> list[tuple[str, str]]:
+    """Who said what in the one conversation there is; the file is sound."""
+    with Sessions(home / "state" / "sessions.sqlite") as sessions:
+        (talk,) = sessions.list()
+        found = [(one.role, one.content) for one in sessions.path(talk.id)]
+    with closing(sqlite3.connect(home / "state" / "sessions.sqlite")) as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    return found
 
 
 _MAY_MOUNT = shutil.which("unshare") is not None and (

@@ -16,7 +16,7 @@ import numpy as np
 from models import tiny
 
 from pacos.backends import Backend
-from pacos.hub.adopt import open_model
+from pacos.hub.opening import open_model
 from pacos.ir.passes import optimise
 from pacos.models import HIDDEN, Hparams, build_plan, page_layout
 from pacos.types import Archive, Step

@@ -13,8 +13,8 @@ from safetensors.numpy import load_file, save_file
 import pacos
 from pacos.errors import UnsupportedModel
 from pacos.formats.gguf_write import TensorData, write_gguf
-from pacos.hub.adopt import open_model
 from pacos.hub.convert import convert
+from pacos.hub.opening import open_model
 
 PROMPT = tiny.prompt(20)
 

@@ -15,8 +15,9 @@ from safetensors.numpy import load_file, save_file
 
 from pacos import backends
 from pacos.errors import FormatError, ModelNotFound, UnsupportedModel
-from pacos.hub.adopt import adopt_folder, open_model
+from pacos.hub.adopt import adopt_folder
 from pacos.hub.convert import convert
+from pacos.hub.opening import open_model
 
 SEEING = {
     "gemma3": ("Gemma3ForConditionalGeneration", "vision_tower"),

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 from models import jina, tiny
 
-from pacos.hub.adopt import open_model
 from pacos.hub.convert import convert
 from pacos.hub.drawing import drawing
+from pacos.hub.opening import open_model
 from pacos.models import HIDDEN, LOGITS, Hparams, architectures, build_plan
 
 GOLDEN = Path(__file__).parent / "golden"

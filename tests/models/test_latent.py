@@ -12,8 +12,8 @@ import pacos
 from pacos import backends, quants
 from pacos.errors import UsageError
 from pacos.formats.gguf_write import TensorData, write_gguf
-from pacos.hub.adopt import open_model
 from pacos.hub.convert import convert
+from pacos.hub.opening import open_model
 
 CASE = "deepseek2"
 

@@ -14,8 +14,8 @@ from models import running, tiny
 
 from pacos import backends
 from pacos.backends import Backend
-from pacos.hub.adopt import open_model
 from pacos.hub.convert import convert
+from pacos.hub.opening import open_model
 
 VECTORS = Path(__file__).parent / "vectors"
 F32_KL_MAX = 1e-6

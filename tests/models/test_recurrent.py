@@ -14,8 +14,8 @@ from pacos.engine.engine import Engine
 from pacos.engine.load import load_engine
 from pacos.engine.pooling import CopiedRows
 from pacos.errors import UsageError
-from pacos.hub.adopt import open_model
 from pacos.hub.convert import convert
+from pacos.hub.opening import open_model
 from pacos.models import Hparams, build_plan
 from pacos.settings import LoadOptions
 

@@ -9,8 +9,8 @@ from models import running, tiny
 
 from pacos import backends, quants
 from pacos.formats.gguf_write import TensorData, write_gguf
-from pacos.hub.adopt import open_model
 from pacos.hub.convert import convert
+from pacos.hub.opening import open_model
 
 
 def write_older(source: Path, target: Path) -> None:

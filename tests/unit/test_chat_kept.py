@@ -113,15 +113,23 @@ def test_two_talks_in_one_conversation_become_branches() -> None:
         assert talk.message_count == 2 + 4 + 4
 
 
-def test_a_damaged_or_full_file_does_not_end_a_talk(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("change", "told", "kept"),
+    [
+        ("DROP TABLE messages", "is damaged: it is kept as", 4),
+        ("CREATE TRIGGER no BEFORE INSERT ON messages BEGIN SELECT RAISE(ABORT, 'no'); END", "was not saved", 0),
+    ],
+)
+def test_a_file_that_another_program_changed_does_not_end_a_talk(change: str, told: str, kept: int) -> None:
     with Sessions() as sessions:
         file = sessions.file
-    with sqlite3.connect(file) as other:  # another program changed it
-        other.execute("DROP TABLE messages")
+    with sqlite3.connect(file) as other:
+        other.execute(change)
     done = here("chat", *GREEDY, stdin=f"{DRAGON}\n{CAT}\n")
     assert done.code == 0
     assert done.out.count("\n") == 2
-    assert "warning: the conversation was not saved" in done.err
+    assert told in done.err
+    assert len(latest()) == kept
 
 
 def test_one_answer() -> None:

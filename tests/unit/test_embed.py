@@ -11,7 +11,7 @@ import pytest
 
 import pacos
 from pacos.errors import ContextFull, FormatError, UsageError
-from pacos.hub.adopt import open_model
+from pacos.hub.opening import open_model
 from pacos.llm import LLM
 from pacos.llm.embed import pooling_of
 from pacos.models import HIDDEN, Hparams, build_plan

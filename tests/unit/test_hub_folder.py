@@ -16,9 +16,9 @@ from shared_files import shared
 from pacos import quants
 from pacos.errors import FormatError, ModelNotFound, PacosError, UnsupportedModel
 from pacos.formats.gguf import read_gguf
-from pacos.hub.adopt import open_model
 from pacos.hub.convert import convert, paired_rows
 from pacos.hub.describe import describe, metadata_rows, shown, tensor_rows
+from pacos.hub.opening import open_model
 from pacos.models import HuggingFace, architectures
 from pacos.models.gemma3 import GEMMA3
 from pacos.models.hf_config import llama3_factors

@@ -13,7 +13,7 @@ import pytest
 from models import tiny
 
 from pacos.errors import FormatError, PacosError
-from pacos.hub.adopt import open_model
+from pacos.hub.opening import open_model
 from pacos.models import Hparams, build_plan
 
 VALUES: list[Any] = [None, True, -1, 0, 2**40, 1e308, float("inf"), "x", "", [], {}, [1], {"a": 1}, [None], ["a", 3]]

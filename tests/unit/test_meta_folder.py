@@ -18,9 +18,9 @@ from vocabularies import trained_sentencepiece
 
 from pacos import backends, quants
 from pacos.errors import FormatError, ModelNotFound, PacosError, UnsupportedModel
-from pacos.hub.adopt import open_model
 from pacos.hub.convert import convert, paired_rows
 from pacos.hub.names import resolve
+from pacos.hub.opening import open_model
 from pacos.types import Archive
 
 NAMES = {

@@ -17,8 +17,8 @@ from pacos import backends, quants
 from pacos.errors import FormatError, UnsupportedModel
 from pacos.formats.gguf import read_gguf
 from pacos.formats.packed import eight_bit_floats
-from pacos.hub.adopt import open_model
 from pacos.hub.convert import convert, paired_rows
+from pacos.hub.opening import open_model
 from pacos.hub.quantized_folder import UnpackedArchive, unpacked
 from pacos.hub.weights import read_weights
 

@@ -11,7 +11,7 @@ import stat
 import subprocess
 import sys
 import tempfile
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
@@ -19,6 +19,7 @@ from faults import as_somebody_else
 
 from pacos.errors import CapacityError, FormatError, UsageError
 from pacos.sessions import Sessions, database
+from pacos.types import Timings
 
 _WRITER = """
 import sys
@@ -115,6 +116,86 @@ def test_damage_that_shows_later_is_put_aside_too(tmp_path: Path) -> None:
         assert sessions.list() == ()  # a new one has begun
         sessions.create("z")
     assert any(one.read_bytes() == data for one in tmp_path.glob("*.damaged-*"))
+
+
+def changed(path: Path, *statements: str) -> None:
+    """Do to a file what damage does."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("PRAGMA writable_schema = ON")
+        for statement in statements:
+            connection.execute(statement)
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
+def test_damage_within_a_message_leaves_the_rest_readable(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "s.sqlite"
+    with Sessions(path) as sessions:
+        made = sessions.create("x", parameters={"temp": 1})
+        for text in ("first", "second"):
+            sessions.append(made.id, "user", text, timings=Timings(1, 0, 1.0, 1, 1.0))
+    changed(
+        path,
+        "UPDATE conversations SET parameters = '{', created = 'x'",
+        "UPDATE messages SET content = CAST(x'61ff62' AS TEXT), timings = '{\"prompt_tokens\": -1}' WHERE number = 1",
+        "UPDATE messages SET attachments = '[1', details = x'00' WHERE number = 2",
+    )
+    with Sessions(path) as sessions, caplog.at_level(logging.WARNING):
+        (one,) = sessions.list()
+        assert (one.parameters, one.created) == ({}, 0.0)
+        assert [(m.content, m.attachments, m.details) for m in sessions.path(made.id)] == [
+            ("a\ufffdb", (), {}),
+            ("second", (), {}),
+        ]
+        assert [m.timings for m in sessions.path(made.id)] == [None, Timings(1, 0, 1.0, 1, 1.0)]
+    assert "a part of a conversation is left out" in caplog.text
+    assert not list(tmp_path.glob("*.damaged-*"))
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "UPDATE texts_data SET block = zeroblob(length(block))",
+        "UPDATE texts_data SET block = x'ffffff' WHERE id = 10",
+        "DELETE FROM texts_data WHERE id = 10",
+        "DELETE FROM texts_docsize",
+    ],
+)
+def test_a_damaged_index_is_made_anew_and_nothing_is_lost(damage: str, tmp_path: Path) -> None:
+    path = tmp_path / "s.sqlite"
+    with Sessions(path) as sessions:
+        made = sessions.create("x")
+        sessions.append(made.id, "user", "hello there")
+    changed(path, damage)
+    with Sessions(path) as sessions:
+        with pytest.raises(FormatError, match="its index for searching was made anew"):
+            [sessions.search("hello"), sessions.append(made.id, "user", "more")]
+        sessions.append(made.id, "user", "more")
+        assert [one.content for one in sessions.path(made.id)] == ["hello there", "more"]
+        assert len(sessions.search("hello")) == len(sessions.search("more")) == 1
+    assert not list(tmp_path.glob("*.damaged-*"))
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "UPDATE sqlite_master SET name = 'mgssages', tbl_name = 'mgssages' WHERE name = 'messages'",
+        "UPDATE sqlite_master SET sql = replace(sql, 'CREATE', CAST(x'80' AS TEXT)) WHERE name = 'text_added'",
+        "PRAGMA user_version = 0",
+        "PRAGMA user_version = -7",
+    ],
+)
+def test_a_damaged_head_or_schema_is_put_aside(damage: str, tmp_path: Path) -> None:
+    path = tmp_path / "s.sqlite"
+    with Sessions(path) as sessions:
+        sessions.append(sessions.create("x").id, "user", "hello")
+    changed(path, damage)
+    for _ in range(2):
+        with suppress(FormatError), Sessions(path) as sessions:
+            sessions.list()
+            sessions.append(sessions.create("new").id, "user", "hello")
+    with Sessions(path) as sessions:
+        assert "new" in [one.title for one in sessions.list()]
+    assert len(list(tmp_path.glob("*.damaged-*"))) == 1
 
 
 def test_a_file_of_another_program_is_left_alone(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from pacos import backends
 from pacos.errors import FormatError
 from pacos.formats import open_archive
 from pacos.formats.pickled import unpickled
-from pacos.hub.adopt import open_model
+from pacos.hub.opening import open_model
 
 DATA = Path(__file__).resolve().parents[1] / "data"
 

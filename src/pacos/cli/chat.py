@@ -137,7 +137,7 @@ def _begin(given: dict[str, Any], keeper: Keeper) -> Talk:
     talk.template_options = variables
     llm.template  # a broken template is told at the start  # noqa: B018
     if kept is not None:
-        talk.go_on_with(kept)
+        talk.go_on_with(kept, at_once=given["prompt"] is not None)
     if given["system"] is not None or kept is None:
         talk.system = given["system"] if given["system"] is not None else habits.system_prompt
     given["quiet"] = given["quiet"] or habits.quiet

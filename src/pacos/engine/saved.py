@@ -35,6 +35,7 @@ _MAGIC = b"PACOSTX3"
 _OLDER = (b"PACOSTX1", b"PACOSTX2")
 _HEAD_MAX = 4096
 _WORDS_MAX = 200
+_TOKENS_MAX = 1 << 24  # more than any context; a file of holes may be as long as its head says
 _PAGES_AT_ONCE = 8  # copied between two steps
 _TOKEN_BYTES = 4
 
@@ -192,7 +193,7 @@ class SavedTexts:
         numbers = [found.get(key) for key in ("tokens", "computed", "page_tokens", "page_bytes")]
         numbers.append(found.get("source", 0))
         count, computed, page_tokens, page_bytes, source = (one if type(one) is int else -1 for one in numbers)
-        good = 0 <= source <= computed <= count and count > 0 and page_tokens > 0 and page_bytes > 0
+        good = 0 <= source <= computed <= count <= _TOKENS_MAX and count > 0 and page_tokens > 0 and page_bytes > 0
         needed = len(start) + count * _TOKEN_BYTES + CHECKSUM_BYTES
         all_pages = -(-computed // page_tokens) * (page_bytes + CHECKSUM_BYTES) if good else 0
         if not good or size != needed + all_pages:

@@ -1,4 +1,4 @@
-"""Open a model whatever its form: GGUF as it is, a Hugging Face folder presented in GGUF's vocabulary.
+"""Open a Hugging Face folder as it is, presented in GGUF's vocabulary.
 
 Nothing is converted on disk. Matrices stay where they are, mapped; vectors (small) are widened to F32 in memory, and
 what GGUF stores otherwise (norms plus one, GPT-2's transposed matrices, experts in one stack) is made in memory at
@@ -8,7 +8,6 @@ GGUF's is "pairs".
 
 from __future__ import annotations
 
-import os
 import struct
 from array import array
 from collections.abc import Iterator, Mapping
@@ -18,11 +17,11 @@ from typing import Any
 
 from pacos import quants
 from pacos.errors import FormatError, UnsupportedModel
-from pacos.formats import open_archive
 from pacos.formats.mapped import MADE_IN_MEMORY, MappedArchive
 from pacos.hub.hf_files import read_json, well_formed
 from pacos.hub.hf_pooling import MadeTensor, pooling_metadata, projection_metadata, projections
 from pacos.hub.hf_tokenizer import tokenizer_metadata
+from pacos.hub.opening import CONFIG_NAME
 from pacos.hub.parallel_folder import parallel_weights
 from pacos.hub.quantized_folder import UnpackedArchive, unpacked
 from pacos.hub.weights import read_weights
@@ -33,30 +32,13 @@ from pacos.models.hparams import ROPE_STYLE_KEY
 from pacos.models.huggingface import UNNAMED_CLASSES
 from pacos.models.tensor_names import NORM_ENDING, PLUS_ONE, TensorName
 from pacos.native import address_of
-from pacos.types import Archive, TensorEntry
+from pacos.types import TensorEntry
 
-CONFIG_NAME = "config.json"
-PARAMS_NAME = "params.json"  # of the folders that Meta and Mistral publish
 _MATRIX_TYPES = ("F32", "F16", "BF16")
 _HOLDERS = {"F32": "<f4", "F16": "<u2", "BF16": "<u2"}
 
 Config = Mapping[str, Any]
 Source = MappedArchive | UnpackedArchive
-
-
-def open_model(path: str | os.PathLike[str]) -> Archive:
-    """Open a GGUF file, a Hugging Face folder with config.json, or one of Meta's with params.json.
-
-    Errors: ModelNotFound, FormatError, UnsupportedModel, CapacityError.
-    """
-    given = Path(path)
-    if (given / CONFIG_NAME).is_file():
-        return adopt_folder(given)
-    if (given / PARAMS_NAME).is_file():
-        from pacos.hub.meta_folder import adopt_meta
-
-        return adopt_meta(given)
-    return open_archive(given)
 
 
 @dataclass(frozen=True, slots=True)

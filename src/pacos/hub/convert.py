@@ -21,9 +21,10 @@ from pacos.formats.gguf import GgufArchive
 from pacos.formats.gguf_types import F32, I32, STRING
 from pacos.formats.gguf_write import TensorData, tensor_bytes, write_gguf
 from pacos.formats.mapped import MADE_IN_MEMORY
-from pacos.hub.adopt import CONFIG_NAME, AdoptedArchive, described, open_model
+from pacos.hub.adopt import AdoptedArchive, described
 from pacos.hub.file_types import FILE_TYPES, file_type_metadata
 from pacos.hub.mixes import stays_float
+from pacos.hub.opening import CONFIG_NAME, open_model
 from pacos.hub.parts import grouped, write_parts
 from pacos.hub.size_label import size_label
 from pacos.lazy import np

@@ -13,9 +13,9 @@ from typing import Any
 from pacos import quants
 from pacos.errors import ModelError, UnsupportedModel
 from pacos.formats.safetensors import read_safetensors
-from pacos.hub.adopt import CONFIG_NAME, open_model
 from pacos.hub.file_types import FILE_TYPE_KEY, file_type_name
 from pacos.hub.hf_files import read_json
+from pacos.hub.opening import CONFIG_NAME, open_model
 from pacos.ir.passes import optimise
 from pacos.ir.plan import Plan
 from pacos.models import HIDDEN, LOGITS, Hparams, build_plan, model_for

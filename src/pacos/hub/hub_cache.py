@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pacos.formats.atomic import atomic_file
-from pacos.hub.adopt import CONFIG_NAME
+from pacos.hub.opening import CONFIG_NAME
 from pacos.hub.spelling import HubName, preference, quant_of, shard_of
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")

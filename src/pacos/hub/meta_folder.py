@@ -18,10 +18,11 @@ from pacos.formats.mapped import MappedArchive
 from pacos.formats.packed import Joined, Packed
 from pacos.formats.safetensors import read_safetensors
 from pacos.formats.torch_zip import read_torch
-from pacos.hub.adopt import PARAMS_NAME, AdoptedArchive, Source, origins_of
+from pacos.hub.adopt import AdoptedArchive, Source, origins_of
 from pacos.hub.hf_files import read_json, well_formed
 from pacos.hub.hf_sentencepiece import FILES as SENTENCEPIECE_FILES
 from pacos.hub.hf_tokenizer import is_ranks, tokenizer_metadata
+from pacos.hub.opening import PARAMS_NAME
 from pacos.hub.parallel_folder import JoinedParts
 from pacos.lazy import need_numpy
 from pacos.models import HuggingFace

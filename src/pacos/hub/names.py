@@ -8,8 +8,8 @@ import re
 from pathlib import Path
 
 from pacos.errors import FormatError, ModelNotFound
-from pacos.hub.adopt import CONFIG_NAME, PARAMS_NAME
 from pacos.hub.hub_cache import repos
+from pacos.hub.opening import CONFIG_NAME, PARAMS_NAME
 from pacos.hub.spelling import HubName, hub_name, is_elsewhere
 from pacos.hub.store import BUNDLED, Preset, Store, StoredModel, files_of, is_path
 from pacos.settings.places import hub_folder

@@ -69,8 +69,8 @@ def load(
     `chat_template` is the name of a built-in template or a file that replaces the model's own.
     Errors: ModelNotFound, FormatError, UnsupportedModel, CapacityError, UsageError.
     """
-    from pacos.hub.adopt import open_model
     from pacos.hub.names import find
+    from pacos.hub.opening import open_model
 
     if not isinstance(path_or_name, str | os.PathLike):
         raise UsageError(f"{seen(path_or_name)} is no model", hint="give a path or a name, as text or a Path")

@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from pacos.errors import ModelNotFound, UsageError
-from pacos.hub.adopt import CONFIG_NAME
 from pacos.hub.names import find
+from pacos.hub.opening import CONFIG_NAME
 from pacos.server.preset_file import EVERYWHERE, Section
 from pacos.server.said import ANSWERING, Said, defaults_of, opening_of, over
 from pacos.settings import LoadOptions, options_of, read

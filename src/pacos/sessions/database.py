@@ -72,6 +72,7 @@ _INDEX = (
         INSERT INTO texts(rowid, content) VALUES (new.number, new.content); END""",
     "INSERT INTO texts(texts) VALUES ('rebuild')",
 )
+_INDEX_TABLES = ("texts_data", "texts_idx", "texts_docsize", "texts_config")  # SQLite's own, of FTS5
 _TRIGGERS = ("text_added", "text_removed", "text_changed")
 
 
@@ -132,10 +133,10 @@ class Database:
     def _open(self) -> None:
         try:
             self._connect()
-        except sqlite3.DatabaseError as error:
-            if _code(error) not in _DAMAGED:
+        except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
+            if not self._shows_damage(_code(error)):
                 raise
-            self._put_aside()
+            self._mend()
             self._connect()
 
     def _connect(self) -> None:
@@ -155,6 +156,7 @@ class Database:
         connection = sqlite3.connect(
             name, timeout=self._busy_seconds, isolation_level=None, check_same_thread=False, uri=readable
         )
+        connection.text_factory = _text
         try:
             self._check_ours(connection)
             if not readable:
@@ -174,6 +176,10 @@ class Database:
         version = _number(connection, "user_version")
         if ours != _OURS and (ours or version or _number(connection, "schema_version")):
             raise FormatError(f"{self.path} is a database of another program", hint="move it away")
+        if ours and version < 1:
+            error = sqlite3.DatabaseError(f"version {version}")
+            error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+            raise error
         if version > len(MIGRATIONS):
             problem = f"{self.path} has version {version}, this Pacos knows {len(MIGRATIONS)}"
             raise FormatError(problem, hint=f"update Pacos, or {_ELSEWHERE}")
@@ -210,28 +216,74 @@ class Database:
                 connection.execute(statement)
         connection.execute("COMMIT")
 
-    def _put_aside(self) -> Path | None:
-        """Keep a damaged file under another name; None when another process was first."""
+    def _mend(self) -> str:
+        """Index a damaged file anew where that is enough, else keep it under another name; tells what was done."""
         from filelock import FileLock
 
         with FileLock(self.path.with_name(self.path.name + ".lock"), mode=0o600):
-            if not self._is_damaged():
-                return None
-            name = f"{self.path.name}.damaged-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
-            kept = self.path.with_name(name)
-            for ending in ("-wal", "-shm", ""):
-                part = self.path.with_name(self.path.name + ending)
-                if part.exists():
-                    os.replace(part, self.path.with_name(name + ending))
-            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))
-        logger(__name__).warning("the file of the conversations is damaged: it is kept as %s, a new one begins", kept)
-        return kept
+            if self._is_sound():
+                return "another process put it aside, a new one begins"
+            if self._is_sound(index=False) and self._index_anew():
+                done = "its index for searching was made anew"
+            else:
+                done = f"it is kept as {self._put_aside()}, a new one begins"
+        logger(__name__).warning("the file of the conversations is damaged: %s", done)
+        return done
 
-    def _is_damaged(self) -> bool:
+    def _put_aside(self) -> Path:
+        name = f"{self.path.name}.damaged-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
+        for ending in ("-wal", "-shm", ""):
+            part = self.path.with_name(self.path.name + ending)
+            if part.exists():
+                os.replace(part, self.path.with_name(name + ending))
+        os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))
+        return self.path.with_name(name)
+
+    def _index_anew(self) -> bool:
+        """Make the index for searching of the messages; whether the file is sound then."""
+        try:
+            with closing(sqlite3.connect(self.path, timeout=self._busy_seconds, isolation_level=None)) as connection:
+                connection.execute("BEGIN IMMEDIATE")
+                for trigger in _TRIGGERS:
+                    connection.execute(f"DROP TRIGGER IF EXISTS {trigger}")
+                connection.execute("PRAGMA writable_schema = ON")  # a damaged index cannot be asked to remove itself
+                connection.execute("DELETE FROM sqlite_master WHERE name = 'texts'")
+                connection.execute("PRAGMA writable_schema = RESET")
+                for table in _INDEX_TABLES:
+                    connection.execute(f"DROP TABLE IF EXISTS {table}")
+                for statement in _INDEX:
+                    connection.execute(statement)
+                connection.execute("COMMIT")
+        except (sqlite3.Error, UnicodeDecodeError):
+            return False
+        return self._is_sound()
+
+    def _is_sound(self, *, index: bool = True) -> bool:
+        """Whether SQLite finds no fault and all is there under its name; without the index, in all but that."""
         try:
             with closing(sqlite3.connect(self.path, timeout=self._busy_seconds)) as connection:
-                return bool(connection.execute("PRAGMA quick_check(1)").fetchone() != ("ok",))
-        except sqlite3.DatabaseError as error:
+                index = index and _knows_fts5(connection)
+                if not _is_whole(connection, index=index):
+                    return False
+                checks = ("",) if index else ("(conversations)", "(messages)")
+                if any(connection.execute(f"PRAGMA integrity_check{check}").fetchone() != ("ok",) for check in checks):
+                    return False
+                if index:
+                    connection.execute("INSERT INTO texts(texts, rank) VALUES ('integrity-check', 1)")
+                return True
+        except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
+            return _code(error) not in {*_DAMAGED, sqlite3.SQLITE_ERROR}
+
+    def _shows_damage(self, code: int) -> bool:
+        """Whether an error comes from a damaged file: a name that is missing or misspelt is one, too."""
+        if code == sqlite3.SQLITE_CONSTRAINT:  # as a damaged index says; ours are told before
+            return not self._is_sound()
+        if code != sqlite3.SQLITE_ERROR:
+            return code in _DAMAGED
+        try:
+            with closing(sqlite3.connect(self.path, timeout=self._busy_seconds)) as connection:
+                return not _is_whole(connection, index=_knows_fts5(connection))
+        except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
             return _code(error) in _DAMAGED
 
     @contextmanager
@@ -239,19 +291,17 @@ class Database:
         """Turn SQLite's errors into ours, and get a damaged file out of the way."""
         try:
             yield
-        except sqlite3.Error as error:
+        except (sqlite3.Error, UnicodeDecodeError) as error:
             code = _code(error)
-            if code not in _DAMAGED or self._connection is None:
+            if self._connection is None or not self._shows_damage(code):
                 raise self._error(error, code) from error
             self._connection.close()
             self._connection = None
-            kept = self._put_aside()
+            done = self._mend()
             self._open()
-            where = f"it is kept as {kept}" if kept is not None else "another process put it aside"
-            problem = f"the file of the conversations is damaged: {where}, a new one begins"
-            raise FormatError(problem, hint="try again") from error
+            raise FormatError(f"the file of the conversations is damaged: {done}", hint="try again") from error
 
-    def _error(self, error: sqlite3.Error, code: int) -> PacosError:
+    def _error(self, error: Exception, code: int) -> PacosError:
         if code == sqlite3.SQLITE_FULL or (code == sqlite3.SQLITE_IOERR and self._free() < _LITTLE_SPACE_BYTES):
             problem = f"the disk is full: {self._free()} bytes are free for {self.path}"
             return CapacityError(problem, hint="free some space")
@@ -269,9 +319,35 @@ class Database:
             return _LITTLE_SPACE_BYTES
 
 
-def _code(error: sqlite3.Error) -> int:
+def _code(error: Exception) -> int:
     """SQLite's primary code; 0 where Python itself complains."""
+    if isinstance(error, UnicodeDecodeError):  # it is about what SQLite says of a damaged schema
+        return sqlite3.SQLITE_CORRUPT
     return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
+
+
+def _text(data: bytes) -> str:
+    """A text as it is kept; what damage left of a letter is shown as such."""
+    return data.decode("utf-8", "replace")
+
+
+def _is_whole(connection: sqlite3.Connection, *, index: bool) -> bool:
+    """Whether tables and indices are written in the file as this Pacos writes them; not where it has yet to."""
+    version = _number(connection, "user_version")
+    if version != len(MIGRATIONS):
+        return version >= 1 or _number(connection, "application_id") != _OURS
+    with closing(sqlite3.connect(":memory:")) as wanted:
+        for statement in (*(one for step in MIGRATIONS for one in step), *(_INDEX if index else ())):
+            wanted.execute(statement)
+        needed, found = _written(wanted), _written(connection)
+    return found == needed if index else needed.items() <= found.items()
+
+
+def _written(connection: sqlite3.Connection) -> dict[str, str]:
+    """How tables, indices and triggers are made, by name; not those that SQLite makes of its own."""
+    query = "SELECT name, sql FROM sqlite_master WHERE sql NOT NULL"
+    made = connection.execute(query).fetchall()
+    return {name: sql for name, sql in made if not name.startswith(("texts_", "sqlite_"))}
 
 
 def _number(connection: sqlite3.Connection, pragma: str) -> int:

@@ -6,11 +6,14 @@ import json
 import sqlite3
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
+from pacos.errors import UsageError
+from pacos.log import logger
 from pacos.sessions import records
 from pacos.sessions.records import Conversation, Message
-from pacos.types import Timings
+
+Value = TypeVar("Value")
 
 CONVERSATION = """SELECT c.*, (SELECT m.id FROM messages m WHERE m.number = c.active) AS active_id,
     (SELECT count(*) FROM messages m WHERE m.conversation = c.number) AS message_count FROM conversations c"""
@@ -65,17 +68,43 @@ def touch(connection: sqlite3.Connection, number: int) -> None:
 
 def as_conversation(row: Mapping[str, Any]) -> Conversation:
     """A conversation from its row."""
-    return Conversation(
-        *(row["id"], row["title"], row["model"], row["system"], json.loads(row["parameters"])),
-        *(row["created"], row["updated"], row["active_id"], row["message_count"]),
-    )
+    key, title, model, system = (_text(row[name]) for name in ("id", "title", "model", "system"))
+    times = _seconds(row["created"]), _seconds(row["updated"])
+    parameters = _json(row["parameters"], dict)
+    return Conversation(key, title, model, system, parameters, *times, row["active_id"], row["message_count"])
 
 
 def as_message(row: Mapping[str, Any]) -> Message:
     """A message from its row."""
-    timings = None if row["timings"] is None else Timings(**json.loads(row["timings"]))
-    attachments = tuple(json.loads(row["attachments"]))
-    return Message(
-        *(row["id"], row["parent_id"], row["role"], row["content"], row["reasoning"], attachments, timings),
-        *(json.loads(row["details"]), row["created"]),
-    )
+    attachments = tuple(one for one in _json(row["attachments"], list) if isinstance(one, dict))
+    try:
+        timings = None if row["timings"] is None else records.timings_from(_json(row["timings"], dict))
+    except UsageError:
+        timings = _left_out(None)
+    key, role, content, reasoning = (_text(row[name]) for name in ("id", "role", "content", "reasoning"))
+    details, created = _json(row["details"], dict), _seconds(row["created"])
+    return Message(key, row["parent_id"], role, content, reasoning, attachments, timings, details, created)
+
+
+# Damage within a row harms no other one, and nothing else of its own.
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else _left_out("")
+
+
+def _seconds(value: Any) -> float:
+    return float(value) if isinstance(value, int | float) else _left_out(0.0)
+
+
+def _json(text: Any, kind: type[Value]) -> Value:
+    try:
+        value = json.loads(text)
+    except (TypeError, ValueError, RecursionError):
+        value = None
+    return value if isinstance(value, kind) else _left_out(kind())
+
+
+def _left_out(instead: Value) -> Value:
+    logger(__name__).warning("the file of the conversations is damaged: a part of a conversation is left out")
+    return instead

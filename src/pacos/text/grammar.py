@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 from pacos.errors import NoTokenLeft, UsageError
 from pacos.settings.constraint import ConstraintOptions
-from pacos.text.gbnf import gbnf_to_lark
 from pacos.text.schema import read_schema, schema_text, strict_schema
 
 if TYPE_CHECKING:
@@ -42,6 +41,8 @@ def answer_grammar(options: ConstraintOptions, token_id: Callable[[str], int | N
     if isinstance(value, str) and len(value) > _MOST_CHARS:
         raise UsageError(f"{given[0]} has {len(value):,} characters", hint=f"at most {_MOST_CHARS:,} are allowed")
     if given[0] == "grammar":
+        from pacos.text.gbnf import gbnf_to_lark
+
         lark = gbnf_to_lark(value, token_id)
     elif given[0] == "json_schema":
         return {"name": "answer", "json_schema": json.loads(schema_text(strict_schema(read_schema(value))))}

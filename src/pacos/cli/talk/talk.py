@@ -197,14 +197,15 @@ class Talk:
         self.keeper.changed(self)
         self.compute_ahead()
 
-    def go_on_with(self, kept: Conversation) -> None:
-        """Go on with a kept conversation."""
+    def go_on_with(self, kept: Conversation, *, at_once: bool = False) -> None:
+        """Go on with a kept conversation; `at_once` says that the next question is there already."""
         self.clear()
         self.exchanges = self.keeper.read(kept)
         self.system = kept.system
         if any(one.answer for one in self.exchanges):
             self.used_tokens = len(self.llm.prompt_tokens(self.messages(), **self.answering))
-            self.compute_ahead()
+            if not at_once:
+                self.compute_ahead()
 
     def __enter__(self) -> Talk:
         return self
