@@ -291,7 +291,8 @@ def units(target: Target, compiler: Compiler, extra_flags: Sequence[str] = (), s
 def sanitizer_flags(sanitize: str) -> tuple[str, ...]:
     """Flags that compile a file for a sanitizer."""
     stop = ("-fno-sanitize-recover=undefined",) if "undefined" in sanitize else ()
-    return ("-O1", "-g1", "-fno-omit-frame-pointer", f"-fsanitize={sanitize}", *stop, *WATCH_FLAGS.get(sanitize, ()))
+    flags = ("-O1", "-g1", "-DPACOS_NOT_UNROLLED", "-fno-omit-frame-pointer", f"-fsanitize={sanitize}")
+    return (*flags, *stop, *WATCH_FLAGS.get(sanitize, ()))
 
 
 def _watched_folder(target: Target, sanitize: str) -> Path:

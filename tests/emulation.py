@@ -40,7 +40,10 @@ CROSS = "aarch64-linux-gnu-g++"
 ZIG = ("c++", "-target", "aarch64-linux-musl", "-nostdlib++", "-fno-exceptions", "-fno-sanitize=undefined")
 
 # Unoptimised, because SIMDe's loops take minutes to optimise and seconds to run as they are.
-FLAGS = ("-std=c++20", "-O0", "-ffp-contract=off", "-w", *(f"-I{folder}" for folder in INCLUDE_FOLDERS))
+FLAGS = (
+    *("-std=c++20", "-O0", "-DPACOS_NOT_UNROLLED", "-ffp-contract=off", "-w"),
+    *(f"-I{folder}" for folder in INCLUDE_FOLDERS),
+)
 SHAPES = ((1, 21, 768), (2, 18, 512), (3, 21, 768), (8, 21, 256), (13, 35, 2304), (33, 16, 256))  # n, rows, columns
 
 Case = tuple[str, bytes, list[Floats]]

@@ -102,8 +102,9 @@ static void attend_all(const RowKernels& kernels, const Case& c, int32_t T, cons
   }
 }
 
-static void check_attention(const Case& c) {
+static void check_attention(const Case& c, int32_t most = 530) {   // 530 tokens: chunks that are merged
   for (const int32_t T : {1, 2, 3, 70, 530}) {
+    if (T > most) break;
     const Floats q = numbers(T * c.heads * c.E, 2), k = numbers(T * c.key_heads * c.E, 2), v = numbers(T * c.key_heads * c.F, 2);
     both("attention", T, int64_t{T} * c.heads * c.F, [&](const RowKernels& table, float* y) { attend_all(table, c, T, q, k, v, y); });
   }
@@ -120,7 +121,7 @@ int main() {
   check_attention({6, 3, 20, 7, 32, STORE_F16, 0, 0, true, true});
   check_attention({3, 1, 24, 24, 16, STORE_F32, 70, 9, false, true});
   for (const int32_t type : {STORE_Q8_0, STORE_Q5_1, STORE_Q5_0, STORE_Q4_1, STORE_Q4_0, STORE_IQ4_NL}) {
-    check_attention({4, 2, 64, 32, 64, type, 0, 0, false, false});
+    check_attention({4, 2, 64, 32, 64, type, 0, 0, false, false}, 70);
     check_attention({3, 1, 32, 96, 16, type, 90, 0, false, false});
   }
   return differing;

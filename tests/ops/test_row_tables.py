@@ -11,7 +11,10 @@ import pytest
 HERE = Path(__file__).resolve().parent
 PACKAGE = HERE.parents[1] / "src" / "pacos"
 CPU = PACKAGE / "backends" / "cpu"
-FLAGS = ("-std=c++20", "-O1", "-fno-strict-aliasing", "-ffp-contract=off", f"-I{PACKAGE}", f"-I{PACKAGE / 'native'}")
+FLAGS = (
+    *("-std=c++20", "-O1", "-DPACOS_NOT_UNROLLED", "-fno-strict-aliasing", "-ffp-contract=off"),
+    *(f"-I{PACKAGE}", f"-I{PACKAGE / 'native'}"),
+)
 
 
 def check(folder: Path, compiler: list[str], table: str, flags: tuple[str, ...], runner: list[str]) -> None:

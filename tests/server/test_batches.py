@@ -10,6 +10,7 @@ import signal
 import time
 from collections.abc import Iterable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -17,7 +18,7 @@ import pytest
 from fake_llm import FakeModels
 from serving import asynchronous, client_of, served
 
-from pacos.server.dialects.batches import lines, store
+from pacos.server.dialects.batches import lines, runner, store
 from pacos.server.dialects.batches.shapes import Batch, Counts, KeptBatch
 from pacos.server.problem import RequestError
 
@@ -122,10 +123,7 @@ async def test_batch_answers_as_the_endpoint_does(url: str) -> None:
         begun = await begin(client, [line("a", BODIES[url], url), line("b", {**BODIES[url], "x": 1}, url)], url)
         assert begun["status"] == "validating"
         found = await ended(client, begun["id"])
-        (good,), (bad,) = (
-            await content(client, found["output_file_id"]),
-            await content(client, found["error_file_id"]),
-        )
+        [good], [bad] = [await content(client, found[kind]) for kind in ("output_file_id", "error_file_id")]
     assert found["status"] == "completed"
     assert found["request_counts"] == {"total": 2, "completed": 1, "failed": 1}
     answer = good["response"]["body"]
@@ -237,8 +235,10 @@ async def test_cancel_keeps_what_was_answered() -> None:
     assert len({one["custom_id"] for one in answered}) == len(answered)
 
 
+@pytest.mark.parametrize("late_seconds", [0, 3600])  # over before the requests were checked
 @asynchronous
-async def test_expiry_tells_what_was_not_answered() -> None:
+async def test_expiry_tells_what_was_not_answered(monkeypatch: pytest.MonkeyPatch, late_seconds: int) -> None:
+    monkeypatch.setattr(runner, "time", SimpleNamespace(time=lambda: time.time() + late_seconds))
     models = FakeModels()
     async with client_of(models=models) as client:
         await client.post(TEXT, json={"prompt": "x"})
@@ -247,6 +247,7 @@ async def test_expiry_tells_what_was_not_answered() -> None:
         found = await ended(client, begun["id"])
         late = await content(client, found["error_file_id"])
     assert found["status"] == "expired"
+    assert found["request_counts"] == {"total": 3, "completed": 0, "failed": 3}
     assert {one["custom_id"]: one["error"]["code"] for one in late} == dict.fromkeys("012", "batch_expired")
 
 
@@ -371,9 +372,7 @@ def test_kill_and_official_client(state: Path) -> None:
     """A batch of a real model, through the client of OpenAI; the server is killed in its midst."""
     import openai
 
-    requests = [
-        line(str(number), {"prompt": "Once upon a time", "max_tokens": 24, "seed": number}) for number in range(60)
-    ]
+    requests = [line(str(n), {"prompt": "Once upon a time", "max_tokens": 24, "seed": n}) for n in range(60)]
     environment = {"PACOS_HOME": str(state)}
     with served("storyteller", environment=environment) as server:
         server.wait_until_ready()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import queue
 import random
 import threading
 from collections.abc import Iterator
@@ -324,15 +325,24 @@ def test_timings(toy: Toy) -> None:
 
 
 def test_overhead_of_a_token_is_small() -> None:
-    """Processor time around a program that costs nothing; the goal is 30 us, the limit is for slow machines."""
+    """Processor time around a program that costs nothing: the goal is 30 us where 11 queues take a thing and give it.
+
+    The limit is for machines where switching threads is dear.
+    """
     engine = Engine(null_program(), FakePages(600), 4096)  # type: ignore[arg-type]
 
     def generate() -> None:
         assert len(engine.submit(SequenceRequest([1], GREEDY, GenerateOptions(n_predict=2000))).wait()) == 2000
 
-    best = quickest(generate) / 2000
+    def pass_on() -> None:
+        for token in range(2000):
+            passing.put(token)
+            passing.get()
+
+    passing: queue.Queue[int] = queue.Queue()
+    best, least = quickest(generate) / 2000, quickest(pass_on) / 2000
     engine.close()
-    assert best < 200e-6, f"{best * 1e6:.0f} us a token"
+    assert best < 75 * least, f"{best * 1e6:.0f} us a token, {least * 1e6:.1f} through a queue"
 
 
 def test_page_size_is_what_the_tests_assume() -> None:

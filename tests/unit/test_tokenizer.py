@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from array import array
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,6 +10,7 @@ from types import SimpleNamespace
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from linear_time import quickest
 from shared_files import shared
 from vocabularies import BOS, EOS, PARAGRAPH, TURN, byte_level, sentencepiece, texts
 
@@ -269,7 +269,7 @@ def test_segments_are_split_as_one_text() -> None:
 
 
 def test_a_large_vocabulary_opens_quickly(tmp_path: Path) -> None:
-    """150,000 tokens and as many merges, from a GGUF file, in under 200 ms of processor time."""
+    """150,000 tokens and as many merges, from a GGUF file, in 200 ms where a dict of them takes 33."""
     letters = [chr(c) for c in (*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x144))]
     tokens, merges = list(letters), []
     for stem in letters:
@@ -289,11 +289,12 @@ def test_a_large_vocabulary_opens_quickly(tmp_path: Path) -> None:
         "tokenizer.ggml.merges": merges,
     }
     write_gguf(tmp_path / "large.gguf", metadata)
-    best = 1e9
-    for _ in range(4):
-        start = time.process_time()
-        ours = Tokenizer.from_metadata(open_archive(tmp_path / "large.gguf").metadata)
-        best = min(best, time.process_time() - start)
+
+    def opened() -> Tokenizer:
+        return Tokenizer.from_metadata(open_archive(tmp_path / "large.gguf").metadata)
+
+    ours = opened()
+    best, a_dict = quickest(opened), quickest(lambda: {token: number for number, token in enumerate(tokens)})
     assert ours.vocab_size > 150_000
     assert [ours.token_text(i) for i in ours.encode("ab!c", add_special=False)] == ["ab", "!c"]
-    assert best < 0.2, f"{best:.3f} s"
+    assert best < 6 * a_dict, f"{best:.3f} s, a dict {a_dict:.3f} s"

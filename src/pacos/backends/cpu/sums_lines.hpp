@@ -17,8 +17,8 @@ struct ColumnPointers {
     for (int c = 0; c < columns; c += 3) p.third[c / 3] = first + c * stride;
     return p;
   }
-  inline __attribute__((always_inline)) const uint8_t* at(int c) const { return third[c / 3] + c % 3 * stride; }
-  inline __attribute__((always_inline)) void advance(int bytes) {
+  PACOS_METHOD const uint8_t* at(int c) const { return third[c / 3] + c % 3 * stride; }
+  PACOS_METHOD void advance(int bytes) {
     for (auto& pointer : third) pointer += bytes;
   }
 };

@@ -10,8 +10,7 @@
 #include <arm_neon.h>
 #endif
 
-#define PACOS_INLINE static inline __attribute__((always_inline))
-#define PACOS_INLINED __attribute__((always_inline))   // of a lambda: what it captures stays in registers
+#include "backends/cpu/inlining.hpp"
 
 namespace pacos::PACOS_ISA {
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pacos.log import logger
 from pacos.server.dialects.batches import lines
 from pacos.server.dialects.batches.asking import Asker
-from pacos.server.dialects.batches.shapes import Errors, KeptBatch, LineError
+from pacos.server.dialects.batches.shapes import Batch, Errors, KeptBatch, LineError
 from pacos.server.dialects.batches.store import Store
 
 LINES_AT_ONCE = 8  # of all batches together
@@ -50,8 +50,7 @@ class Runner:
             async with asyncio.timeout(max(0.0, batch.expires_at - time.time())):
                 ending = await self._work(kept)
         except TimeoutError:
-            await asyncio.to_thread(self._expire, kept)
-            ending = "expired"
+            ending = await asyncio.to_thread(self._expire, kept)
         except asyncio.CancelledError:
             if batch.status != "cancelling":
                 raise  # the server ends: the batch goes on with the next one
@@ -70,9 +69,7 @@ class Runner:
             return "cancelled"
         path = self._store.path(batch.input_file_id)
         if batch.status == "validating":
-            batch.request_counts.total, errors = await asyncio.to_thread(lines.check, path, batch.endpoint)
-            if errors:
-                batch.errors = Errors(errors)
+            if not await asyncio.to_thread(self._check, batch):
                 return "failed"
             kept.enter("in_progress")
             await asyncio.to_thread(self._store.save, kept)
@@ -86,6 +83,13 @@ class Runner:
         finally:
             (await opening).close()  # also when the batch is stopped while its files are being opened
         return "completed"
+
+    def _check(self, batch: Batch) -> bool:
+        """Count the requests; what is wrong with them stands in the batch."""
+        path = self._store.path(batch.input_file_id)
+        batch.request_counts.total, errors = lines.check(path, batch.endpoint)
+        batch.errors = Errors(errors) if errors else None
+        return not errors
 
     def _answers(self, kept: KeptBatch) -> lines.Answers:
         output, errors = (self._store.part(kept.batch, kind) for kind in ("output", "errors"))
@@ -105,11 +109,11 @@ class Runner:
                     reply = await self._asker.ask(kept.batch.endpoint, line.body, kept.owner)
                 await asyncio.to_thread(answers.add, line.custom_id, reply)
 
-    def _expire(self, kept: KeptBatch) -> None:
-        """Tell of each request that was not answered in time."""
+    def _expire(self, kept: KeptBatch) -> str:
+        """Tell of each request that was not answered in time, also when there was none even to check them."""
         batch = kept.batch
-        if batch.status == "validating":
-            return
+        if batch.status == "validating" and not self._check(batch):
+            return "failed"
         answers = self._answers(kept)
         try:
             for _, data in lines.read_lines(self._store.path(batch.input_file_id)):
@@ -118,3 +122,4 @@ class Runner:
                 answers.add(line.custom_id, None, error)
         finally:
             answers.close()
+        return "expired"
