@@ -142,6 +142,7 @@ FAMILIES = {
     "Hunyuan 3": Family("HYV3ForCausalLM", "hy_v3"),
     "Mellum 2": Family("MellumForCausalLM", "mellum"),
     "Laguna": Family("LagunaForCausalLM", "laguna", ("laguna", "laguna-elements")),
+    "SmallThinker": Family("SmallThinkerForCausalLM", "smallthinker", ("smallthinker", "smallthinker-windows")),
     "Seed-OSS": Family("SeedOssForCausalLM", "seed_oss"),
     "Bailing, Ling": Family("BailingMoeForCausalLM", "bailingmoe"),
     "Ling 2": Family("BailingMoeV2ForCausalLM", "bailingmoe2"),

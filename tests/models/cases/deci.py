@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from models.case import Case, Weights, small
-from models.cases.grok import normed, rotated, softmax
+from models.cases.grok import PLAIN, normed, rotated, softmax
 
 _BLOCKS = [
     {"attention": {"n_heads_in_group": 2}, "ffn": {"ffn_mult": 5.0}},
@@ -33,14 +33,14 @@ def _shapes() -> dict[str, tuple[int, ...]]:
     return {f"{name}.weight": shape for name, shape in found.items()}
 
 
-def _attention(h: np.ndarray, w: Weights) -> np.ndarray:
-    if "self_attn.linear_attn" in w:
-        return h @ w["self_attn.linear_attn"].T
-    q, k = (rotated(h @ w[f"self_attn.{one}_proj"].T) for one in "qk")
+def attend(h: np.ndarray, w: Weights, speeds: np.ndarray, window: int) -> np.ndarray:
+    """Four heads of width 16, which see so many positions, the own one counted. Shapes: [T, D] -> [T, D]."""
+    q, k = (rotated(h @ w[f"self_attn.{one}_proj"].T, speeds) for one in "qk")
     v = (h @ w["self_attn.v_proj"].T).reshape(len(h), -1, 16)
     k, v = (np.repeat(one, 4 // one.shape[1], axis=1) for one in (k, v))
     scores = np.einsum("the,nhe->htn", q, k) / 4
-    shares = softmax(np.where(np.tri(len(h), dtype=bool), scores, -np.inf))
+    seen = np.tri(len(h), dtype=bool) & ~np.tri(len(h), k=-window, dtype=bool)
+    shares = softmax(np.where(seen, scores, -np.inf))
     return np.einsum("htn,nhe->the", shares, v).reshape(len(h), -1) @ w["self_attn.o_proj"].T
 
 
@@ -51,7 +51,9 @@ def _deci(weights: Weights, ids: list[int]) -> np.ndarray:
         at = f"layers.{i}."
         w = {name.removeprefix(at): one for name, one in t.items() if name.startswith(at)}
         if "input_layernorm" in w:
-            x = x + _attention(normed(x, w["input_layernorm"]), w)
+            h = normed(x, w["input_layernorm"])
+            matrix = w.get("self_attn.linear_attn")
+            x = x + (attend(h, w, PLAIN, len(x)) if matrix is None else h @ matrix.T)
         if "mlp.up_proj" in w:
             h = normed(x, w["post_attention_layernorm"])
             gate = h @ w["mlp.gate_proj"].T
