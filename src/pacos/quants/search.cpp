@@ -5,22 +5,21 @@
 
 namespace {
 
-using pacos::search::Kernels;
+using pacos::search::best;
 using pacos::search::kGroupMax;
-
-const Kernels& best() {
-#if defined(__x86_64__)
-  static const Kernels& found =
-      pacos_cpu_isa("avx2") != nullptr ? pacos::search::kernels_avx2 : pacos::search::kernels_baseline;
-  return found;
-#else
-  return pacos::search::kernels_baseline;
-#endif
-}
 
 bool fits(int64_t groups, int32_t n) { return groups >= 0 && n > 0 && n <= kGroupMax; }
 
 }  // namespace
+
+const pacos::search::Kernels& pacos::search::best() {
+#if defined(__x86_64__)
+  static const Kernels& found = pacos_cpu_isa("avx2") != nullptr ? kernels_avx2 : kernels_baseline;
+  return found;
+#else
+  return kernels_baseline;
+#endif
+}
 
 int32_t pacos_search_scale_and_minimum(const float* x, const float* weights, int64_t groups, int32_t n, int32_t top,
                                        float first, float step, int32_t steps, int32_t absolute, float* scales,

@@ -334,12 +334,13 @@ void level_scale(const float* x, const float* weights, int64_t groups, int32_t n
 
 }  // namespace
 
+#include "grid_kernels.hpp"
 #include "quants/packing.hpp"
 
 namespace {
 
 constexpr pacos::search::Kernels kernels{scale_and_minimum, scales_of<best_signed>, scales_of<refined>,
-                                         scales_of<best_positive, true>, level_scale, pacos::PACOS_ISA::pack<>,
-                                         pacos::PACOS_ISA::all_finite};
+                                         scales_of<best_positive, true>, level_scale, on_grid, ternary,
+                                         pacos::PACOS_ISA::pack<>, pacos::PACOS_ISA::all_finite};
 
 }  // namespace
