@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 from chat_scenes import MARKDOWN, THINKER, ask, begun, waits
-from commands import here
+from commands import STORYTELLER, here
+from fake_hub import fake_hub
 from tmux_screen import needs_tmux, tmux_screen
 
 from pacos.sessions import Sessions
@@ -252,3 +253,20 @@ def test_thoughts_are_folded_and_unfolded(tmp_path: Path) -> None:
         screen.keys("Enter")
         screen.until(lambda seen: waits(seen, "A cat."))
         assert "▸ thought" not in screen.shown().partition("> A cat.")[2]
+
+
+def test_another_model_that_is_not_here_is_pulled_when_the_user_says_so() -> None:
+    with fake_hub() as hub:
+        hub.repos["org/tale"] = {"tale-Q8_0.gguf": STORYTELLER.read_bytes()}
+        with tmux_screen(*SHORT, columns=100, HF_ENDPOINT=hub.url, HF_HUB_OFFLINE="0") as screen:
+            screen.until(READY)
+            for keys, then in ((["n", "Enter"], "downloads it"), (["C-c"], "stopped"), (["y", "Enter"], "trained on")):
+                screen.type("/model org/tale:q8_0")
+                screen.keys("Enter")
+                screen.until("pull it now? (org/tale:Q8_0, 3.97 MB) [Y/n]:")
+                screen.keys(*keys)
+                screen.until(lambda seen, then=then: re.search(f"{then}(.|\n)*^>$", seen, re.MULTILINE) is not None)  # type: ignore[misc]
+                screen.keys("C-l")
+                screen.until(lambda seen: "pull it now" not in seen)
+            screen.until("/1024 tokens · tale:q8_0")
+            ask(screen, "Who is Lily?")

@@ -82,10 +82,12 @@ class Terminal:
 
 
 @contextmanager
-def terminal(*arguments: str, **variables: str) -> Iterator[Terminal]:
+def terminal(*arguments: str, columns: int = 80, **variables: str) -> Iterator[Terminal]:
     import pty
+    import termios
 
     ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (24, columns))
     process = subprocess.Popen(
         [sys.executable, "-c", _OWN_TERMINAL, *PROGRAM, *arguments],
         stdin=theirs,
@@ -122,6 +124,16 @@ def test_no_colour_and_dumb_terminals_get_plain_text() -> None:
         assert screen.end() == 3
     assert "\x1b" not in screen.raw
     assert screen.seen.startswith("error: no model")
+
+
+def test_errors_are_broken_at_words_in_a_narrow_terminal() -> None:
+    name = "some/folder/that/has/a/long/name/model.gguf"
+    with terminal("run", name, "-p", "Hi", columns=40) as screen:
+        assert screen.end() == 3
+    lines = screen.seen.splitlines()
+    assert len(lines) > 1
+    assert any(name in line for line in lines)  # in one piece, for copying
+    assert all(len(line) <= 40 for line in lines if name not in line)
 
 
 def test_a_conversation() -> None:
@@ -198,24 +210,24 @@ def test_a_model_that_is_not_here_is_pulled_when_the_user_says_so(tmp_path: Path
         weights = STORYTELLER.read_bytes()
         hub.repos["org/tale"] = {"tale-Q8_0.gguf": weights, "tale-Q4_0.gguf": weights + b"."}
         variables = {"HF_ENDPOINT": hub.url, "HF_HUB_OFFLINE": "0", "PACOS_HOME": str(tmp_path)}
-        with terminal("run", "org/tale:q8_0", "-p", "Hi", "-n", "4", **variables) as screen:
+        with terminal("run", "org/tale:q8_0", "-p", "Hi", "-n", "4", columns=200, **variables) as screen:
             screen.until("org/tale:q8_0 is not here\npull it now? (org/tale:Q8_0, 3.97 MB) [Y/n]: ")
             screen.type("n\n")
             assert screen.end() == 3
         assert "`pacos pull org/tale:q8_0` downloads it" in screen.seen
-        with terminal("chat", "--simple-io", "org/tale", "-n", "4", **variables) as screen:
+        with terminal("chat", "--simple-io", "org/tale", "-n", "4", columns=200, **variables) as screen:
             screen.until("* Q4_0                        3.97 MB\n  Q8_0                        3.97 MB\npull it now?")
             screen.type("\n")
             screen.until("context 1024 tokens")
             screen.type("/exit\n")
             assert screen.end() == 0
-        with terminal("run", "org/tale", "-p", "Hi", "-n", "4", **variables) as screen:
+        with terminal("run", "org/tale", "-p", "Hi", "-n", "4", columns=200, **variables) as screen:
             assert screen.end() == 0
         assert "is not here" not in screen.seen
-        with terminal("run", "org/nosuch", "-p", "Hi", **variables) as screen:
+        with terminal("run", "org/nosuch", "-p", "Hi", columns=200, **variables) as screen:
             assert screen.end() == 3
         assert "it cannot be pulled: org/nosuch: it is private, or does not exist" in screen.seen
-        with terminal("run", "org/more", "-p", "Hi", "--offline", **variables) as screen:
+        with terminal("run", "org/more", "-p", "Hi", "--offline", columns=200, **variables) as screen:
             assert screen.end() == 3
         assert "`pacos pull org/more` downloads it" in screen.seen
 

@@ -26,7 +26,7 @@ def room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Room]:
     options = {name: one.default for name, one in ANSWER_OPTIONS.items()}
     keeper = Keeper(Sessions, off=False)
     with Talk(pacos.load(), "storyteller", keeper, options=options, opener=lambda *_: pacos.load()) as talk:
-        yield Room(talk, Look(), can_edit=True, as_json=False, quiet=False, timings=False)
+        yield Room(talk, Look(), can_edit=True, as_json=False, quiet=False, timings=False, brought=str)
     keeper.close()
 
 

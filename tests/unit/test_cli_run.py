@@ -97,7 +97,14 @@ def test_variables_for_the_chat_template(tmp_path: Path) -> None:
     for text in ("[1]", "{", "5"):
         assert here(*given, text).err.startswith(f"error: --chat-template-kwargs is {text!r}; give a JSON object")
     for name in ("messages", "tools"):
-        assert f"error: '{name}' cannot be a template option" in here(*given, f'{{"{name}": []}}').err
+        assert (
+            f"error: --chat-template-kwargs: '{name}' cannot be a template option"
+            in here(*given, f'{{"{name}": []}}').err
+        )
+    for text in ('{"a": NaN}', '{"a": [-Infinity]}', '{"a": 1e999}'):
+        assert "is no number of JSON; use a finite one, or null" in here(*given, text).err
+    refused = here(*given, '{"b": {"a": 1, "a": 2}}')
+    assert (refused.code, refused.err) == (2, "error: --chat-template-kwargs: 'a' is there twice; drop one of them\n")
     assert "have no effect with --raw" in here("run", "--raw", "-p", "x", "--chat-template-kwargs", "{}").err
 
 

@@ -55,7 +55,8 @@ def test_words_are_found(talks: dict[str, str]) -> None:
     assert done.code == 0 and "Once upon a time." in done.out and talks["Dragons"] in done.out
     (hit,) = here("sessions", "search", "once upon", "--json").data
     assert (hit["id"], hit["message"]["role"]) == (talks["Dragons"], "assistant")
-    assert here("sessions", "search", "zebra").code == 1
+    missed = here("sessions", "search", "zebra")
+    assert (missed.code, missed.out, missed.err) == (1, "", "nothing is found\n")
     assert here("sessions", "search", "zebra", "--json").data == []
 
 
@@ -67,6 +68,7 @@ def test_names_change_and_conversations_go(talks: dict[str, str]) -> None:
     assert here("sessions", "rm").code == 2
     assert here("sessions", "rm", "--all").out == "removed Dragons\n"
     assert here("sessions", "list", "--json").data == []
+    assert here("sessions", "list").err == "there are no conversations\n"
 
 
 def test_exports_are_imported_elsewhere(talks: dict[str, str], tmp_path: Path) -> None:

@@ -261,6 +261,11 @@ def test_parts_stay_parts(source: Path, tmp_path: Path) -> None:
             name: bytes(wanted.data(name)) for name in wanted.tensors
         }
     assert here("quantize", parts[0], tmp_path / "small.gguf", "Q8_0", "--keep-split").code == 2
+    many = split_file(source, tmp_path / "many", max_tensors=3)
+    pruned = here("quantize", many[0], tmp_path / "fewer.gguf", "Q8_0", "--keep-split", "--prune-layers", "0")
+    left = len(list(tmp_path.glob("fewer-*.gguf")))
+    assert 1 < left < len(many)
+    assert f"fewer-*.gguf, {left} parts: " in pruned.err
     assert here("quantize", source, tmp_path / "one.gguf", "Q8_0", "--keep-split").code == 0
     assert (tmp_path / "one.gguf").read_bytes() == (tmp_path / "whole.gguf").read_bytes()
 

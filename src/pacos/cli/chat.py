@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -73,15 +74,17 @@ def command(**given: Any) -> None:
     read_constraint_files(given)
     prompt = _prompt(given["prompt"])
     files = SessionFiles.given(given)
+    fetch = fetch_options(given)
     keeper = Keeper(Sessions, off=given["no_save"])
     try:
-        talk = _begin(given, keeper)
+        talk = _begin(given, keeper, fetch)
         can_edit = is_capable() and not given["simple_io"]
         look = Look(markdown=not given["no_markdown"], thoughts=given["show_thoughts"])
         kinds = {name: given[name] for name in ("as_json", "quiet", "timings")}
         with render.quieted(on=given["quiet"]), talk:
             files.known(talk.llm)
-            room = Room(talk, look, can_edit=can_edit, **kinds)
+            others = partial(brought, fetch=replace(fetch, hf_file=""), quiet=given["quiet"])
+            room = Room(talk, look, can_edit=can_edit, **kinds, brought=others)
             if prompt is not None:
                 talk.ask(prompt)
                 room.answer()
@@ -102,7 +105,7 @@ def _prompt(text: str | None) -> str | None:
     return found
 
 
-def _begin(given: dict[str, Any], keeper: Keeper) -> Talk:
+def _begin(given: dict[str, Any], keeper: Keeper, fetch: FetchOptions) -> Talk:
     """A new talk, or one that goes on. Errors: those of loading; UsageError for no such conversation."""
     from pacos.cli.talk.keeping import TEMPLATE, TEMPLATE_OPTIONS
     from pacos.cli.talk.talk import Talk
@@ -113,7 +116,7 @@ def _begin(given: dict[str, Any], keeper: Keeper) -> Talk:
     name = _LATEST if given["go_on"] else given["resume"]
     kept = None if name is None else keeper.wanted(name)
     model = _model(given) or (kept.model if kept is not None else "") or default_model()
-    model = brought(model, fetch_options(given), quiet=given["quiet"])
+    model = brought(model, fetch, quiet=given["quiet"])
     habits = habits_of(model)
     preset: Mapping[str, Any] = preset_options(model) if kept is None else {**preset_options(model), **kept.parameters}
     *groups, opening = groups_from(_GROUPS, given, preset)

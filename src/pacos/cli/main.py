@@ -258,8 +258,8 @@ def _explained(error: BaseException) -> tuple[str, str | None, int]:
 
 
 def _line(kind: str, color: str, *texts: str) -> None:
-    """One line on standard error, safe for a terminal; of a text that is too long the beginning."""
+    """What is said on standard error, safe for a terminal; of a text that is too long the beginning."""
     from pacos.cli import render
 
     parts = [render.printable(" ".join(text.split()), _TEXT_CHARACTERS) for text in texts if text]
-    click.echo(render.styled(f"{kind}: ", fg=color) + "; ".join(parts), err=True)
+    render.marked(f"{kind}:", color, "; ".join(parts))

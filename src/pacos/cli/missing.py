@@ -41,7 +41,7 @@ def brought(text: str, fetch: FetchOptions, *, quiet: bool = False) -> str:
     asks = not fetch.pull
     if not endpoints.offline() and (fetch.pull or _can_ask()) and _is_away(text, certain=fetch.pull):
         if asks:
-            click.echo(f"{render.printable(text)} is not here", err=True)
+            click.echo("\n".join(render.at_words(f"{render.printable(text)} is not here")), err=True)
         try:
             name, size, run = _offer(text, asks=asks)
         except PacosError as error:

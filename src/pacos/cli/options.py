@@ -29,7 +29,7 @@ from pacos.settings import (
 from pacos.settings.constraint import ConstraintOptions, ReasoningOptions
 from pacos.settings.embed import EmbedOptions, InputOptions
 from pacos.settings.fetch import FetchOptions
-from pacos.settings.option import object_from_text
+from pacos.settings.option import template_options_from_text
 from pacos.settings.serve import ServeOptions
 
 OTHER_VARIABLES = {
@@ -229,9 +229,9 @@ def with_chat_template(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def template_options(given: Mapping[str, Any]) -> dict[str, Any]:
-    """The variables for the chat template. Errors: UsageError for what is no JSON object."""
+    """The variables for the chat template. Errors: as `template_options_from_text`."""
     text = given["chat_template_kwargs"]
-    return {} if text is None else object_from_text("--chat-template-kwargs", text)
+    return {} if text is None else template_options_from_text("--chat-template-kwargs", text)
 
 
 def given_texts(texts: Sequence[str], file: str | None, name: str) -> list[str]:

@@ -68,6 +68,9 @@ def command(url: str | None, api_key: str | None, as_json: bool) -> None:
     if as_json:
         render.as_json(models)
         return
+    if not models:
+        render.note("no model is open", always=True)
+        return
     rows = [
         (
             render.printable(one["name"]),

@@ -97,7 +97,10 @@ def command(source: str, output: Path | None, type_name: str | None, **given: An
             changes=changes,
         )
     sizes = _sizes_of(path)
-    shown = f"{output.stem}-*.gguf, {len(sizes)} parts" if given["keep_split"] and len(sizes) > 1 else str(output)
+    shown = str(output)
+    if given["keep_split"] and len(sizes) > 1:
+        count = _kept_parts(path, type_name, changes)
+        shown = f"{output.stem}-*.gguf, {count} part{'s' if count != 1 else ''}"
     click.echo(f"{shown}: {render.size_text(after)} from {render.size_text(sum(sizes))}", err=True)
 
 
@@ -107,6 +110,15 @@ def _sizes_of(path: Path) -> list[int]:
 
     with read_gguf(path) as archive:
         return [part.stat().st_size for part in archive.parts]
+
+
+def _kept_parts(path: Path, type_name: str, changes: Changes) -> int:
+    """How many parts have a tensor left."""
+    from pacos.formats.gguf import read_gguf
+    from pacos.hub.quantize import plan_tensors
+
+    with read_gguf(path) as archive:
+        return len({one.entry.part for one in plan_tensors(archive, type_name, pruned=changes.pruned)})
 
 
 def _wishes(given: dict[str, Any]) -> Wishes:

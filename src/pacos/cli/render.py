@@ -76,19 +76,24 @@ def quieted(*, on: bool) -> Iterator[None]:
         _quiet = before
 
 
-def note(text: str) -> None:
-    """A dim remark on standard error, on a terminal only."""
-    if on_terminal() and not _quiet:
+def note(text: str, *, always: bool = False) -> None:
+    """A dim remark on standard error: on a terminal only, unless it is the only thing that a command says."""
+    if (on_terminal() and not _quiet) or always:
         for line in at_words(printable(text)):
-            click.echo(styled(line, dim=True), err=True)
+            click.echo(styled(line, dim=True) if on_terminal() else line, err=True)
+
+
+def marked(mark: str, color: str, text: str) -> None:
+    """A line on standard error that begins with a coloured mark, such as "error:"."""
+    first, *others = at_words(f"{mark} {text}")
+    click.echo(styled(mark, fg=color) + first.removeprefix(mark), err=True)
+    for line in others:
+        click.echo(line, err=True)
 
 
 def warn(text: str) -> None:
     """A warning on standard error, wherever it goes."""
-    first, *others = at_words("warning: " + printable(text))
-    click.echo(styled("warning:", fg="yellow") + first.removeprefix("warning:"), err=True)
-    for line in others:
-        click.echo(line, err=True)
+    marked("warning:", "yellow", printable(text))
 
 
 def write(text: str) -> None:

@@ -30,7 +30,7 @@ def answer_lines(text: Growing, template: str, show: Callable[[Stream], object])
         except PacosError as error:
             hint = "Ctrl-D ends" if isinstance(error, ContextFull) else error.hint
             said = render.printable(error.message, 700) + (f"; {hint}" if hint else "")
-            click.echo(render.styled("error: ", fg="red") + said, err=True)
+            render.marked("error:", "red", said)
 
 
 def _lines() -> Iterator[str]:

@@ -43,7 +43,7 @@ def list_command(limit: int | None, as_json: bool) -> None:
         rows = [(one.id, *_cells(one), one.message_count, render.ago(one.updated)) for one in found]
         render.table(("id", "title", "model", "messages", "changed"), rows)
     else:
-        render.note("there are no conversations")
+        render.note("there are no conversations", always=True)
 
 
 @command.command()
@@ -83,7 +83,7 @@ def show(name: str, everything: bool, as_json: bool) -> None:
 def search(text: tuple[str, ...], limit: int, as_json: bool) -> None:
     """Find titles and messages that hold all words; "quoted" words stand together.
 
-    Exits with 1 when nothing is found.
+    When nothing is found it says so on standard error and exits with 1, as grep does.
     """
     import sys
 
@@ -109,7 +109,7 @@ def search(text: tuple[str, ...], limit: int, as_json: bool) -> None:
         ]
         render.table(("id", "where", "text"), [tuple(map(render.printable, row)) for row in cells])
     else:
-        render.note("nothing is found")
+        render.note("nothing is found", always=True)
     if not hits:
         sys.exit(1)
 

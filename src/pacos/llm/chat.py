@@ -12,6 +12,7 @@ from pacos.errors import UsageError
 from pacos.formats.wording import shown
 from pacos.llm.prompt import unmarked
 from pacos.llm.stream import Decoder, TextDecoder
+from pacos.settings.option import check_template_option
 from pacos.types import Archive, Event
 
 if TYPE_CHECKING:
@@ -150,8 +151,8 @@ class ChatPlanner:
         choice = read_tools(wish.tools, wish.tool_choice)
         answer = answer_grammar(wish.constraint, self._tokenizer.find)
         options = {**_thinking_options(reasoning), **wish.template_options}
-        if taken := sorted({"messages", "tools"} & wish.template_options.keys()):
-            raise UsageError(f"{taken[0]!r} cannot be a template option", hint="leave it out; it is given apart")
+        for name in wish.template_options.keys() & {"messages", "tools"}:
+            check_template_option(name)
         template = self._templates.of(wish.chat_template)
         chat, shown_tools = template.fit_tools(messages, choice.shown)
         segments = template.render(chat, tools=shown_tools, **options)

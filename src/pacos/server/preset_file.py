@@ -25,7 +25,7 @@ from pacos.server.llama_flags import LlamaFlag, is_off, llama_flags, switched, t
 from pacos.settings import GenerateOptions, LoadOptions, Option, SamplingOptions, checked, options_of
 from pacos.settings.constraint import ConstraintOptions, ReasoningOptions
 from pacos.settings.fetch import FetchOptions
-from pacos.settings.option import object_from_text
+from pacos.settings.option import template_options_from_text
 from pacos.settings.serve import ServeOptions
 
 EVERYWHERE = "*"
@@ -188,7 +188,7 @@ def _own(flag: str, value: str) -> dict[str, Any]:
     if flag == "--alias":
         return {"aliases": tuple(part.strip() for part in value.split(",") if part.strip())}
     if flag == "--chat-template-kwargs":
-        return {"template_options": object_from_text("chat-template-kwargs", value)}
+        return {"template_options": template_options_from_text("chat-template-kwargs", value)}
     if flag.endswith("-file"):
         name = flag[2:].removesuffix("-file").replace("-", "_")
         try:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import keyword
 import math
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -15,6 +16,14 @@ from typing import Any, TypeVar, get_origin, get_type_hints
 from pacos.errors import UsageError
 
 INT_MAX = 2**31 - 1
+_RESERVED = frozenset(  # in chat templates
+    (
+        *("messages", "tools", "bos_token", "eos_token", "add_generation_prompt", "continue_final_message"),
+        *("raise_exception", "strftime_now", "range", "dict", "namespace", "loop", "self", "super", "caller"),
+        *("varargs", "kwargs", "context", "environment", "tokenize", "chat_template", "return_dict"),
+    )
+)
+_OF_RENDERING = {"add_generation_prompt", "continue_final_message"}  # say how a template is rendered
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,15 +161,49 @@ def shown(value: Any) -> str:
     return text if len(text) <= 80 else text[:77] + "..."
 
 
-def object_from_text(name: str, text: str) -> dict[str, Any]:
-    """What an option's JSON text holds. Errors: UsageError naming the option for what is no JSON object."""
+def template_options_from_text(name: str, text: str) -> dict[str, Any]:
+    """The variables for a chat template that an option's JSON text holds.
+
+    Errors: UsageError naming the option: for what is no JSON object, a name that is there twice or means something
+    else, NaN and infinite numbers.
+    """
     try:
-        value = json.loads(text)
+        value = json.loads(text, object_pairs_hook=_names_once, parse_constant=_no_number, parse_float=_finite)
+        if isinstance(value, dict):
+            for one in value.keys() - _OF_RENDERING:
+                check_template_option(one)
     except (ValueError, RecursionError):
         value = None
+    except UsageError as error:
+        raise UsageError(f"{name}: {error.message}", hint=error.hint) from None
     if not isinstance(value, dict):
         raise UsageError(f"{name} is {text[:80]!a}", hint='give a JSON object: {"enable_thinking": true}')
     return value
+
+
+def check_template_option(name: str) -> None:
+    """Refuse a name that a chat template cannot be given, or that means something else in it. Errors: UsageError."""
+    if not name.isidentifier() or name.startswith("_") or keyword.iskeyword(name) or name in _RESERVED:
+        hint = "leave it out; it is given apart" if name in ("messages", "tools") else "give it another name"
+        raise UsageError(f"{name!r:.50} cannot be a template option", hint=hint)
+
+
+def _names_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in found if names.count(name) > 1)
+        raise UsageError(f"{twice[:50]!a} is there twice", hint="drop one of them")
+    return found
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    return value if math.isfinite(value) else _no_number(text)
+
+
+def _no_number(text: str) -> float:
+    raise UsageError(f"{text[:50]} is no number of JSON", hint="use a finite one, or null")
 
 
 Group = TypeVar("Group")

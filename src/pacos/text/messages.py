@@ -6,11 +6,11 @@ is data to `marked`, save the names of known roles: formats such as Phi-3 build 
 
 from __future__ import annotations
 
-import keyword
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pacos.errors import TemplateError, UsageError
+from pacos.settings.option import check_template_option
 from pacos.text.budget import TEXT_CHARS
 from pacos.text.marked import markup
 
@@ -31,13 +31,6 @@ PART_TYPES = frozenset(
     )
 )
 _TEXT_PARTS = ("text", "input_text", "output_text")
-_RESERVED = frozenset(
-    (
-        *("messages", "tools", "bos_token", "eos_token", "add_generation_prompt", "continue_final_message"),
-        *("raise_exception", "strftime_now", "range", "dict", "namespace", "loop", "self", "super", "caller"),
-        *("varargs", "kwargs", "context", "environment", "tokenize", "chat_template", "return_dict"),
-    )
-)
 _MOST_MESSAGES = 20_000
 _MOST_VALUES = 1_000_000
 _DEEPEST = 64
@@ -128,8 +121,7 @@ def copy_options(options: Mapping[str, Any]) -> dict[str, Any]:
         raise UsageError(f"there are {len(options):,} template options (limit {_MOST_OPTIONS})")
     copied = {}
     for name, value in options.items():
-        if not name.isidentifier() or name.startswith("_") or keyword.iskeyword(name) or name in _RESERVED:
-            raise UsageError(f"{name!r:.50} cannot be a template option")
+        check_template_option(name)
         copier = _Copier(f"template option {name!r:.50}'s values")
         copied[name] = copier.copy(value)
         if copier.chars > _OPTION_CHARS and name != "documents":

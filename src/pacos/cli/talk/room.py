@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+import click
+
 from pacos.cli import render
 from pacos.cli.talk.answering import answer, tell_error
 from pacos.cli.talk.banner import banner
@@ -23,9 +25,23 @@ _SHOWN_EXCHANGES = 2  # of a conversation that is gone on with
 
 
 class Room:
-    """A talk with its surroundings. `can_edit`: there is an editor on a terminal that can draw."""
+    """A talk with its surroundings. `can_edit`: there is an editor on a terminal that can draw.
 
-    def __init__(self, talk: Talk, look: Look, *, can_edit: bool, as_json: bool, quiet: bool, timings: bool) -> None:
+    `brought` gives the name under which a model can be opened, and pulls one that is not here if that is wanted.
+    """
+
+    def __init__(
+        self,
+        talk: Talk,
+        look: Look,
+        *,
+        can_edit: bool,
+        as_json: bool,
+        quiet: bool,
+        timings: bool,
+        brought: Callable[[str], str],
+    ) -> None:
+        self._brought = brought
         self.talk = talk
         self.look = look
         self.can_edit = can_edit
@@ -90,6 +106,14 @@ class Room:
         if self._as_json:
             return View()
         return AnswerScreen(self.look, self.console, self._poll) if self.can_edit else PlainView()
+
+    def bring(self, model: str) -> str:
+        """The name under which a model can be opened. Errors: those of pulling."""
+        self._leave()  # so that the terminal shows the answer to the question whether it shall be pulled
+        try:
+            return self._brought(model)
+        except click.Abort:
+            raise KeyboardInterrupt from None
 
     @contextmanager
     def _hands(self) -> Iterator[None]:

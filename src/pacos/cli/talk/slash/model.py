@@ -105,10 +105,10 @@ def _models(room: Room, begun: str) -> list[tuple[str, str]]:
 
 @slash("model", "[NAME]", values=_models, paths=True)
 def set_model(room: Room, rest: str) -> None:
-    """Show or change the model; the conversation goes on with it."""
+    """Show or change the model; the conversation goes on with it. One that is not here can be pulled."""
     talk = room.talk
     if rest:
-        talk.reopen(str(path_of(rest)) if path_of(rest).exists() else rest, None)
+        talk.reopen(str(path_of(rest)) if path_of(rest).exists() else room.bring(rest), None)
     room.show_banner()
 
 
