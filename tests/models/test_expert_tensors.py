@@ -9,7 +9,7 @@ from models import tiny
 
 import pacos
 from pacos.formats.gguf_write import TensorData, write_gguf
-from pacos.hub.adopt import open_model
+from pacos.hub.opening import open_model
 
 CASE = "mistral4"
 
