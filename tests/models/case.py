@@ -22,8 +22,9 @@ class Case:
 
     `norm` is what weights of norms lie around (0 where the class adds 1 itself), `centres` what some endings do.
     `rounded` cases have vectors of their weights in Q8_0 as well, and run in every form on every backend; the others in
-    a few. A class that transformers lacks has its `shapes` here, and a `stand_in`: config and weights of another class
-    that computes the same of them, or its logits `by_hand`. `peer` says what llama.cpp does otherwise.
+    a few. `marks` has the tokenizer put marks around texts. A class that transformers lacks has its `shapes` here, and
+    a `stand_in`: config and weights of another class that computes the same of them, or its logits (an encoder's hidden
+    states) `by_hand`. `peer` says what llama.cpp does otherwise.
     """
 
     config: Config
@@ -31,6 +32,7 @@ class Case:
     spread: float = 0.2
     embedding_spread: float = 0.2
     word_pieces: bool = False
+    marks: bool = False
     peer: str = ""
     shapes: Mapping[str, tuple[int, ...]] | None = None
     stand_in: Callable[[Weights], tuple[Config, Weights]] | None = None

@@ -260,11 +260,11 @@ def test_a_file_that_says_nothing_of_scales_and_activations_is_read_as_llama_cpp
 
 
 def test_an_activation_that_is_not_computed_is_named(tmp_path: Path) -> None:
-    folder = changed(tiny.write_folder("t5", tmp_path / "t5"), {"feed_forward_proj": "gated-mish"}, {})
-    with pytest.raises(UnsupportedModel, match="feed_forward_proj is 'gated-mish'") as caught:
+    folder = changed(tiny.write_folder("t5", tmp_path / "t5"), {"feed_forward_proj": "gated-laplace"}, {})
+    with pytest.raises(UnsupportedModel, match="feed_forward_proj is 'gated-laplace'") as caught:
         adopt_folder(folder)
     assert "silu" in str(caught.value.hint)
     convert(tiny.write_folder("t5", tmp_path / "good"), tmp_path / "model.gguf", "F32")
-    assert here("gguf", "set", tmp_path / "model.gguf", "t5.hidden_activation", "mish", "--type", "STRING").code == 0
-    with pytest.raises(FormatError, match=r"t5.hidden_activation is 'mish', needed: one of relu"):
+    assert here("gguf", "set", tmp_path / "model.gguf", "t5.hidden_activation", "laplace", "--type", "STRING").code == 0
+    with pytest.raises(FormatError, match=r"t5.hidden_activation is 'laplace', needed: one of relu"):
         pacos.load(tmp_path / "model.gguf")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import math
 from array import array
 from pathlib import Path
@@ -10,10 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from models import jina, sentences, tiny
+from safetensors.numpy import save_file
 
 import pacos
 from pacos.engine.pooling import CopiedRows
-from pacos.errors import UsageError
+from pacos.errors import UnsupportedModel, UsageError
+from pacos.hub.adopt import adopt_folder
 from pacos.hub.convert import convert
 from pacos.llm import LLM
 from pacos.llm.embed import compute
@@ -115,7 +118,39 @@ def test_jinas_hidden_states_are_those_of_the_papers(folders: Path, backend: str
             assert llm.embed([5, 6]).pooling == "mean"
 
 
-@pytest.mark.parametrize("case", ["bert-classifier", "roberta-classifier"])
+def test_adapters_for_single_tasks_are_left_out_and_said(folders: Path) -> None:
+    archive = adopt_folder(the_folder(folders, "jina-bert-v3"))
+    assert any("20 tensors of adapters for single tasks are left out" in one for one in archive.warnings)
+    archive.close()
+
+
+def test_a_bias_of_experts_is_kept_where_it_is_not_zero(folders: Path) -> None:
+    kept = {}
+    for case in ("nomic-bert-moe", "nomic-bert-moe-bias"):
+        archive = adopt_folder(the_folder(folders, case))
+        kept[case] = "blk.1.ffn_exps_bias.weight" in archive.tensors
+        archive.close()
+    folder = tiny.write_folder("nomic-bert-moe-bias", folders / "zero-bias")
+    tensors = tiny.weights("nomic-bert-moe-bias")
+    tensors["encoder.layers.1.mlp.experts.bias"][:] = 0
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    zero = adopt_folder(folder)
+    assert "blk.1.ffn_exps_bias.weight" not in zero.tensors
+    zero.close()
+    assert kept == {"nomic-bert-moe": False, "nomic-bert-moe-bias": True}
+
+
+def test_a_gemma_without_head_that_looks_back_alone_is_refused(folders: Path) -> None:
+    folder = tiny.write_folder("gemma-embedding", folders / "looks-back")
+    config = tiny.ENCODERS["gemma-embedding"].config
+    for said in ({"use_bidirectional_attention": False}, {}):
+        rest = {key: value for key, value in config.items() if key != "use_bidirectional_attention"}
+        (folder / "config.json").write_text(json.dumps({**rest, **said}))
+        with pytest.raises(UnsupportedModel, match="use_bidirectional_attention is False, supported is True"):
+            adopt_folder(folder)
+
+
+@pytest.mark.parametrize("case", [case for case in tiny.ENCODERS if "classifier" in case])
 def test_ranks_are_those_of_transformers(case: str, folders: Path, backend: str) -> None:
     pairs = [tiny.pair(seed) for seed in range(tiny.PAIRS)]
     seconds = [len(first) if case.startswith("bert") else 0 for first, _ in pairs]

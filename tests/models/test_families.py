@@ -96,6 +96,19 @@ FAMILIES = {
     "Flan-T5": Family("T5ForConditionalGeneration", "t5", ("flan-t5",)),
     "mT5": Family("MT5ForConditionalGeneration", "t5", ("flan-t5",)),
     "UMT5": Family("UMT5ForConditionalGeneration", "t5", ("umt5",)),
+    "EmbeddingGemma": Family("Gemma3TextModel", "gemma-embedding"),
+    "ModernBERT": Family("ModernBertModel", "modern-bert", ("modern-bert", "modern-bert-silu")),
+    "ModernBERT that classifies": Family(
+        "ModernBertForSequenceClassification", "modern-bert", ("modern-bert-classifier", "modern-bert-mean-classifier")
+    ),
+    "nomic-embed-text-v2-moe": Family("NomicBertModel", "nomic-bert-moe"),
+    "jina-embeddings-v3": Family("XLMRobertaModel", "jina-bert-v3", ("jina-bert-v3",)),
+    "jina-embeddings-v3 of transformers": Family(
+        "JinaEmbeddingsV3Model", "jina-bert-v3", ("jina-bert-v3-transformers",)
+    ),
+    "EuroBERT": Family("EuroBertModel", "eurobert"),
+    "NeoBERT": Family("NeoBERT", "neo-bert"),
+    "llama-embed-nemotron": Family("LlamaBidirectionalModel", "llama-embed"),
     "T5 encoders": Family("T5EncoderModel", "t5encoder"),
     "BitNet b1.58": Family("BitNetForCausalLM", "bitnet"),
     "Llama 4": Family("Llama4ForCausalLM", "llama4"),

@@ -21,7 +21,8 @@ GOLDEN = Path(__file__).parent / "golden"
 # Of a family whose cases differ in rotary positions or ties alone, one plan is enough.
 PLANS = [
     *(case for case in tiny.CASES if case not in ("llama-tied", "llama-linear", "llama-yarn", "llama-base")),
-    *("bert", "nomic-bert", "jina-bert-v2", "t5encoder"),
+    *("bert", "nomic-bert", "jina-bert-v2", "t5encoder", "gemma-embedding", "modern-bert", "eurobert", "neo-bert"),
+    *("jina-bert-v3", "nomic-bert-moe-bias", "llama-embed"),
 ]
 FILES = {"jina-bert-v2": jina.write_file}
 

@@ -18,7 +18,7 @@ KL_MAX = 1e-6
 SAID_OUTRIGHT = {
     *("vocab_size", "rope.dimension_count", "rope.freq_base", "attention.key_length", "attention.value_length"),
     *("attention.layer_norm_rms_epsilon", "expert_weights_norm", "expert_feed_forward_length", "expert_gating_func"),
-    *("tokenizer.ggml.merges", "tokenizer.ggml.add_bos_token", "tokenizer.ggml.add_eos_token"),
+    *("tokenizer.ggml.merges", "tokenizer.ggml.add_bos_token", "tokenizer.ggml.add_eos_token", "attention.causal"),
 }
 # What the model computes and llama.cpp does not, or always in one way: its files have no key for it.
 COMPUTED = {
@@ -55,6 +55,7 @@ DIFFERENT: dict[str, dict[str, str]] = {
     "plamo2": {"attention.head_count": "one number; layers without attention have no key heads"},
     "rwkv6": {"rescale_every_n_layers": "rows are 32-bit floats here, so weights stay as the folder has them"},
     "starcoder-heads": {"attention.head_count_kv": "it writes 1 for all StarCoders"},
+    "nomic-bert-moe-bias": {"tensors": "it leaves out the bias behind experts"},
     "xverse": dict.fromkeys(("model", "pre"), _OTHER_VOCABULARY),
 }
 DIFFERENT["granite4-experts"] = DIFFERENT["granite4"]

@@ -118,11 +118,12 @@ def test_every_case_has_vectors_and_no_vector_is_left_over() -> None:
 def test_published_figures_are_those_of_cases_that_agree() -> None:
     """`scripts/agree` wrote them; docs/models.md shows them."""
     figures = json.loads((VECTORS.parent / "agreement.json").read_text())
-    assert set(figures) <= set(tiny.CASES)
+    assert set(figures) <= {*tiny.CASES, *tiny.ENCODERS}
     for case, found in figures.items():
-        assert found["transformers"]["kl"] < F32_KL_MAX, case
-        if "llama.cpp" in found and not tiny.CASES[case].peer:
-            assert found["llama.cpp"]["kl"] < PEER_KL_MAX, case
+        measure = "distance" if case in tiny.ENCODERS else "kl"
+        assert found["transformers"][measure] < F32_KL_MAX, case
+        if "llama.cpp" in found and not tiny.case_of(case).peer:
+            assert found["llama.cpp"][measure] < PEER_KL_MAX, case
 
 
 @pytest.mark.oracle

@@ -96,7 +96,7 @@ def write_stand_in(case: str, folder: Path) -> Path:
 def write_folder(case: str, folder: Path, *, rounded: bool = False) -> Path:
     """Save the model as transformers would: config.json, model.safetensors, tokenizer.json."""
     folder.mkdir(parents=True, exist_ok=True)
-    tokenizer = word_pieces() if case_of(case).word_pieces else _tokenizer()
+    tokenizer = word_pieces() if case_of(case).word_pieces else _tokenizer(marks=case_of(case).marks)
     (folder / "config.json").write_text(json.dumps(case_of(case).config, indent=1))
     (folder / "tokenizer.json").write_text(json.dumps(tokenizer, ensure_ascii=False))
     _save(rounded_weights(case) if rounded else weights(case), folder)
@@ -121,7 +121,7 @@ _ADDED = {"special": True, "normalized": False, "single_word": False, "lstrip": 
 _BYTES = {"add_prefix_space": False, "trim_offsets": True, "use_regex": True}
 
 
-def _tokenizer() -> Config:
+def _tokenizer(*, marks: bool) -> Config:
     """Bytes alone, with two special tokens in the places of two control characters."""
     printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
     letters = {byte: chr(byte) for byte in printable}
@@ -134,10 +134,19 @@ def _tokenizer() -> Config:
         "added_tokens": added,
         "normalizer": None,
         "pre_tokenizer": {"type": "ByteLevel", **_BYTES},
-        "post_processor": None,
+        "post_processor": _marks() if marks else None,
         "decoder": {"type": "ByteLevel", **_BYTES},
         "model": {"type": "BPE", "vocab": vocab, "merges": []},
     }
+
+
+def _marks() -> Config:
+    """Marks around a text."""
+    first, last = ({"SpecialToken": {"id": text, "type_id": 0}} for text in ("<s>", "</s>"))
+    one, other = ({"Sequence": {"id": name, "type_id": 0}} for name in "AB")
+    named = {text: {"id": text, "ids": [i], "tokens": [text]} for i, text in enumerate(("<s>", "</s>"))}
+    pair = [first, one, last, other, last]
+    return {"type": "TemplateProcessing", "single": [first, one, last], "pair": pair, "special_tokens": named}
 
 
 def word_pieces() -> Config:

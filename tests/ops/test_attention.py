@@ -149,6 +149,8 @@ SHAPES = [
     Shape(heads=2, key_heads=2, width=32, value_width=24, stored="Q5_0", stored_values="BF16", softcap=9.0),
     Shape(heads=4, key_heads=4, width=32, stored="F32", bidirectional=True),
     Shape(heads=6, key_heads=2, width=20, value_width=7, bidirectional=True, max_bias=8.0),
+    Shape(heads=4, key_heads=2, width=24, bidirectional=True, window=70),
+    Shape(heads=2, key_heads=1, width=64, stored="F32", bidirectional=True, window=7),
     Shape(heads=3, key_heads=1, width=24, stored="F32", window=70, softcap=9.0, max_bias=4.0),
 ]
 
@@ -243,8 +245,8 @@ def test_both_ways_every_token_matters_to_the_first() -> None:
     assert not np.array_equal(run(program, [([*tokens[:-1], tokens[-1] ^ 1], range(40), [0])])[0], first)
     program.close()
     opened.close()
-    with pytest.raises(ShapeError, match="a window of 5 looks back alone"):
-        Bench(Shape(bidirectional=True, window=5))
+    with pytest.raises(ShapeError, match="chunks of 5 look back alone"):
+        Bench(Shape(bidirectional=True, chunk=5))
 
 
 @pytest.mark.parametrize(

@@ -73,6 +73,14 @@ class StepForm:
         pairs = sum(min(position + 1, reach) for position in range(self.depth - first, last))
         return min(last, reach + self.tokens - 1) * self.sequences, pairs * self.sequences
 
+    def keys_both_ways(self, window: int) -> tuple[int, int]:
+        """The same where every token sees those before and after it, a window half on either side."""
+        last = self.depth + self.tokens
+        reach = window // 2 if window else last
+        ends = ((max(0, own - reach), min(last, own + reach + 1)) for own in range(self.depth, last))
+        pairs = sum(end - begin for begin, end in ends)
+        return (last - max(0, self.depth - reach)) * self.sequences, pairs * self.sequences
+
     def all_keys(self, count: int) -> tuple[int, int]:
         """The same where every token sees so many positions."""
         return count * self.sequences, count * self.tokens * self.sequences
@@ -147,5 +155,5 @@ def _keys(attributes: Mapping[str, Any], form: StepForm) -> tuple[int, int]:
     if "window" not in attributes:
         return form.all_keys(form.source)
     if attributes.get("bidirectional"):
-        return form.all_keys(form.depth + form.tokens)
+        return form.keys_both_ways(attributes["window"])
     return form.keys(attributes["window"], form.source if attributes.get("after_source") else 0)

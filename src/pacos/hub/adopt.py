@@ -266,12 +266,18 @@ def origins_of(
     guesses = {name for name in source.tensors if hf.is_guess(name, layers)}
     if guesses:
         source.warnings.append(f"{source.path}: {len(guesses)} tensors that guess further tokens are left out")
+    adapters = {name for name in source.tensors if hf.is_adapter(name)}
+    if adapters:
+        source.warnings.append(
+            f"{source.path}: {len(adapters)} tensors of adapters for single tasks are left out: vectors are of no task"
+        )
     for name in source.tensors:
         if (
-            name in senses | guesses
+            name in senses | guesses | adapters
             or hf.is_needless(name)
+            or (hf.is_needless_at_zero(name) and not any(source.data(name).cast("B")))
             or name.endswith(numbers)
-            or (not classifies and "pooler." in name)
+            or (not classifies and hf.is_idle_head(name))
         ):
             continue
         rows = table.find(name)

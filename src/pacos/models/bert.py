@@ -8,10 +8,12 @@ Shapes: T tokens in the step, R rows wanted, D model width, H heads, E head widt
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from pacos.errors import FormatError
 from pacos.ir import ops
 from pacos.ir.graph import Inputs, Tensor, WeightTable
-from pacos.models.blocks import norm, project, queries_keys_values, silu_feed_forward
+from pacos.models.blocks import both_ways, norm, project, queries_keys_values, rotated, silu_feed_forward
 from pacos.models.hf_config import Config, Metadata, sizes
 from pacos.models.hparams import Hparams
 from pacos.models.huggingface import SILU, HuggingFace
@@ -25,6 +27,7 @@ CLASSES = tuple(
 )
 ENCODER = {"attention.causal": False}
 POSITIONS_SKIPPED_MAX = 8
+Unit = Callable[[Tensor, WeightTable], Tensor]
 _MAX_BIAS = 8.0  # of ALiBi
 _ROBERTA = ("roberta", "xlm-roberta", "camembert")
 
@@ -46,11 +49,11 @@ def _read_bert(config: Config) -> Metadata:
         "context_length": context - first_position(config) if isinstance(context, int) else None,
         "attention.layer_norm_epsilon": config.get("layer_norm_eps"),
         "attention.causal": False,
-        "classifier.output_labels": _labels(config),
+        "classifier.output_labels": labels_of(config),
     }
 
 
-def _labels(config: Config) -> list[str] | None:
+def labels_of(config: Config) -> list[str] | None:
     """What a classifier's numbers are of, where the config names them."""
     classifies = str((config.get("architectures") or [""])[0]).endswith("ForSequenceClassification")
     named = config.get("id2label")
@@ -111,6 +114,7 @@ BERT = HuggingFace(
     },
     activations=("gelu",),
     prefixes=("bert.", "roberta."),
+    fits=lambda config: not config.get("lora_adaptations"),  # as Jina's third has
     needless=rf"embeddings\.position_ids$|{_HEAD}",
 )
 NOMIC_BERT = HuggingFace(
@@ -132,6 +136,7 @@ NOMIC_BERT = HuggingFace(
     metadata=_read_nomic,
     defaults={"layer_norm_epsilon": 1e-12, "tie_word_embeddings": True, "rotary_emb_base": 1000.0},
     activations=(*SILU, "swiglu"),
+    fits=lambda config: not config.get("moe_every_n_layers"),
     prefixes=("bert.",),
     needless=_HEAD,
 )
@@ -192,14 +197,16 @@ def bert(inputs: Inputs, weights: WeightTable, hp: Hparams) -> Tensor:
 @architecture("nomic-bert", hf=NOMIC_BERT, defaults=ENCODER)
 def nomic_bert(inputs: Inputs, weights: WeightTable, hp: Hparams) -> Tensor:
     """Hidden states [R, D]: rotary positions, gated SiLU."""
-    x = norm(_embedded(inputs, weights), weights, "token_embd_norm", hp)  # [T, D]
+    return rotary_layers(normed_embeddings(inputs, weights, hp), inputs, weights, hp, silu_feed_forward)
+
+
+def rotary_layers(x: Tensor, inputs: Inputs, weights: WeightTable, hp: Hparams, unit: Unit) -> Tensor:
+    """Hidden states [R, D] of layers with rotary positions and feed-forward units of this kind. Shapes: x [T, D]."""
     for i in range(hp.layers):
         w = weights.block(i)
-        q, k, v = queries_keys_values(x, w, hp, i)
-        q, k = (ops.rope(part, inputs.positions, hp.rope) for part in (q, k))
-        a = ops.attention(q, k, v, cache=inputs.cache[0], scale=hp.scale, bidirectional=True)
-        x = norm(x + project(a, w, "attn_output"), w, "attn_output_norm", hp)
-        x = norm(x + silu_feed_forward(x, w), w, "layer_output_norm", hp)
+        qkv = rotated(x, w, inputs, hp, i)
+        x = norm(x + project(both_ways(qkv, inputs, hp, i), w, "attn_output"), w, "attn_output_norm", hp)
+        x = norm(x + unit(x, w), w, "layer_output_norm", hp)
     y: Tensor = ops.take(x, inputs.outputs)
     return y
 
@@ -207,7 +214,7 @@ def nomic_bert(inputs: Inputs, weights: WeightTable, hp: Hparams) -> Tensor:
 @architecture("jina-bert-v2", hf=JINA_BERT, rope="", defaults=ENCODER)
 def jina_bert_v2(inputs: Inputs, weights: WeightTable, hp: Hparams) -> Tensor:
     """Hidden states [R, D]: no positions but ALiBi's bias, gated GELU; some have more norms."""
-    x = norm(_embedded(inputs, weights), weights, "token_embd_norm", hp)  # [T, D]
+    x = normed_embeddings(inputs, weights, hp)
     for i in range(hp.layers):
         w = weights.block(i)
         q, k, v = (project(x, w, name) for name in ("attn_q", "attn_k", "attn_v"))
@@ -232,6 +239,11 @@ def _gated(x: Tensor, w: WeightTable) -> Tensor:
     half = int(both.shape[-1]) // 2
     y = ops.gelu(ops.columns(both, start=0, stop=half)) * ops.columns(both, start=half, stop=2 * half)
     return y
+
+
+def normed_embeddings(inputs: Inputs, weights: WeightTable, hp: Hparams) -> Tensor:
+    """Embeddings of tokens and of their types, no positions. Shapes: [T, D]."""
+    return norm(_embedded(inputs, weights), weights, "token_embd_norm", hp)
 
 
 def _embedded(inputs: Inputs, weights: WeightTable) -> Tensor:

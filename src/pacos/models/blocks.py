@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from pacos.errors import UsageError
+from pacos.errors import UnsupportedModel, UsageError
 from pacos.ir import ops
 from pacos.ir.graph import Inputs, Tensor, WeightTable
+from pacos.models.activations import tanh
 from pacos.models.hparams import CONTEXT_MAX, Hparams
 
 
@@ -74,6 +75,13 @@ def attend(
     return project(ops.attention(*qkv, **options), w, "attn_output")
 
 
+def both_ways(qkv: tuple[Tensor, Tensor, Tensor], inputs: Inputs, hp: Hparams, layer: int) -> Tensor:
+    """An encoder's attention, within the layer's window on either side. Shapes: [T, H, E], ... -> [T, H * F]."""
+    more = {"window": hp.windows[layer], "bidirectional": True}
+    y: Tensor = ops.attention(*qkv, cache=inputs.cache[0], scale=hp.scale, **more)  # one layer's pages serve all
+    return y
+
+
 def feed_forward(x: Tensor, w: WeightTable, activation: Callable[[Tensor], Tensor]) -> Tensor:
     """A unit without a gate: down(activation(up(x))). Shapes: [T, D] -> [T, D]."""
     return project(activation(project(x, w, "ffn_up")), w, "ffn_down")
@@ -89,12 +97,12 @@ def gelu_of(hp: Hparams, usual: str) -> Callable[[Tensor], Tensor]:
     return found
 
 
-def fused_silu_feed_forward(x: Tensor, w: WeightTable) -> Tensor:
-    """Llama's unit, gate and up in one matrix, the gate first. Shapes: [T, D] -> [T, D]."""
+def fused_feed_forward(x: Tensor, w: WeightTable, activation: Callable[[Tensor], Tensor] = ops.silu) -> Tensor:
+    """A gated unit, Llama's as a rule, gate and up in one matrix, the gate first. Shapes: [T, D] -> [T, D]."""
     both = project(x, w, "ffn_up")  # [T, 2 N]
     width = int(both.shape[-1]) // 2
     gate, up = (ops.columns(both, start=n * width, stop=(n + 1) * width) for n in range(2))
-    return project(ops.silu(gate) * up, w, "ffn_down")
+    return project(activation(gate) * up, w, "ffn_down")
 
 
 def rope_factors(weights: WeightTable, hp: Hparams) -> Tensor | None:
@@ -131,8 +139,8 @@ def projected(x: Tensor, w: WeightTable) -> Tensor:
     return x
 
 
-def classify(x: Tensor, w: WeightTable) -> Tensor:
-    """The head of rerankers on hidden states: tanh(cls(x)), then cls.output where there is one.
+def classify(x: Tensor, w: WeightTable, hp: Hparams) -> Tensor:
+    """The head of rerankers on hidden states: tanh(cls(x)), or norm(gelu(cls(x))), then cls.output where there is one.
 
     Shapes: [R, D] -> [R, L], a number for each label. Errors: UsageError when the model has neither.
     """
@@ -140,8 +148,25 @@ def classify(x: Tensor, w: WeightTable) -> Tensor:
         hint = "use a reranker: its file has a tensor cls.output.weight"
         raise UsageError("this model has no head that ranks", hint=hint)
     if "cls" in w:
-        x = ops.softcap(project(x, w, "cls"), cap=1.0)  # tanh
+        h = project(x, w, "cls")
+        x = norm(ops.gelu(h), w, "cls.norm", hp) if "cls.norm" in w else tanh(h)
     return project(x, w, "cls.output") if "cls.output" in w else x
+
+
+def sequence_mean(x: Tensor, inputs: Inputs, hp: Hparams) -> Tensor:
+    """The mean over all tokens of each row's sequence, of an encoder's rows that were taken last. Shapes: [R, D].
+
+    Attention that likes all tokens the same is their mean.
+    Errors: UnsupportedModel when other ops follow the taking, or key heads are fewer.
+    """
+    taken = next((node for node in x.trace.nodes if x.number in node.outputs and node.op == "take"), None)
+    if taken is None or taken.inputs[0] is None or hp.heads[0] != hp.key_heads[0]:
+        raise UnsupportedModel(f"{hp.architecture} does not classify the mean of all tokens")
+    v = ops.heads(Tensor(x.trace, taken.inputs[0]), width=hp.head_width)  # [T, H, E]
+    none = ops.scale(v, factor=0.0)
+    mean = ops.attention(none, none, v, cache=inputs.cache[0], scale=1.0, bidirectional=True)
+    y: Tensor = ops.take(mean, inputs.outputs)
+    return y
 
 
 def layer_norm_logits(x: Tensor, inputs: Inputs, weights: WeightTable, hp: Hparams) -> Tensor:

@@ -9,14 +9,16 @@ from pacos.errors import FormatError, ShapeError, UnsupportedModel, UsageError
 from pacos.ir.graph import Inputs, Tensor, WeightTable, head_input
 from pacos.ir.passes import drop_unused
 from pacos.ir.plan import Plan, state_widths, trace_model
-from pacos.models.blocks import classify, projected
+from pacos.models.blocks import classify, projected, sequence_mean
 from pacos.models.hparams import Hparams
 from pacos.models.registry import Model, model_for
+from pacos.settings.embed import POOLINGS
 from pacos.types import Archive, PageLayout, TensorEntry
 
 PAGE_TOKENS = 64
 LOGITS, HIDDEN, RANK = "logits", "hidden", "rank"  # what a plan may result in
 
+_CLS, _MEAN = POOLINGS.index("cls"), POOLINGS.index("mean")
 _VECTOR_OPERANDS = {"rms_norm": (1,), "layer_norm": (1, 2), "linear": (2,), "rope_angles": (1,)}
 
 
@@ -90,7 +92,11 @@ def _hidden(model: Model) -> Model:
 
 def _rank(model: Model) -> Model:
     def rank(inputs: Inputs, weights: WeightTable, hp: Hparams) -> Tensor:
-        return classify(_hidden(model)(inputs, weights, hp), weights)
+        x = _hidden(model)(inputs, weights, hp)
+        pooling = hp.keys.integer("classifier.pooling_type", 0, len(POOLINGS) - 1, _CLS)
+        if pooling not in (_CLS, _MEAN):
+            raise hp.keys.refuse("classifier.pooling_type", f"{_MEAN} (mean) or {_CLS} (cls)")
+        return classify(sequence_mean(x, inputs, hp) if pooling == _MEAN else x, weights, hp)
 
     return rank
 

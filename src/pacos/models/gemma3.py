@@ -6,6 +6,8 @@ Shapes: T tokens in the step, R rows wanted, D model width, V vocabulary, H quer
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from pacos.ir import ops
 from pacos.ir.graph import Inputs, Tensor, WeightTable
 from pacos.models.blocks import gelu_feed_forward, logits, project, project_heads
@@ -44,7 +46,21 @@ GEMMA3 = HuggingFace(
 def gemma3(inputs: Inputs, weights: WeightTable, hp: Hparams) -> Tensor:
     """Logits [R, V] for the rows wanted."""
     scale = score_scale(hp, _LAYERS_27B)
-    x = ops.scale(ops.embed(inputs.tokens, weights["token_embd"]), factor=hp.width**0.5)  # [T, D]
+
+    def attend(q: Tensor, k: Tensor, v: Tensor, layer: int) -> Tensor:
+        options = {"window": hp.windows[layer], "softcap": hp.attention_softcap}
+        y: Tensor = ops.attention(q, k, v, cache=inputs.cache[layer], scale=scale, **options)
+        return y
+
+    y: Tensor = logits(all_layers(inputs, weights, hp, attend), inputs, weights, hp)
+    return ops.softcap(y, cap=hp.final_softcap) if hp.final_softcap else y
+
+
+def all_layers(
+    inputs: Inputs, weights: WeightTable, hp: Hparams, attend: Callable[[Tensor, Tensor, Tensor, int], Tensor]
+) -> Tensor:
+    """Hidden states behind the last layer, whose attention the caller says. Shapes: [T, D]."""
+    x: Tensor = ops.scale(ops.embed(inputs.tokens, weights["token_embd"]), factor=hp.width**0.5)  # [T, D]
     for i in range(hp.layers):
         w, rope = weights.block(i), hp.rope_of(i)
         h = ops.rms_norm(x, w["attn_norm"], eps=hp.norm_eps)
@@ -53,11 +69,8 @@ def gemma3(inputs: Inputs, weights: WeightTable, hp: Hparams) -> Tensor:
         v = project_heads(h, w, "attn_v", hp.value_width)  # [T, K, E]
         q = ops.rope(ops.rms_norm(q, w["attn_q_norm"], eps=hp.norm_eps), inputs.positions, rope)
         k = ops.rope(ops.rms_norm(k, w["attn_k_norm"], eps=hp.norm_eps), inputs.positions, rope)
-        a = ops.attention(
-            q, k, v, cache=inputs.cache[i], scale=scale, window=hp.windows[i], softcap=hp.attention_softcap
-        )
-        x = x + ops.rms_norm(project(a, w, "attn_output"), w["post_attention_norm"], eps=hp.norm_eps)
+        a = project(attend(q, k, v, i), w, "attn_output")
+        x = x + ops.rms_norm(a, w["post_attention_norm"], eps=hp.norm_eps)
         h = gelu_feed_forward(ops.rms_norm(x, w["ffn_norm"], eps=hp.norm_eps), w)
         x = x + ops.rms_norm(h, w["post_ffw_norm"], eps=hp.norm_eps)
-    y = logits(x, inputs, weights, hp)
-    return ops.softcap(y, cap=hp.final_softcap) if hp.final_softcap else y
+    return x

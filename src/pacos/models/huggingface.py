@@ -59,10 +59,11 @@ class HuggingFace:
     GGUF keys without the architecture's prefix; None is left out. `activations` lists what the model function
     computes; `reads` names keys that this family handles and others refuse, `refuses` more keys with the value, or
     the tuple of values, that is computed. `vectors` makes tensors out of the config, such as rotary factors; `numbers`
-    names tensors of one number a layer that are metadata in GGUF; `needless` matches buffers that files may hold but
-    nobody needs. With `ties_by_weights` an output that differs from the embedding is one, and one that is missing is
-    tied, whatever the config says. Where several families share a class, `fits` says whether a config, its gaps
-    filled, is of this one.
+    names tensors of one number a layer that are metadata in GGUF. Of tensors that files may hold, `needless` matches
+    buffers that nobody needs, `heads` parts of classifiers that other models have too, `adapters` those of single
+    tasks, and `zeros` what is needed only where it is not 0. With `ties_by_weights` an output that differs from the
+    embedding is one, and one that is missing is tied, whatever the config says. Where several families share a class,
+    `fits` says whether a config, its gaps filled, is of this one.
     """
 
     classes: tuple[str, ...]
@@ -76,6 +77,9 @@ class HuggingFace:
     vectors: Callable[[Config], Mapping[str, list[float]]] = no_factors
     prefixes: tuple[str, ...] = ("model.", "language_model.", "model.", "transformer.")
     needless: str = ""
+    heads: str = r"pooler\."
+    adapters: str = ""
+    zeros: str = ""
     ties_by_weights: bool = False
     fits: Callable[[Config], bool] = whatever_it_says
 
@@ -109,6 +113,18 @@ class HuggingFace:
     def is_needless(self, name: str) -> bool:
         """Whether nobody needs the tensor."""
         return bool(_NEEDLESS.search(name) or (self.needless and re.search(self.needless, name)))
+
+    def is_adapter(self, name: str) -> bool:
+        """Whether the tensor is of an adapter for a single task."""
+        return bool(self.adapters and re.search(self.adapters, name))
+
+    def is_needless_at_zero(self, name: str) -> bool:
+        """Whether nobody needs the tensor where it is 0."""
+        return bool(self.zeros and re.search(self.zeros, name))
+
+    def is_idle_head(self, name: str) -> bool:
+        """Whether nobody needs the tensor unless the model classifies."""
+        return bool(re.search(self.heads, name))
 
     def metadata_of(self, architecture: str, given: Config) -> dict[str, Any]:
         """Metadata, keys with the architecture's prefix; values are checked when hyper-parameters are read.

@@ -10,12 +10,12 @@ Shapes: T tokens in the step, R rows wanted, D model width, H heads, E head widt
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 
 from pacos.errors import UnsupportedModel
 from pacos.ir import ops
 from pacos.ir.graph import Inputs, Tensor, WeightTable
+from pacos.models.activations import ACTIVATIONS, FILE_NAMES
 from pacos.models.blocks import feed_forward, project, project_heads
 from pacos.models.hf_config import Config, Metadata
 from pacos.models.hparams import LAYERS_MAX, Hparams
@@ -25,16 +25,6 @@ from pacos.models.tensor_names import Names, TensorName
 
 _REACH = 128  # distance beyond which biases are the same; files say it only where it is another
 _REACH_MAX, _BUCKETS_MAX, _SCALE_MAX = 1 << 15, 1 << 12, 1e6
-# Activations by transformers' names, as GGUF files name them.
-_ACTIVATION_NAMES = {
-    **{"relu": "relu", "relu2": "relu_squared", "silu": "silu", "swish": "silu", "sigmoid": "sigmoid"},
-    **dict.fromkeys(("gelu", "gelu_python"), "gelu"),
-    **dict.fromkeys(("gelu_new", "gelu_fast", "gelu_accurate", "gelu_pytorch_tanh", "gelu_python_tanh"), "gelu_tanh"),
-}
-_ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    **{"relu": ops.relu, "relu_squared": ops.relu_squared, "silu": ops.silu, "sigmoid": ops.sigmoid},
-    **{"gelu": ops.gelu, "gelu_tanh": ops.gelu_tanh},
-}
 
 
 def _activation_of(config: Config) -> str | None:
@@ -42,9 +32,9 @@ def _activation_of(config: Config) -> str | None:
     kind = config["feed_forward_proj"]
     if kind in ("relu", "gated-gelu"):  # this one is GELU by tanh, whatever it is called
         return None
-    found = _ACTIVATION_NAMES.get(str(kind).removeprefix("gated-"))
+    found = FILE_NAMES.get(str(kind).removeprefix("gated-"))
     if found is None:
-        hint = f"supported: {', '.join(_ACTIVATION_NAMES)}, each also as gated-..."
+        hint = f"supported: {', '.join(FILE_NAMES)}, each also as gated-..."
         raise UnsupportedModel(f"config.json: feed_forward_proj is {kind!a}", hint=hint)
     return found
 
@@ -206,9 +196,8 @@ def _reach(hp: Hparams) -> int:
 def _unit(h: Tensor, w: WeightTable, hp: Hparams) -> Tensor:
     """With a gate where the file has one. Shapes: [T, D] -> [T, D]."""
     gated = "ffn_gate" in w
-    activation = _ACTIVATIONS[
-        hp.keys.choice("hidden_activation", *_ACTIVATIONS, default="gelu_tanh" if gated else "relu")
-    ]
+    usual = "gelu_tanh" if gated else "relu"
+    activation = ACTIVATIONS[hp.keys.choice("hidden_activation", *ACTIVATIONS, default=usual)]
     if not gated:
         return feed_forward(h, w, activation)
     return project(activation(project(h, w, "ffn_gate")) * project(h, w, "ffn_up"), w, "ffn_down")

@@ -165,6 +165,11 @@ def changed(names: Iterable[TensorName], change: Change, ending: str) -> Names:
     return tuple(replace(one, changes=(*one.changes, change)) if one.hf.endswith(ending) else one for one in names)
 
 
+def without(names: Iterable[TensorName], *gguf: str) -> Names:
+    """The rows but those of some GGUF names."""
+    return tuple(one for one in names if one.gguf not in gguf)
+
+
 def pair(gguf: str, hf: str, *changes: Change, rotary: str = "") -> Names:
     """A weight and its bias."""
     return tuple(TensorName(f"{gguf}.{kind}", f"{hf}.{kind}", changes, rotary) for kind in ("weight", "bias"))

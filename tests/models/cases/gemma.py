@@ -19,6 +19,22 @@ def _plus_one(config: Config, embedding_spread: float = 0.2, peer: str = "") -> 
     return Case(config, norm=0.0, embedding_spread=embedding_spread, rounded=True, peer=peer)
 
 
+# The folder's window reaches half to either side.
+ENCODERS = {
+    "gemma-embedding": Case(
+        small(
+            "Gemma3TextModel",
+            "gemma3_text",
+            **{**_GEMMA, **_WINDOWS, **_PLAIN, "sliding_window": 64, "use_bidirectional_attention": True},
+            rope_parameters=None,
+            rope_theta=1e6,
+            rope_local_base_freq=1e4,
+            num_key_value_heads=1,
+        ),
+        norm=0.0,
+        embedding_spread=0.06,
+    ),
+}
 # Normed layers add so little to larger embeddings that Gemma 2 and 3 would just repeat their token.
 CASES = {
     "gemma": _plus_one(

@@ -33,9 +33,19 @@ CASES = {
 }
 
 _READER = {"is_encoder_decoder": None, **_FLAN}
+
+
+def _encoder(**more: object) -> Config:
+    config = _config("T5EncoderModel", "t5", **{**_READER, **more})
+    return {key: value for key, value in config.items() if value is not None}
+
+
 ENCODERS = {
-    "t5encoder": Case(
-        {key: value for key, value in _config("T5EncoderModel", "t5", **_READER).items() if value is not None},
-        spread=0.1,
-    )
+    "t5encoder": Case(_encoder(), spread=0.1),
+    "t5encoder-mish": Case(
+        _encoder(feed_forward_proj="gated-mish", num_layers=2), spread=0.1, peer="takes every gate for GELU's"
+    ),
+    "t5encoder-tanh": Case(
+        _encoder(feed_forward_proj="tanh", num_layers=2), spread=0.1, peer="takes every unit without gate for ReLU's"
+    ),
 }

@@ -40,8 +40,11 @@ constexpr int64_t kWidenQueries<Plain<float>> = kBlockQueries + 1;
 
 PACOS_INLINE Range visible(const AttentionArgs& args, const QueryBlock& block, int64_t query) {
   if (args.source_alone) return {0, block.source};
-  if (args.bidirectional) return {0, int64_t{block.last_position} + 1};
   const int64_t own = block.positions[query / (args.heads / args.key_heads)];
+  if (args.bidirectional) {
+    const int64_t end = int64_t{block.last_position} + 1, reach = args.window > 0 ? args.window / 2 : end;
+    return {larger(0, own - reach), smaller(end, own + reach + 1)};
+  }
   const int64_t least = args.after_source ? block.source : 0;
   if (args.chunk > 0) return {larger(least, own - own % args.chunk), own + 1};
   return {args.window > 0 ? larger(least, own + 1 - args.window) : least, own + 1};

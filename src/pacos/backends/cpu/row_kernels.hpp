@@ -28,7 +28,7 @@ struct AttentionArgs {
   uint8_t *keys, *values;                   // page 0 of this layer
   int64_t key_page_bytes, value_page_bytes;
   int32_t page_tokens, key_type, value_type;
-  int32_t window;                           // 0: none
+  int32_t window;                           // 0: none; both ways half of it lies on either side
   float scale, softcap;                     // softcap 0: none
   const double* slopes;                     // [H]: how much a score falls for each position of distance; null: nothing
   bool bidirectional;                       // queries see all keys of their sequence

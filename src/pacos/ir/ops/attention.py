@@ -42,8 +42,7 @@ def _attention_shape(
     require(biases is None or not (max_bias or softcap), "biases of distances beside ALiBi's, or bent scores")
     require(not (after_source and bidirectional), "who looks past the source looks back alone")
     require(not (window and chunk), f"a window of {window} and chunks of {chunk}: one of them alone")
-    back = window or chunk
-    require(not (back and bidirectional), f"a window of {back} looks back alone, attention here looks both ways")
+    require(not (chunk and bidirectional), f"chunks of {chunk} look back alone, attention here looks both ways")
     return (q.shape[0], H * int(v.shape[2]))
 
 
@@ -95,12 +94,12 @@ def attention(
 ) -> Array:
     """Store keys and values, then attend within each sequence: causally, or to all of its positions up to the last.
 
-    Shapes: q [T, H, E], k [T, K, E], v [T, K, F] -> [T, H * F]. A window of W keeps the last W positions, the own
-    one counted; 0 keeps all. Chunks of C positions see nothing of those before. `sinks` [H] are scores that each head
-    spends on nothing. softcap > 0 bends scores to cap * tanh(score / cap). With `max_bias`
-    each score falls by the distance times its head's slope, and times the factor where there is one. To each score its
-    head's one of the `biases` [B, H] is added, by the distance, at most `reach` (see `distance_buckets`). With
-    `after_source` keys of a sequence's source, which an encoder has read, are not seen.
+    Shapes: q [T, H, E], k [T, K, E], v [T, K, F] -> [T, H * F]. A window of W keeps the last W positions, the own one
+    counted, or both ways those that are at most W // 2 away; 0 keeps all. Chunks of C positions see nothing of those
+    before. `sinks` [H] are scores that each head spends on nothing. softcap > 0 bends scores to cap * tanh(score/cap).
+    With `max_bias` each score falls by the distance times its head's slope, and times the factor where there is one. To
+    each score its head's one of the `biases` [B, H] is added, by the distance, at most `reach` (see
+    `distance_buckets`). With `after_source` keys of a sequence's source, which an encoder has read, are not seen.
     Source: arXiv:1706.03762; slopes: arXiv:2108.12409 (ALiBi); biases: arXiv:1910.10683 (T5).
     """
     cache.append(k, v)
@@ -123,7 +122,7 @@ def attention(
         if after_source:
             hidden |= np.arange(keys.shape[0])[None, :] < source
         if window:
-            hidden |= distance >= window
+            hidden |= np.abs(distance) > window // 2 if bidirectional else distance >= window
         if chunk:
             hidden |= np.arange(keys.shape[0])[None, :] < (positions // chunk * chunk)[:, None]
         scores = np.where(hidden, np.float32(-np.inf), scores)
