@@ -97,8 +97,13 @@ def gelu_of(hp: Hparams, usual: str) -> Callable[[Tensor], Tensor]:
     return found
 
 
-def fused_feed_forward(x: Tensor, w: WeightTable, activation: Callable[[Tensor], Tensor] = ops.silu) -> Tensor:
-    """A gated unit, Llama's as a rule, gate and up in one matrix, the gate first. Shapes: [T, D] -> [T, D]."""
+def fused_silu_feed_forward(x: Tensor, w: WeightTable) -> Tensor:
+    """Llama's unit, gate and up in one matrix, the gate first. Shapes: [T, D] -> [T, D]."""
+    return fused_feed_forward(x, w, ops.silu)
+
+
+def fused_feed_forward(x: Tensor, w: WeightTable, activation: Callable[[Tensor], Tensor]) -> Tensor:
+    """A gated unit, gate and up in one matrix, the gate first. Shapes: [T, D] -> [T, D]."""
     both = project(x, w, "ffn_up")  # [T, 2 N]
     width = int(both.shape[-1]) // 2
     gate, up = (ops.columns(both, start=n * width, stop=(n + 1) * width) for n in range(2))

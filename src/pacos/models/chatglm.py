@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from pacos.ir import ops
 from pacos.ir.graph import Inputs, Tensor, WeightTable
-from pacos.models.blocks import attend, fused_feed_forward, logits, rotated
+from pacos.models.blocks import attend, fused_silu_feed_forward, logits, rotated
 from pacos.models.hf_config import Config, Metadata, decoder, sizes
 from pacos.models.hparams import Hparams
 from pacos.models.huggingface import HuggingFace
@@ -68,5 +68,5 @@ def chatglm(inputs: Inputs, weights: WeightTable, hp: Hparams) -> Tensor:
         w = weights.block(i)
         h = ops.rms_norm(x, w["attn_norm"], eps=hp.norm_eps)
         x = x + attend(rotated(h, w, inputs, hp, i), w, inputs, hp, i)
-        x = x + fused_feed_forward(ops.rms_norm(x, w["ffn_norm"], eps=hp.norm_eps), w)
+        x = x + fused_silu_feed_forward(ops.rms_norm(x, w["ffn_norm"], eps=hp.norm_eps), w)
     return logits(x, inputs, weights, hp)

@@ -14,7 +14,7 @@ from dataclasses import replace
 
 from pacos.ir import ops
 from pacos.ir.graph import Inputs, Tensor, WeightTable
-from pacos.models.blocks import attend, fused_feed_forward, logits, rotated
+from pacos.models.blocks import attend, fused_silu_feed_forward, logits, rotated
 from pacos.models.chatglm import GLM
 from pacos.models.hf_config import Config, Metadata, decoder, head_width, position_sections
 from pacos.models.hparams import Hparams
@@ -69,6 +69,6 @@ def glm4(inputs: Inputs, weights: WeightTable, hp: Hparams) -> Tensor:
         h = ops.rms_norm(x, w["attn_norm"], eps=hp.norm_eps)
         a = attend(rotated(h, w, inputs, hp, i), w, inputs, hp, i)
         x = x + ops.rms_norm(a, w["post_attention_norm"], eps=hp.norm_eps)
-        h = fused_feed_forward(ops.rms_norm(x, w["ffn_norm"], eps=hp.norm_eps), w)
+        h = fused_silu_feed_forward(ops.rms_norm(x, w["ffn_norm"], eps=hp.norm_eps), w)
         x = x + ops.rms_norm(h, w["post_ffw_norm"], eps=hp.norm_eps)
     return logits(x, inputs, weights, hp)

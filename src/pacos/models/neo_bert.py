@@ -10,7 +10,7 @@ from __future__ import annotations
 from pacos.ir import ops
 from pacos.ir.graph import Inputs, Tensor, WeightTable
 from pacos.models.bert import ENCODER, labels_of
-from pacos.models.blocks import both_ways, fused_feed_forward, project, rotated
+from pacos.models.blocks import both_ways, fused_silu_feed_forward, project, rotated
 from pacos.models.hf_config import Config, Metadata, needed
 from pacos.models.hparams import Hparams
 from pacos.models.huggingface import HuggingFace
@@ -71,6 +71,6 @@ def neo_bert(inputs: Inputs, weights: WeightTable, hp: Hparams) -> Tensor:
         w = weights.block(i)
         qkv = rotated(ops.rms_norm(x, w["attn_norm"], eps=hp.norm_eps), w, inputs, hp, i)
         x = x + project(both_ways(qkv, inputs, hp, i), w, "attn_output")
-        x = x + fused_feed_forward(ops.rms_norm(x, w["ffn_norm"], eps=hp.norm_eps), w)
+        x = x + fused_silu_feed_forward(ops.rms_norm(x, w["ffn_norm"], eps=hp.norm_eps), w)
     y: Tensor = ops.rms_norm(ops.take(x, inputs.outputs), weights["enc.output_norm"], eps=hp.norm_eps)
     return y

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pacos.ir import ops
 from pacos.ir.graph import Inputs, Tensor, WeightTable
-from pacos.models.blocks import attend, fused_feed_forward, logits, queries_keys_values, rope_factors
+from pacos.models.blocks import attend, fused_silu_feed_forward, logits, queries_keys_values, rope_factors
 from pacos.models.hf_config import Config, Metadata, decoder, factor_vectors, windows
 from pacos.models.hparams import Hparams
 from pacos.models.huggingface import HuggingFace
@@ -49,5 +49,5 @@ def phi3(inputs: Inputs, weights: WeightTable, hp: Hparams) -> Tensor:
         q, k, v = queries_keys_values(ops.rms_norm(x, w["attn_norm"], eps=hp.norm_eps), w, hp, i)
         q, k = (ops.rope(part, inputs.positions, hp.rope, factors) for part in (q, k))
         x = x + attend((q, k, v), w, inputs, hp, i)
-        x = x + fused_feed_forward(ops.rms_norm(x, w["ffn_norm"], eps=hp.norm_eps), w)
+        x = x + fused_silu_feed_forward(ops.rms_norm(x, w["ffn_norm"], eps=hp.norm_eps), w)
     return logits(x, inputs, weights, hp)

@@ -11,7 +11,7 @@ from pacos.errors import FormatError
 from pacos.ir import ops
 from pacos.ir.graph import Inputs, Tensor, WeightTable
 from pacos.lazy import np
-from pacos.models.blocks import attend, fused_feed_forward, logits, project, queries_keys_values
+from pacos.models.blocks import attend, fused_silu_feed_forward, logits, project, queries_keys_values
 from pacos.models.hf_config import Config, Metadata, decoder
 from pacos.models.hparams import Hparams
 from pacos.models.huggingface import HuggingFace
@@ -99,7 +99,7 @@ def plamo2(inputs: Inputs, weights: WeightTable, hp: Hparams) -> Tensor:
         h = ops.rms_norm(x, w["attn_norm"], eps=hp.norm_eps)
         h = _attend(h, w, inputs, hp, i) if hp.key_heads[i] else _scan(h, w, inputs, hp)
         x = x + ops.rms_norm(h, w.bare("post_attention_norm"), eps=hp.norm_eps)
-        h = fused_feed_forward(ops.rms_norm(x, w["ffn_norm"], eps=hp.norm_eps), w)
+        h = fused_silu_feed_forward(ops.rms_norm(x, w["ffn_norm"], eps=hp.norm_eps), w)
         x = x + ops.rms_norm(h, w.bare("post_ffw_norm"), eps=hp.norm_eps)
     return logits(x, inputs, weights, hp)
 
