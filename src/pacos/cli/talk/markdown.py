@@ -229,8 +229,11 @@ def _paragraph_lines(source: str, *, also_heading: bool) -> int:
 
 def _first_mark(source: str) -> int | None:
     """Where a paragraph, as it is shown, has a mark that may still take effect."""
+    tokens = _parser().parse(source)
+    if len(tokens) < 2 or tokens[0].type not in ("paragraph_open", "heading_open"):
+        return 0  # it may be a table or a list yet
     text, address = "", ""
-    for child in _parser().parse(source)[1].children or ():
+    for child in tokens[1].children or ():
         if child.type in ("softbreak", "hardbreak"):
             text += "\n"
         if child.type == "image":
