@@ -203,7 +203,7 @@ def test_prose_is_only_added_to_whatever_becomes_of_the_terminal(*, plain: bool)
         finished = lines.feed(text[start:end])
         stay, change = lines.growing()
         canvas.draw([*finished, *stay], change)
-        size = (drawn.randint(12, 120), drawn.randint(12, 40)) if drawn.random() < 0.05 else size
+        size = (drawn.randint(32, 120), drawn.randint(12, 40)) if drawn.random() < 0.05 else size
         start = end
     canvas.draw(lines.finish(), [])
     assert not [one for one in written if re.search(r"\x1b\[\d*A", one)]
