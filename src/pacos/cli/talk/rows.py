@@ -81,7 +81,7 @@ class Rows:
                 starts.append(found.start())
                 used, gap = 0, 0
             elif used and not whole and found.end() == len(plain) and found.start() >= self._drawn:
-                least = size + 2 if found[0][0] >= _WIDE[0] else max(size, min(_WORD_CELLS, width // 2))
+                least = size + 2 if found[0][0] >= "\u1100" else max(size, min(_WORD_CELLS, width // 2))
                 if gap + least > room:
                     break
             used, end = used + gap + size, found.end()
