@@ -199,7 +199,7 @@ def test_prose_is_only_added_to_whatever_becomes_of_the_terminal(*, plain: bool)
     lines = PlainLines() if plain else MarkdownStream(console, lambda: size[0])
     start = 0
     while start < len(text):
-        end = start + drawn.randint(1, 12)
+        end = text.find(" ", start + drawn.randint(1, 12)) % (len(text) + 1)  # a word that grows may have to move
         finished = lines.feed(text[start:end])
         stay, change = lines.growing()
         canvas.draw([*finished, *stay], change)
