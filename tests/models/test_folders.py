@@ -93,6 +93,10 @@ def test_experts_of_qwen3_vl_may_stand_upright(tmp_path: Path) -> None:
     assert len(turned) == 4
     save_file(tensors | turned, upright / "model.safetensors")
     np.testing.assert_array_equal(the_logits(upright), the_logits(plain))
+    (name,) = (one for one in turned if ".0." in one and "down_proj" in one)
+    save_file(tensors | {name: np.ones((4, 16, 16), np.float32)}, upright / "model.safetensors")
+    with pytest.raises(UnsupportedModel, match="16 x 16 do not tell"):
+        open_model(upright)
 
 
 def test_older_folders_of_hunyuan_that_sees_name_its_positions_otherwise(tmp_path: Path) -> None:

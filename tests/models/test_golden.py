@@ -6,12 +6,14 @@ After a wanted change, write the files anew:  PACOS_UPDATE_GOLDEN=1 python -m py
 from __future__ import annotations
 
 import os
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 from models import jina, tiny
 
+from pacos.errors import FormatError
 from pacos.hub.convert import convert
 from pacos.hub.drawing import drawing
 from pacos.hub.opening import open_model
@@ -46,6 +48,20 @@ def test_plan_is_the_golden_one(case: str, tmp_path: Path) -> None:
         path.write_text(text)
     assert text == path.read_text()
     check_drawing(drawn, layers, hp.loops)
+
+
+@pytest.mark.parametrize(
+    ("case", "part"), [("rwkv7", "time_mix_ln."), ("minimax-01", "attn_gate"), ("minimax-01", "attn_norm_2")]
+)
+def test_a_lost_part_of_every_layer_is_missed(case: str, part: str, tmp_path: Path) -> None:
+    """Another model could do without it: this one would give other answers, and no error."""
+    with closing(open_model(tiny.write_gguf(case, tmp_path))) as archive:
+        hp = Hparams.from_metadata(archive.metadata, archive.tensors)
+        there = {name: one for name, one in archive.tensors.items() if part not in name}
+        assert len(there) < len(archive.tensors)
+        archive.tensors = there
+        with pytest.raises(FormatError, match=part.rstrip(".")):
+            build_plan(archive, hp, LOGITS)
 
 
 def check_drawing(drawn: dict[str, Any], layers: list[int], loops: int) -> None:

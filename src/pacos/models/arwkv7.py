@@ -14,7 +14,7 @@ from pacos.models.hparams import Hparams
 from pacos.models.huggingface import HuggingFace
 from pacos.models.mamba import CONTEXT
 from pacos.models.registry import architecture
-from pacos.models.rwkv7 import MIXED, ROW, STACKED, time_mix
+from pacos.models.rwkv7 import MIXED, ROW, STACKED, heads_normed, time_mix
 from pacos.models.tensor_names import ENDS, GATED, TRANSPOSE, TWO_NORMS, Names, TensorName, in_layers
 
 _AT = "layers.{i}.self_attn.time_mixer"
@@ -67,6 +67,11 @@ ARWKV7 = HuggingFace(
 )
 
 
+def _as_it_is(y: Tensor, w: WeightTable, width: int) -> Tensor:
+    """What the state gave, where the model has no norm on it. Shapes: [T, D] -> [T, D]."""
+    return y
+
+
 @architecture("arwkv7", hf=ARWKV7, rope="", recurrent=True)
 def arwkv7(inputs: Inputs, weights: WeightTable, hp: Hparams) -> Tensor:
     """Logits [R, V] for the rows wanted."""
@@ -74,7 +79,8 @@ def arwkv7(inputs: Inputs, weights: WeightTable, hp: Hparams) -> Tensor:
     first: Tensor | None = None
     for i in range(hp.layers):
         w = weights.block(i)
-        mixed, first = time_mix(ops.rms_norm(x, w["attn_norm"], eps=hp.norm_eps), first, inputs, w, hp)
+        normed = heads_normed if "time_mix_ln" in w else _as_it_is
+        mixed, first = time_mix(ops.rms_norm(x, w["attn_norm"], eps=hp.norm_eps), first, inputs, w, hp, normed)
         x = x + mixed
         x = x + silu_feed_forward(ops.rms_norm(x, w["ffn_norm"], eps=hp.norm_eps), w)
     return logits(x, inputs, weights, hp)

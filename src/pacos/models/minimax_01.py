@@ -78,7 +78,7 @@ def minimax_01(inputs: Inputs, weights: WeightTable, hp: Hparams) -> Tensor:
     for i in range(hp.layers):
         w = weights.block(i)
         h = ops.rms_norm(x, w["attn_norm"], eps=hp.norm_eps)
-        if "attn_gate" in w:
+        if "attn_gate" in w or "attn_norm_2" in w:
             paces = _paces(h, hp) if paces is None else paces
             a = _lightning(h, paces, w, inputs, hp, i)
         else:

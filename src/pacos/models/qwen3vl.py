@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from pacos.errors import UnsupportedModel
 from pacos.ir.graph import Inputs, Tensor, WeightTable
 from pacos.models.expert_decoder import expert_decoder
 from pacos.models.hf_config import Config, Metadata, decoder, position_sections
@@ -29,9 +30,17 @@ def _metadata(config: Config) -> Metadata:
 
 
 def _upright(rows: Callable[[Config], int]) -> Change:
-    """Experts' matrices as [X, rows, columns]: published folders have them as [X, columns, rows]."""
+    """Experts' matrices as [X, rows, columns]: published folders have them as [X, columns, rows].
+
+    Errors: UnsupportedModel for square ones, which do not tell how they lie.
+    """
 
     def lies(shape: Sizes, config: Config) -> bool:
+        if shape[-2] == shape[-1]:
+            raise UnsupportedModel(
+                f"experts' matrices of {shape[-2]} x {shape[-1]} do not tell which side their inputs are",
+                hint="convert the model with other software",
+            )
         return shape[-2] != rows(config)
 
     def shape(shape: Sizes, config: Config) -> Sizes:

@@ -7,6 +7,7 @@ Shapes: T tokens in the step, R rows wanted, D model width, V vocabulary, H head
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 from pacos.ir import ops
 from pacos.ir.graph import Inputs, Tensor, WeightTable
@@ -95,7 +96,7 @@ def rwkv7(inputs: Inputs, weights: WeightTable, hp: Hparams) -> Tensor:
     first: Tensor | None = None
     for i in range(hp.layers):
         w = weights.block(i)
-        mixed, first = time_mix(norm(x, w, "attn_norm", hp), first, inputs, w, hp)
+        mixed, first = time_mix(norm(x, w, "attn_norm", hp), first, inputs, w, hp, heads_normed)
         x = x + mixed
         h = norm(x, w, "attn_norm_2", hp)
         h = ops.lerp(h, ops.token_before(h, state=inputs.state()), w["channel_mix_lerp_k"])
@@ -109,7 +110,21 @@ def _narrow(x: Tensor, w: WeightTable, name: str) -> Tensor:
     return project(project(x, w, f"time_mix_{name}1"), w, f"time_mix_{name}2")
 
 
-def time_mix(x: Tensor, first: Tensor | None, inputs: Inputs, w: WeightTable, hp: Hparams) -> tuple[Tensor, Tensor]:
+def heads_normed(y: Tensor, w: WeightTable, width: int) -> Tensor:
+    """A layer norm on each head, of that width, of what the state gave. Shapes: [T, D] -> [T, D]."""
+    y = ops.layer_norm(ops.heads(y, width=width), w["time_mix_ln"], w["time_mix_ln.bias"], eps=_HEAD_NORM_EPS)
+    flat: Tensor = ops.flat(y)
+    return flat
+
+
+def time_mix(
+    x: Tensor,
+    first: Tensor | None,
+    inputs: Inputs,
+    w: WeightTable,
+    hp: Hparams,
+    normed: Callable[[Tensor, WeightTable, int], Tensor],
+) -> tuple[Tensor, Tensor]:
     """The layer's part that sees all tokens before, and the first layer's values, which all layers share."""
     N = hp.keys.integer("wkv.head_size", 1, ROW_WIDTH_MAX)
     before = ops.token_before(x, state=inputs.state())
@@ -127,10 +142,7 @@ def time_mix(x: Tensor, first: Tensor | None, inputs: Inputs, w: WeightTable, hp
     k = ops.lerp(k, k * a, w["time_mix_k_a"])
     r, decay, k, v, a = (ops.heads(part, width=N) for part in (r, decay, k, value, a))
     y = ops.wkv7(r, decay, k, v, ops.scale(removed, factor=-1.0), removed * a, state=inputs.state())
-    if "time_mix_ln" in w:
-        y = ops.layer_norm(ops.heads(y, width=N), w["time_mix_ln"], w["time_mix_ln.bias"], eps=_HEAD_NORM_EPS)
-        y = ops.flat(y)
-    y = y + ops.head_bonus(r, k, v, w["time_mix_r_k"])
+    y = normed(y, w, N) + ops.head_bonus(r, k, v, w["time_mix_r_k"])
     if gated:
         y = y * project(ops.sigmoid(project(mixed[5], w, "time_mix_g1")), w, "time_mix_g2")
     return project(y, w, "time_mix_output"), (value if first is None else first)
