@@ -70,7 +70,7 @@ def test_a_file_as_llama_server_reads_it(tmp_path: Path) -> None:
     sections = read_preset_file(written(tmp_path, GOOD.format(path=STORYTELLER)))
     assert list(sections) == ["*", "small", "storyteller"]
     assert sections["*"].values == {"ctx_size": 128, "temp": 0.5}
-    assert sections["*"].notes == ("--n-gpu-layers has no effect: there is nothing to offload to",)
+    assert sections["*"].notes == ("n-gpu-layers has no effect: there is nothing to offload to",)
     small = sections["small"]
     assert (small.model, small.aliases, small.ahead) == (str(STORYTELLER), ("tiny", "little"), True)
     assert small.values == {
@@ -85,9 +85,12 @@ def test_a_file_as_llama_server_reads_it(tmp_path: Path) -> None:
         "keep_alive_seconds": 5.0,
         "activations": "f32",
     }
-    assert [note.split(":")[0] for note in small.notes] == ["--jinja has no effect", "stop-timeout has no effect"]
+    assert [note.split(":")[0] for note in small.notes] == ["jinja has no effect", "stop-timeout has no effect"]
     assert sections["storyteller"].values == {"reasoning": "off", "context_policy": "shift"}
     check_sections(sections)
+
+
+BROKEN = Path(__file__)  # "{%" is not closed in it
 
 
 BAD = {
@@ -98,12 +101,23 @@ BAD = {
     "open section": ("[a\n", "line 1: '[a' is neither"),
     "no name": ("[ ]\n", "line 1: a section without a name"),
     "section twice": ("[a]\n[b]\n[a]\n", "line 3: [a] is there twice"),
-    "key twice": ("[a]\nc = 1\nctx-size = 2\n", "line 3: [a]: ctx_size was said before"),
-    "wrong value": ("[a]\n\nctx-size = many\n", "line 3: [a]: ctx_size is 'many'"),
+    "key twice": (
+        "[a]\nc = 1\nctx-size = 2\n",
+        "line 3: [a]: ctx-size was said before (c stands in line 2; drop one of them)",
+    ),
+    "wrong value": ("[a]\n\nctx-size = many\n", "line 3: [a]: ctx-size is 'many'"),
+    "wrong value, short": ("[a]\nc = many\n", "line 2: [a]: c is 'many'"),
+    "wrong value of a variable": ("[a]\nLLAMA_ARG_CTX_SIZE = -1\n", "line 2: [a]: LLAMA_ARG_CTX_SIZE is -1"),
+    "no comment": ("[a]\nctx-size = 64;32\n", "line 2: [a]: ctx-size is '64;32'"),
+    "only a comment": ("[a]\nctx-size = ; 64\n", "line 2: [a]: ctx-size has no value"),
+    "unknown template": ("[*]\nchat-template = chatmll\n", "line 2: [*]: there is no chat template named 'chatmll'"),
+    "near template": ("[a]\nchat-template = chatmll\n", "did you mean chatml? the names are: alpaca, chatml,"),
+    "no file of a template": ("[a]\nchat-template-file = none.jinja\n", "no chat template named 'none.jinja'"),
+    "a file that is no template": (f"[a]\nchat-template-file = {BROKEN}\n", "line 2: [a]: the chat template"),
     "out of bounds": ("[a]\ntemp = -1\n", "line 2: [a]: temp is -1"),
     "no value": ("[a]\nctx-size =\n", "line 2: [a]: ctx-size has no value"),
     "no switch": ("[a]\ncache-prompt = 2\n", "line 2: [a]: cache-prompt is '2'"),
-    "refused": ("[a]\nmodel-draft = x.gguf\n", "line 2: [a]: --model-draft cannot be used"),
+    "refused": ("[a]\nmodel-draft = x.gguf\n", "line 2: [a]: model-draft cannot be used"),
     "of the server": ("[*]\nport = 80\n", "line 2: [*]: port is the server's, not a model's"),
     "switch of the server": ("[*]\nmetrics = true\n", "line 2: [*]: metrics is the server's"),
     "key of the server": ("[a]\napi-key = k\n", "line 2: [a]: api-key is the server's"),
@@ -124,6 +138,21 @@ def test_a_file_that_is_wrong(tmp_path: Path, text: str, said: str) -> None:
         check_sections(read_preset_file(file))
     assert said in str(caught.value)
     assert str(file) in str(caught.value)
+
+
+def test_comments_begin_behind_a_blank(tmp_path: Path) -> None:
+    text = "#x\n;y\n[a];z\nsamplers=top_k;temperature;min-p ;top_p\nmodel = /data/c#/m;1.gguf\t#x ;y\n"
+    section = read_preset_file(written(tmp_path, text))["a"]
+    assert section.values == {"samplers": ("top_k", "temperature", "min_p")}
+    assert section.model == "/data/c#/m;1.gguf"
+
+
+@pytest.mark.parametrize(
+    "line", ["no-mmap = false", "mmap = true", "mlock = off", "ngl = 9", "LLAMA_ARG_N_GPU_LAYERS = 9"]
+)
+def test_notes_name_what_was_written(tmp_path: Path, line: str) -> None:
+    (note,) = read_preset_file(written(tmp_path, f"[a]\n{line}\n"))["a"].notes
+    assert note.startswith(f"{line.partition(' ')[0]} has no effect: ")
 
 
 def test_no_file(tmp_path: Path) -> None:

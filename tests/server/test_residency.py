@@ -299,6 +299,10 @@ BAD = {
     "unknown default": ('[models.a]\nmodel = "storyteller"\ndefaults = {tmep = 1}\n', "unknown option 'tmep'"),
     "aliases": ('[models.a]\nmodel = "storyteller"\naliases = "b"\n', "aliases is no list"),
     "keep alive": ('[models.a]\nmodel = "storyteller"\nkeep_alive_seconds = true\n', "keep_alive_seconds is True"),
+    "template": (
+        '[models.a]\nmodel = "storyteller"\nchat_template = "nosuch"\n',
+        "models.a: there is no chat template",
+    ),
     "ahead": ('[models.a]\nmodel = "storyteller"\nahead = 1\n', "ahead is 1"),
     "taken alias": (
         '[models.a]\nmodel = "storyteller"\n[models.b]\nmodel = "storyteller"\naliases = ["a"]\n',

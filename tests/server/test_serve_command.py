@@ -104,6 +104,7 @@ REFUSED = {
     "same name twice": (("storyteller", "storyteller"), 2, "two models"),
     "no key file": (("--api-key-file", "no-such-file"), 2, "no-such-file"),
     "no folder for responses": (("--responses-dir", __file__), 2, "responses cannot be kept"),
+    "no template": (("--chat-template", "nosuch"), 2, "no chat template named 'nosuch'"),
     "no presets": (("--models-preset", "no-such-file"), 2, "no-such-file"),
     "no models file": (("--models-file", "no-such-file"), 2, "no-such-file"),
     "H-25-address": (("--host", "256.1.1.1", "--api-key", "k"), 2, "cannot listen"),
@@ -111,6 +112,15 @@ REFUSED = {
     "H-25-long-socket": (("--host", "./" + "x" * 200 + ".sock"), 2, "cannot listen"),
     "H-25-socket-without-a-folder": (("--host", "/no/such/folder/x.sock"), 2, "cannot listen"),
 }
+
+
+def test_refuses_a_place_for_conversations(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PACOS_HOME", str(tmp_path))
+    (tmp_path / "state").write_text("no folder")
+    found = _run("storyteller", "--conversations")
+    assert (found.returncode, found.stdout) == (2, "")
+    (line,) = found.stderr.splitlines()
+    assert line.startswith("error: conversations cannot be kept in ")
 
 
 @pytest.mark.parametrize(("arguments", "code", "word"), REFUSED.values(), ids=REFUSED)

@@ -68,6 +68,22 @@ async def test_models_of_the_store_are_listed_and_opened_when_asked_for() -> Non
 
 
 @asynchronous
+async def test_a_bundled_model_is_listed_while_it_is_open() -> None:
+    models = FakeModels()
+    async with client_of(residency(models)) as client:
+
+        async def listed() -> list[tuple[str, bool]]:
+            return [(one["id"], one["loaded"]) for one in (await client.get("/v1/models")).json()["data"]]
+
+        assert await listed() == [("fake", False)]
+        for name in ("storyteller", "fake"):
+            assert (await client.post("/v1/chat/completions", json={**CHAT, "model": name})).status_code == 200
+        assert await listed() == [("fake", True), ("storyteller", True)]
+        assert (await client.post("/models/unload", json={"model": "storyteller"})).status_code == 200
+        assert await listed() == [("fake", True)]
+
+
+@asynchronous
 async def test_without_the_store() -> None:
     alias("small", "storyteller")
     only = Residency([fake_spec()], open_model=FakeModels().open)  # type: ignore[arg-type]

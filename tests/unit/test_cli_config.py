@@ -86,6 +86,7 @@ def test_a_wrong_value_is_not_set(file: Path) -> None:
         (("temp", "hot"), "temp is 'hot'"),
         (("frob", "1"), "unknown key 'frob'"),
         (("temp",), "give KEY and VALUE"),
+        (("template", "chatmll"), "no chat template named 'chatmll'; did you mean chatml?"),
         (("-m", "a", "default_model", "b"), "unknown key 'default_model'"),
     ):
         done = here("config", "set", *line)

@@ -77,6 +77,10 @@ def set_command(key: str, value: str | None, model: str | None, remove_it: bool)
 
     if remove_it == (value is not None):
         raise UsageError("give KEY and VALUE, or KEY --rm", hint="pacos config set temp 0.5")
+    if key == "template" and value:
+        from pacos.llm.chat import check_template
+
+        check_template(value)
     changed = read_habits().changed(key, None if value is None else from_text(key, value), model)
     _write(changed.as_text())
     click.echo(

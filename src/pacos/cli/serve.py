@@ -126,6 +126,7 @@ class Asked:
 def asked_for(given: dict[str, Any], **more: Any) -> Asked:
     """All that is said where these are a command's values; `more` is said of answers too. Errors: UsageError."""
     from pacos.cli import render
+    from pacos.llm.chat import check_template
     from pacos.server.preset_file import read_preset_file
     from pacos.server.said import Said, check_sections
     from pacos.settings.habits import read_habits
@@ -137,6 +138,7 @@ def asked_for(given: dict[str, Any], **more: Any) -> Asked:
     if of_template := template_options(given):
         of_models["template_options"] = of_template
     if given["chat_template"] is not None:
+        check_template(given["chat_template"])
         of_models["chat_template"] = given["chat_template"]
     sections = read_preset_file(Path(serving.models_preset)) if serving.models_preset else {}
     check_sections(sections)

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pacos.errors import UsageError
+from pacos.errors import TemplateError, UsageError
 from pacos.formats.wording import shown
 from pacos.llm.prompt import unmarked
 from pacos.llm.stream import Decoder, TextDecoder
@@ -35,6 +35,18 @@ def _file_text(name: str) -> str | None:
     except OSError as error:
         problem = f"the chat template {shown(name)} cannot be read: {error.strerror}"
         raise UsageError(problem, hint="give the name of a built-in template, or a readable file") from error
+
+
+def check_template(name: str) -> None:
+    """A name or file can be a model's chat template. Errors: UsageError, before any model is opened."""
+    from pacos.text.sandbox import compile_template
+    from pacos.text.templates import named_template
+
+    text = _file_text(name)
+    try:
+        compile_template(named_template(name).source if text is None else text)
+    except TemplateError as error:
+        raise UsageError(f"the chat template {shown(name)} does not work: {error.message}", hint=error.hint) from None
 
 
 def open_template(archive: Archive, tokenizer: Tokenizer, name: str | None, preset: str = "") -> ChatTemplate:

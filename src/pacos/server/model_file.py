@@ -22,6 +22,7 @@ from typing import Any
 from pacos.errors import ModelNotFound, UsageError
 from pacos.hub.names import find
 from pacos.hub.opening import CONFIG_NAME
+from pacos.llm.chat import check_template
 from pacos.server.preset_file import EVERYWHERE, Section
 from pacos.server.said import ANSWERING, Said, defaults_of, opening_of, over
 from pacos.settings import LoadOptions, options_of, read
@@ -191,12 +192,15 @@ def _spec(file: Path, name: str, entry: Any, said: Said) -> ModelSpec:
             raise UsageError("defaults is no table", hint="write defaults = {temp = 0.5}")
         read(ANSWERING, defaults)
         values = said.of((_named(name), entry["model"]), found)
+        template = _optional(entry, "chat_template", str)
+        if template:
+            check_template(template)
         return ModelSpec(
             name,
             placed if found.named else str(found.path),
             _aliases(entry.get("aliases", [])),
             opening_of(over(values, given)),
-            _optional(entry, "chat_template", str) or values.get("chat_template"),
+            template or values.get("chat_template"),
             _optional(entry, "keep_alive_seconds", int, float),
             defaults_of(over(values, defaults)),
             _optional(entry, "ahead", bool) is not False,

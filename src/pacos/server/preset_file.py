@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from pacos.errors import UsageError
+from pacos.llm.chat import check_template
 from pacos.server.llama_flags import LlamaFlag, is_off, llama_flags, switched, translated
 from pacos.settings import GenerateOptions, LoadOptions, Option, SamplingOptions, checked, options_of
 from pacos.settings.constraint import ConstraintOptions, ReasoningOptions
@@ -31,7 +32,8 @@ from pacos.settings.serve import ServeOptions
 EVERYWHERE = "*"
 _FILE_BYTES_MAX = 1 << 20
 _HEADER = re.compile(r"\[[ \t]*([^\]]*?)[ \t]*\][ \t]*(?:[;#].*)?")
-_PAIR = re.compile(r"([A-Za-z_][A-Za-z0-9_.-]*)[ \t]*=[ \t]*([^;#]*?)[ \t]*(?:[;#].*)?")
+_PAIR = re.compile(r"([A-Za-z_][A-Za-z0-9_.-]*)[ \t]*=(.*)")
+_COMMENT = re.compile(r"[ \t][;#].*")  # behind a blank: paths and lists of samplers hold these signs
 _ON = {"1", "on", "true", "enabled", "yes"}
 _OFF = {"0", "off", "false", "disabled", "no"}
 _AHEAD = "load-on-startup"
@@ -67,7 +69,7 @@ def read_preset_file(path: Path) -> dict[str, Section]:
     """
     found: dict[str, Section] = {}
     now = ""
-    seen: dict[str, int] = {}
+    seen: dict[str, tuple[str, int]] = {}  # what was said -> the key that said it, and its line
     for number, line in enumerate(_lines(path), 1):
         place = f"{path}: line {number}"
         if not line or line[0] in ";#":
@@ -83,7 +85,7 @@ def read_preset_file(path: Path) -> dict[str, Section]:
         pair = _PAIR.fullmatch(line)
         if pair is None:
             raise UsageError(f"{place}: {line[:60]!a} is neither KEY = VALUE nor [SECTION]", hint="; begins a comment")
-        key, value = pair.groups()
+        key, value = pair[1], _COMMENT.sub("", pair[2]).strip(" \t")
         if key == "version":
             if value != "1":
                 raise UsageError(f"{place}: version is {value[:40]!a}", hint="only version 1 is known")
@@ -92,7 +94,7 @@ def read_preset_file(path: Path) -> dict[str, Section]:
         else:
             try:
                 section, names = _with_pair(found[now], key, value, everywhere=now == EVERYWHERE)
-                _check_new(names, seen, number)
+                _check_new(names, seen, key, number)
             except UsageError as error:
                 raise UsageError(f"{place}: [{now}]: {error.message}", hint=error.hint) from None
             found[now] = section
@@ -113,12 +115,13 @@ def _lines(path: Path) -> list[str]:
     return [line.strip(" \t") for line in re.split(r"\r\n|\n|\r", text)]
 
 
-def _check_new(names: set[str], seen: dict[str, int], number: int) -> None:
+def _check_new(names: set[str], seen: dict[str, tuple[str, int]], key: str, number: int) -> None:
     """Errors: UsageError where the section has said the same before."""
     for name in sorted(names & seen.keys()):
-        hint = f"it stands in line {seen[name]}; several values go with commas"
-        raise UsageError(f"{name} was said before", hint=hint)
-    seen.update(dict.fromkeys(names, number))
+        before, line = seen[name]
+        hint = f"{before} stands in line {line}; drop one of them"
+        raise UsageError(f"{key} was said before", hint=hint)
+    seen.update(dict.fromkeys(names, (key, number)))
 
 
 def _with_pair(section: Section, key: str, value: str, *, everywhere: bool) -> tuple[Section, set[str]]:
@@ -130,7 +133,7 @@ def _with_pair(section: Section, key: str, value: str, *, everywhere: bool) -> t
     words, notes = _words(key, value)
     said: dict[str, Any] = {}
     while words:
-        said |= _taken(words)
+        said |= _taken(key, words)
     for name in _OF_ONE_MODEL:
         if everywhere and name in said:
             raise UsageError(f"{key} cannot be said of all models", hint="put it below the [NAME] of one")
@@ -147,11 +150,17 @@ def _words(key: str, value: str) -> tuple[list[str], list[str]]:
         if theirs.arguments or theirs.optional:
             if not value:
                 raise UsageError(f"{key} has no value", hint=f"write {key} = VALUE")
-            return translated([f"{flag}={value}"] if flag.startswith("--") else [flag, value], {})
+            argument = [f"{flag}={value}"] if flag.startswith("--") else [flag, value]
+        else:
+            try:
+                argument = [switched(theirs, on=_switch(key, value) != is_off(flag))]
+            except LookupError:
+                return [], []  # off is what it is anyway
         try:
-            return translated([switched(theirs, on=_switch(key, value) != is_off(flag))], {})
-        except LookupError:
-            return [], []  # off is what it is anyway
+            words, notes = translated(argument, {})
+        except UsageError as error:
+            raise UsageError(f"{key} cannot be used", hint=error.hint) from None
+        return words, [f"{key} has no effect: {theirs.word}" for _ in notes]
     if ours is None:
         known = {flag.removeprefix("--") for flag in _our_flags()} | _their_flags().keys() | {_AHEAD, *_WITHOUT_EFFECT}
         near = difflib.get_close_matches(key, sorted(known), 1)
@@ -170,33 +179,36 @@ def _switch(key: str, value: str) -> bool:
     return lowered in _ON
 
 
-def _taken(words: list[str]) -> dict[str, Any]:
-    """What the next of our arguments says; it leaves `words`. Errors: UsageError."""
+def _taken(key: str, words: list[str]) -> dict[str, Any]:
+    """What the next of our arguments says; it leaves `words`. Errors: UsageError naming the key."""
     flag, equals, value = words.pop(0).partition("=")
     one = _our_flags().get(flag)
     if one is not None and one.name in _server_names():
-        raise UsageError(f"{flag[2:]} is the server's, not a model's", hint=f"give {flag} on the command line")
+        raise UsageError(f"{key} is the server's, not a model's", hint=f"give {flag} on the command line")
     if one is not None and one.kind is bool:
         return {one.name: flag in one.flags}
     value = value if equals else words.pop(0)
     if one is None or one.name == "alias":
-        return _own(flag, value)
-    return {one.name: checked(one, one.from_text(value))}
+        return _own(key, flag, value)
+    as_written = replace(one, name=key)
+    return {one.name: checked(as_written, as_written.from_text(value))}
 
 
-def _own(flag: str, value: str) -> dict[str, Any]:
+def _own(key: str, flag: str, value: str) -> dict[str, Any]:
     if flag == "--alias":
         return {"aliases": tuple(part.strip() for part in value.split(",") if part.strip())}
     if flag == "--chat-template-kwargs":
-        return {"template_options": template_options_from_text("chat-template-kwargs", value)}
+        return {"template_options": template_options_from_text(key, value)}
+    if flag == "--chat-template":
+        check_template(value)
     if flag.endswith("-file"):
         name = flag[2:].removesuffix("-file").replace("-", "_")
         try:
             return {name: Path(value).read_text(encoding="utf-8")}
         except OSError as error:
-            raise UsageError(f"{flag[2:]} {value}: {error.strerror}", hint="give a readable text file") from None
+            raise UsageError(f"{key} {value}: {error.strerror}", hint="give a readable text file") from None
         except UnicodeDecodeError:
-            raise UsageError(f"{flag[2:]} {value} is not UTF-8 text", hint="convert it first") from None
+            raise UsageError(f"{key} {value} is not UTF-8 text", hint="convert it first") from None
     return {flag[2:].replace("-", "_"): value}
 
 

@@ -103,10 +103,15 @@ class Residency:
         return name in self.open or name in self._openings or name in self.asleep
 
     def listed(self) -> list[ModelSpec]:
-        """Every model that may be asked for, those of the store last. It reads the disk."""
+        """Every model that may be asked for: those served, of the store, and what else is open. It reads the disk."""
         names = {name.lower() for spec in self.specs.values() for name in (spec.name, *spec.aliases)}
         stored = self.shelf.specs() if self.shelf is not None else []
-        return [*self.specs.values(), *(spec for spec in stored if spec.name.lower() not in names)]
+        found = list(self.specs.values())
+        for spec in (*stored, *(resident.spec for resident in list(self.open.values()))):  # bundled ones are not stored
+            if spec.name.lower() not in names:
+                names.add(spec.name.lower())
+                found.append(spec)
+        return found
 
     @asynccontextmanager
     async def use(self, name: str | None, *, keep_alive_seconds: float | None = None) -> AsyncIterator[Resident]:

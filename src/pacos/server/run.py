@@ -29,6 +29,7 @@ from pacos.server.guard import check_exposure
 from pacos.server.keys import Keys
 from pacos.server.requests import Requests
 from pacos.server.residency import Residency
+from pacos.sessions import Sessions
 from pacos.settings.serve import ServeOptions
 
 if TYPE_CHECKING:
@@ -51,6 +52,8 @@ def serve(residency: Residency, options: ServeOptions, *, background: bool = Fal
     tls_context(options)
     if options.responses_dir:
         ResponseFolder(options.responses_dir)  # said here, since what the application raises is told as a fault
+    if options.conversations:
+        Sessions().close()  # as above
     _raise_file_limit(options.connections_max)
     sockets = listen(options)
     url = address(options, sockets)

@@ -12,6 +12,7 @@ Lines may repeat as alternatives. Source: the markers follow llama.cpp's llm_cha
 
 from __future__ import annotations
 
+import difflib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -61,12 +62,14 @@ def all_templates() -> dict[str, NamedTemplate]:
 
 
 def named_template(name: str) -> NamedTemplate:
-    """Find a built-in template by name; UsageError lists the names."""
+    """Find a built-in template by name; UsageError lists the names, the nearest first."""
     try:
         return all_templates()[name]
     except KeyError:
-        known = ", ".join(sorted(all_templates()))
-        raise UsageError(f"there is no chat template named {name[:80]!r}", hint=f"the names are: {known}") from None
+        known = sorted(all_templates())
+        near = difflib.get_close_matches(name[:80], known, 1)
+        hint = f"{f'did you mean {near[0]}? ' if near else ''}the names are: {', '.join(known)}"
+        raise UsageError(f"there is no chat template named {name[:80]!r}", hint=hint) from None
 
 
 def _fits(alternatives: Markers, has: Callable[[str], bool]) -> bool:
