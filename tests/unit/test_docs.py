@@ -8,6 +8,8 @@ from pathlib import Path
 
 from patience import SECONDS
 
+from pacos.models import architectures
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -15,6 +17,12 @@ def test_pages_are_fresh() -> None:
     command = [sys.executable, str(ROOT / "scripts" / "docs"), "--check"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=4 * SECONDS)
     assert done.returncode == 0, done.stderr
+
+
+def test_the_number_of_architectures_is_true() -> None:
+    places = {"README.md": "**Models**: {} architectures", "docs/compare.md": "| {} of them ([models.md]"}
+    for page, words in places.items():
+        assert words.format(len(architectures())) in (ROOT / page).read_text()
 
 
 def test_a_row_of_a_table_is_one_line() -> None:
