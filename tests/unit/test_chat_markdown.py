@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import random
 import re
+from collections import Counter
+from typing import Any
 
 import pyte
 import pytest
@@ -12,6 +14,7 @@ from rich.console import Console
 
 from pacos.cli.talk.canvas import Canvas
 from pacos.cli.talk.markdown import MarkdownStream
+from pacos.cli.talk.rows import Rows
 from pacos.cli.talk.screen import PlainLines
 
 TEXT = '''
@@ -93,12 +96,30 @@ has to be broken somewhere, 2 ** 3 and
 **not closed"""
 
 
+class Tmux(pyte.Screen):
+    """Rows that leave the screen are kept, and what is erased from its corner too, as tmux does."""
+
+    def __init__(self, columns: int, rows: int) -> None:
+        super().__init__(columns, rows)
+        self.above: list[str] = []
+
+    def index(self) -> None:
+        if self.cursor.y == self.lines - 1:
+            self.above.append(self.display[0])
+        super().index()
+
+    def erase_in_display(self, how: int = 0, *args: Any, **options: Any) -> None:
+        if how == 0 and (self.cursor.x, self.cursor.y) == (0, 0):
+            self.above += "\n".join(self.display).rstrip("\n ").split("\n")
+        super().erase_in_display(how, *args, **options)
+
+
 class Screen:
     """A terminal in memory, and how much was written to it."""
 
     def __init__(self, columns: int, rows: int) -> None:
         self.size = (columns, rows)
-        self._screen = pyte.HistoryScreen(columns, rows, history=10_000)
+        self._screen = Tmux(columns, rows)
         self._stream = pyte.Stream(self._screen)
         self.written = 0
 
@@ -108,8 +129,7 @@ class Screen:
 
     @property
     def text(self) -> str:
-        above = ["".join(line[x].data for x in range(self.size[0])) for line in self._screen.history.top]
-        return "\n".join(line.rstrip() for line in [*above, *self._screen.display]).rstrip("\n")
+        return "\n".join(line.rstrip() for line in [*self._screen.above, *self._screen.display]).rstrip("\n")
 
 
 def show(text: str, piece: int, columns: int = 40, rows: int = 24, *, plain: bool = False) -> Screen:
@@ -177,10 +197,28 @@ WORDS = (
 def test_prose_of_any_words_looks_the_same_however_it_comes(seed: int) -> None:
     drawn = random.Random(seed)
     address = "https://example.com/a/path/that/is/longer/than/a/row/of/the/screen"
-    text = " ".join([*drawn.choices(WORDS, k=50), "\n\n", *drawn.choices(WORDS[:9], k=50), address, "and more"])
+    text = " ".join([*drawn.choices(WORDS, k=25), "\n\n", *drawn.choices(WORDS[:9], k=15), address, "and more"])
     at_once = show(text, len(text), rows=9).text
-    for piece in (1, 6):
-        assert show(text, piece, rows=9).text == at_once
+    assert show(text, 3, rows=9).text == at_once
+
+
+MARKS = ("*", "**", "_", "__", "~~", "`", "``", "[", "]", "|", "***", "](u)", "![", "\\", " ", "\n")
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_marks_that_nothing_closes_lose_nothing(seed: int) -> None:
+    drawn = random.Random(seed)
+    words = (f"{word} " if drawn.random() < 0.7 else word for word in drawn.choices(WORDS[:4], k=30))
+    text = "".join(part for word in words for part in (word, drawn.choice(MARKS)))
+    at_once, shown = (Counter(show(text, piece, 16).text) for piece in (len(text), 4))
+    assert not {one: count for one, count in (at_once - shown).items() if not one.isspace()}
+
+
+def test_a_line_that_becomes_something_else_is_shown_again_from_there() -> None:
+    rows = Rows()
+    assert rows.grow("one two three four", 8) == (["one two", "three"], ["four"])
+    stay, change = rows.grow("one 2 three four", 8, whole=True)
+    assert (stay, change) == (["2 three"], ["four"])
 
 
 @pytest.mark.parametrize("plain", [False, True])
@@ -208,7 +246,7 @@ def test_prose_is_only_added_to_whatever_becomes_of_the_terminal(*, plain: bool)
     canvas.draw(lines.finish(), [])
     assert not [one for one in written if re.search(r"\x1b\[\d*A", one)]
     shown = re.sub(r"\x1b\[\?2026[hl]", "", "".join(written))
-    shown = re.sub(r"^\r\x1b\[J", "", shown, flags=re.MULTILINE)  # of a row that is empty
+    shown = re.sub(r"^\r\x1b\[K", "", shown, flags=re.MULTILINE)  # of a row that is empty
     assert "\x1b" not in shown
     assert shown.split() == text.split()
 
@@ -220,7 +258,7 @@ def test_rows_of_bold_prose_go_on_in_bold() -> None:
     canvas.draw([], ["\x1b[1mone\x1b[0m two"])
     assert "".join(written).endswith("\x1b[?2026h\x1b[1me\x1b[0m two\x1b[?2026l")
     canvas.draw([], ["\x1b[1monly\x1b[0m two"])
-    assert "\r\x1b[J\x1b[1monly" in written[-1]
+    assert "\r\x1b[K\x1b[1monly" in written[-1]
 
 
 def test_plain_text_stays_as_it_is() -> None:
@@ -235,10 +273,33 @@ def test_a_screen_that_became_narrower_is_drawn_where_it_was() -> None:
     canvas.draw([], ["x" * 40])
     size[0] = 16  # the terminal breaks the line into three
     canvas.draw([], ["y"])
-    assert "\r\x1b[2A\x1b[Jy" in written[-1]
+    assert "\r\x1b[2A\x1b[B\x1b[J\x1b[A\x1b[Ky" in written[-1]
     canvas.draw([], ["y"])
     assert len(written) == 2  # nothing changed, nothing is written
     assert screen.text == ""
+
+
+def test_a_screen_that_became_lower_has_what_is_redrawn_once() -> None:
+    screen = Screen(20, 4)
+    rows = 6
+    canvas = Canvas(screen.write, lambda: (20, rows))
+    canvas.draw([], ["one", "two", "three", "four"])
+    rows = 4  # the tail begins at the corner now
+    canvas.draw([], ["One", "two", "three"])
+    canvas.draw(["ONE", "two", "three", "four"], [])
+    assert screen.text == "ONE\ntwo\nthree\nfour"
+
+
+def test_a_backslash_that_breaks_a_line_is_not_shown() -> None:
+    text = "Back\\\nslash, then more text follows.\nAn even number\\\\\nof them is text."
+    for piece in (1, 7, 1000):
+        assert show(text, piece).text == "Back\nslash, then more text follows.\nAn even number\\\nof them is text."
+
+
+def test_an_image_is_told_where_it_stands() -> None:
+    text = "See ![a cat](a.png) here, and more of it."
+    for piece in (1, 7, 1000):
+        assert show(text, piece).text == "See 🌆 a cat here, and more of it."
 
 
 def test_what_would_act_on_the_terminal_is_not_shown() -> None:

@@ -53,7 +53,8 @@ class Canvas:
         else:
             same = min(same, len(lines) - 1)
             up = sum(self._rows(line, width) for line in old[same:]) - 1
-            start = "\r" + (f"\x1b[{up}A" if up else "") + "\x1b[J"
+            # The first row apart: what is erased from the corner on, all of the screen, may go into its history.
+            start = "\r" + (f"\x1b[{up}A\x1b[B\x1b[J\x1b[A" if up else "") + "\x1b[K"
         self._write(_BEGIN + start + "\r\n".join(lines[same:]) + _END)
 
     def end(self) -> None:

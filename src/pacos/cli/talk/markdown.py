@@ -26,9 +26,10 @@ _BLANK = re.compile(r"(?:[ \t]*\n)+")
 _PADDING = re.compile(r" +((?:\x1b\[[0-9;]*m)*)$")
 _ERROR = "underline red"
 _LISTS = ("bullet_list_open", "ordered_list_open")
-_MARKS = re.compile(r"\*+|_+|~~+|~$|[\[|`]")  # that may begin something
+_MARKS = re.compile(r"\*+|_+|~~+|~$|[\[|`]|\\$|<(?=[A-Za-z][^\s<>]*$)|&(?=#?\w*$)")  # that may begin something
 _TEXT = re.compile(r"[^\s=:|-]")  # what is under a heading or a table's first row has none
 _UNSURE_CHARACTERS = 5  # so much of a block's start may still belong to the one before: "2" becomes "2. two"
+_IMAGE = "🌆 "
 _WINDOW_LINES = 200  # of code, at most, that are looked at for the colours of the next one
 
 
@@ -229,6 +230,8 @@ def _paragraph_lines(source: str, *, also_heading: bool) -> int:
 
 def _first_mark(source: str) -> int | None:
     """Where a paragraph, as it is shown, has a mark that may still take effect."""
+    shorter = source.rstrip("*_~`")  # marks at the end close something, until there are more of them
+    before_them = _first_mark(shorter) if shorter != source else None
     tokens = _parser().parse(source)
     if len(tokens) < 2 or tokens[0].type not in ("paragraph_open", "heading_open"):
         return 0  # it may be a table or a list yet
@@ -236,19 +239,17 @@ def _first_mark(source: str) -> int | None:
     for child in tokens[1].children or ():
         if child.type in ("softbreak", "hardbreak"):
             text += "\n"
-        if child.type == "image":
-            return len(text)
         if child.type == "link_open":
             address = f" ({child.attrGet('href')})"
-        text += address if child.type == "link_close" else child.content
+        text += address if child.type == "link_close" else _IMAGE * (child.type == "image") + child.content
         if child.type == "code_inline":
             text = text.removesuffix(child.content) + "x" * len(child.content)
     for found in _MARKS.finditer(text):
         before, after = text[: found.start()][-1:], text[found.end() :][:1]
         within = found[0][0] == "_" and before.isalnum() and after.isalnum()
-        if not after.isspace() and not within:
-            return found.start()
-    return None
+        if found[0][0] not in "*_~" or not (after.isspace() or within):
+            return found.start() if before_them is None else min(before_them, found.start())
+    return before_them
 
 
 def _completed(source: str) -> str:
@@ -316,5 +317,8 @@ def markdown_type() -> Any:
             for child in (child for token in self.parsed for child in token.children or ()):
                 if child.type == "softbreak":
                     child.type = "hardbreak"
+                if child.type == "image":  # Rich would put it before its paragraph
+                    child.type, child.tag, child.children = "text", "", None
+                    child.content = _IMAGE + child.content
 
     return Written

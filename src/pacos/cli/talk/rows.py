@@ -38,6 +38,7 @@ class Rows:
         self._widest = widest
         self._start = 0  # of the last row that is begun for good
         self._drawn = 0  # so far it is shown
+        self._past = ""  # what rows that were given away show
 
     def anew(self) -> Rows:
         """For the next line."""
@@ -56,12 +57,17 @@ class Rows:
         `sure` is where something begins that may yet look otherwise, `whole` says that nothing comes any more.
         """
         plain = STYLE.sub("", line)
+        if not (plain + " ").startswith(self._past):  # it became something else: shown again from there, none is lost
+            pairs = enumerate(zip(plain, self._past, strict=False))
+            same = next((i for i, (one, other) in pairs if one != other), None)
+            self._start = self._drawn = plain[:same].rfind(" ") + 1
         sure = len(plain) + 1 if sure is None or sure > len(plain) else plain.rfind(" ", 0, sure) + 1
         first = self._start
         starts, end = self._broken(plain, columns, whole)
         kept = [start for start in starts if start < sure]
         self._start = kept[-1] if kept else first
         self._drawn = self._start + len(plain[self._start : min(end, sure)].rstrip())
+        self._past = plain[: self._start]
         bounds = [first, *starts, end]
         rows = [part(line, one, one + len(plain[one:other].rstrip())) for one, other in pairwise(bounds)]
         return rows[: len(kept)], rows[len(kept) :]
