@@ -8,6 +8,7 @@ import importlib.util
 import pkgutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 from pacos.errors import FormatError, UnsupportedModel
@@ -63,10 +64,16 @@ def architecture(
 
 def architectures() -> tuple[Architecture, ...]:
     """Every family, by name."""
+    _import_all()
+    return tuple(_FOUND[name] for name in sorted(_FOUND))
+
+
+@cache
+def _import_all() -> None:
+    """Import every file of the package: families register themselves."""
     package = importlib.import_module(__package__ or "pacos.models")
     for found in pkgutil.iter_modules(package.__path__):
         importlib.import_module(f"{package.__name__}.{found.name}")
-    return tuple(_FOUND[name] for name in sorted(_FOUND))
 
 
 def model_for(name: object) -> Architecture:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from models.case import Case, Config
 
-_PEER = "it does not scale logits of tied embeddings"
+_PEER = "does not scale logits of tied embeddings"
 
 
 def _config(name: str, kind: str, **more: object) -> Config:
