@@ -160,7 +160,7 @@ def test_longrope_turns_as_its_tensors_say_and_keeps_the_files_magnitude() -> No
 
 @pytest.mark.parametrize("name", [None, "", [], 3, "../llama", "x" * 2**20, "lama"])
 def test_unknown_architectures_are_refused_with_the_list(name: Any) -> None:
-    with pytest.raises(PacosError, match=r"supported: .*bert.*gemma, gemma2") as caught:
+    with pytest.raises(PacosError, match=r"supported: .*bert.*gemma, gemma-embedding, gemma2") as caught:
         model_for(name)
     assert len(str(caught.value)) < 1500
     assert (name != "lama") or "nearest: llama" in str(caught.value)
