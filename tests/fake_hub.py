@@ -30,8 +30,8 @@ class Fault:
     """What goes wrong with one answer.
 
     `status` with `headers` in place of the content; `cut_bytes` sent and then the connection closed; `slow_seconds`
-    between pieces; no more than the first piece until the `gate` opens; `flip` one bit; `extra` bytes behind the end;
-    `whole` where a stretch was asked for; `moved` to another address; `told` another Content-Range.
+    between pieces; what is behind the first piece only once the `gate` opens; `flip` one bit; `extra` bytes behind the
+    end; `whole` where a stretch was asked for; `moved` to another address; `told` another Content-Range.
     """
 
     status: int = 0
@@ -247,7 +247,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(sends[begin : begin + piece_bytes])
             self.asked.sent += len(sends[begin : begin + piece_bytes])
             time.sleep(fault.slow_seconds)
-            if fault.gate is not None:
+            if fault.gate is not None and begin + piece_bytes < len(sends):  # else the next request would wait unseen
                 fault.gate.wait(SECONDS)
         if fault.cut_bytes >= 0:
             self.close_connection = True
