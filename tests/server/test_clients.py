@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import subprocess
 from collections.abc import Iterator
@@ -168,6 +169,17 @@ def test_openai_models_and_errors(client: Any, server: Server) -> None:
         other.models.list()
 
 
+@pytest.fixture
+def loop_of_its_own() -> Iterator[None]:
+    """A loop that is closed again, for a client that would leave one open, to the harm of a later test."""
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    yield
+    asyncio.set_event_loop(None)
+    loop.close()
+
+
+@pytest.mark.usefixtures("loop_of_its_own")
 def test_litellm(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LITELLM_LOCAL_MODEL_COST_MAP", "True")
     import litellm
