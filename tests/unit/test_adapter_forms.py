@@ -10,6 +10,7 @@ from typing import Any
 import adapter_builder as building
 import numpy as np
 import pytest
+from adapted import KL_MAX, PROMPT, check_peft_computes_the_same, logits, made
 from models import running, tiny
 from safetensors.numpy import load_file, save_file
 
@@ -21,22 +22,7 @@ from pacos.hub.adapters import convert_adapter
 from pacos.hub.convert import convert
 from pacos.hub.export_lora import export_lora
 
-PROMPT = tiny.prompt(64)
-KL_MAX = 1e-6
-VECTORS = Path(__file__).parents[1] / "data" / "adapters.npz"
 TENSORS = "adapter_model.safetensors"
-
-
-def logits(model: Path, **settings: Any) -> np.ndarray:
-    with pacos.load(model, threads=2, ctx_size=320, **settings) as llm:
-        return np.array(llm.logits(PROMPT))
-
-
-def made(case: str, place: Path, **said: Any) -> tuple[Path, Path]:
-    """A model as a folder and as base.gguf beside it, and its adapter."""
-    folder = tiny.write_folder(case, place / "base")
-    convert(folder, place / "base.gguf", "F32")
-    return folder, building.write(case, place / "adapter", **said)
 
 
 def changed(adapter: Path, change: Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]]) -> Path:
@@ -47,16 +33,9 @@ def changed(adapter: Path, change: Callable[[dict[str, np.ndarray]], dict[str, n
 
 @pytest.mark.parametrize("name", building.STORED_OTHERS)
 def test_peft_computes_the_same(name: str, tmp_path: Path) -> None:
-    """`scripts/adapter-vectors` wrote what it computes: the model as folder and file, and with the adapter merged."""
     case, said = building.STORED_OTHERS[name]
     folder, adapter = made(case, tmp_path, **said)
-    with np.load(VECTORS) as stored:
-        peft = stored[f"{name}/peft"]
-    for base in (folder, tmp_path / "base.gguf"):
-        assert running.divergence(peft, logits(base, lora=(str(adapter),))[-len(peft) :]) < KL_MAX
-    export_lora(tmp_path / "base.gguf", tmp_path / "merged.gguf", (str(adapter),))
-    assert running.divergence(peft, logits(tmp_path / "merged.gguf")[-len(peft) :]) < KL_MAX
-    assert running.divergence(peft, logits(folder)[-len(peft) :]) > 1e-3
+    check_peft_computes_the_same(name, folder, adapter, 1e-3)
 
 
 @pytest.mark.parametrize("name", ["experts-in-turn", "whole", "tokens-tied"])

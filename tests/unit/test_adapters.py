@@ -12,6 +12,7 @@ from typing import Any
 import adapter_builder as building
 import numpy as np
 import pytest
+from adapted import KL_MAX, PROMPT, VECTORS, logits, opened
 from commands import here
 from models import running, tiny
 from safetensors.numpy import load_file, save_file
@@ -26,21 +27,9 @@ from pacos.hub.adapters import convert_adapter, open_adapter
 from pacos.hub.convert import convert
 from pacos.hub.export_lora import export_lora
 
-PROMPT = tiny.prompt(64)
-KL_MAX = 1e-6
 PEER_KL_MAX = 1e-4
 CASES = ["llama", "gpt2", "phi3", "baichuan-7b", "gptneox", "internlm2", "qwen3", "deepseek2", "mixtral"]
 CASES += ["t5", "flan-t5"]
-VECTORS = Path(__file__).parents[1] / "data" / "adapters.npz"
-
-
-def opened(model: Path, **settings: Any) -> pacos.LLM:
-    return pacos.load(model, **{"threads": 2, "ctx_size": 320, **settings})
-
-
-def logits(model: Path, **settings: Any) -> np.ndarray:
-    with opened(model, **settings) as llm:
-        return np.array(llm.logits(PROMPT, source=PROMPT if llm.engine.start_token >= 0 else ()))
 
 
 @pytest.fixture(scope="module")
